@@ -1,0 +1,7 @@
+"""python -m healthivert is the healthivert command."""
+
+import sys
+
+from healthivert.cli import main
+
+sys.exit(main())

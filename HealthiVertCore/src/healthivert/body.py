@@ -1,0 +1,284 @@
+"""The vertebral body without its posterior elements ("de-pedicle"), in its own frame.
+
+In: SpineCase. Out: a VertebralBody per level, with sub-voxel endplates per column. Works in millimetres on each level's own
+frame, so that rotation, scoliosis, voxel size and the grid's axes do not matter:
+
+  1. a first axis from the thickest parts of all vertebrae (the bodies), which the posterior elements cannot pull away;
+  2. the posterior direction of each level from where its arch lies, smoothed over the spine (the image's posterior
+     where the segmentation has bodies only);
+  3. in that frame the mid-sagittal band runs through the body and then falls into the spinal canal: the fall is the
+     posterior wall, and everything behind it is cut;
+  4. the frame is turned towards the bisector of the two endplates, and the endplates are read column by column.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from healthivert.anatomy import LEVEL_NUMBER, normal_spine
+from healthivert.errors import HealthiVertError
+from healthivert.geometry import Patch, box_points, cut_patch, sample
+from healthivert.types import FloatArray, SpineCase, VertebralBody
+
+STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
+BOX_MM = (64.0, 96.0, 84.0)  # SI, AP, LR: holds the largest lumbar vertebra with its spinous process
+BAND_HALF_WIDTH_MM = 4.0  # mid-sagittal band: narrower than any adult canal (at least 12 mm wide)
+ENDPLATE_SHARE = 0.25  # how far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md
+WIDEST = 1.25  # times the normal width for this depth: what is wider is the base of a transverse process (L5)
+ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
+
+
+@dataclass(frozen=True)
+class _Landmark:
+    """What can be said of one level before its frame is known. Points LPS mm."""
+
+    level: str
+    patch: Patch  # occupancy 0..1 of the level
+    body_centre: FloatArray
+    centroid: FloatArray
+    cut_off: bool
+
+
+def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
+    """Level name -> body, cranial to caudal. Levels too small to hold a body are left out.
+
+    Raises HealthiVertError if no level of the segmentation holds a vertebral body.
+    """
+    landmarks = [mark for level in case.levels if (mark := _landmark(case.labels, level)) is not None]
+    bodies: dict[str, VertebralBody] = {}
+    if landmarks:
+        tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
+        posterior = _posterior_directions(landmarks, tangents)
+        for mark, tangent, back in zip(landmarks, tangents, posterior, strict=True):
+            body = _extract(mark, _frame(tangent, back), alone=len(landmarks) == 1)
+            if body is not None:
+                bodies[mark.level] = body
+    if not bodies:
+        raise HealthiVertError(
+            f"{case.name}: none of the labelled vertebrae ({', '.join(case.levels) or 'none'}) is large enough to hold a "
+            "vertebral body; check the segmentation"
+        )
+    return bodies
+
+
+def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
+    number = LEVEL_NUMBER[level]
+    box = _bounding_box(labels, number)
+    if box is None:
+        return None
+    lower, upper = box
+    size = labels.GetSize()
+    patch = cut_patch(labels, tuple(a - 4 for a in lower), tuple(b + 4 for b in upper))
+    mask = patch.array == number
+    spacing = np.array(labels.GetSpacing())[::-1]
+    if mask.sum() * spacing.prod() < 1500:  # mm3; the smallest thoracic body has about 5000
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    core = depth > 0.6 * depth.max()
+    padded = np.pad(mask, 2).astype(np.float32)
+    occupancy = ndimage.gaussian_filter(padded, 0.5)  # voxels; takes the staircase off, leaves flat faces where they are
+    affine = type(patch.affine)(patch.affine.matrix, patch.affine.to_lps(np.full(3, -2.0)))
+    return _Landmark(
+        level,
+        Patch(occupancy, affine),
+        patch.affine.to_lps(_weighted_mean_index(core, depth)),
+        patch.affine.to_lps(_weighted_mean_index(mask, np.ones_like(depth))),
+        any(a == 0 or b == s for a, b, s in zip(lower, upper, size, strict=True)),
+    )
+
+
+def _bounding_box(labels: sitk.Image, number: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Half-open index bounds (i, j, k) of one label."""
+    found = ndimage.find_objects(sitk.GetArrayViewFromImage(labels), max_label=number)
+    if len(found) < number or found[number - 1] is None:
+        return None
+    slices = found[number - 1][::-1]
+    return tuple(s.start for s in slices), tuple(s.stop for s in slices)
+
+
+def _weighted_mean_index(mask: np.ndarray, weight: FloatArray) -> FloatArray:
+    where = np.argwhere(mask)
+    w = weight[mask]
+    return ((where * w[:, None]).sum(axis=0) / w.sum())[::-1]
+
+
+def _tangents(centres: FloatArray) -> FloatArray:
+    """(N, 3) unit tangents to superior of the line through body centres (N, 3) that run from cranial to caudal."""
+    if len(centres) == 1:
+        return np.array([[0.0, 0.0, 1.0]])
+    tangents = -np.gradient(centres, axis=0)
+    return tangents / np.linalg.norm(tangents, axis=1, keepdims=True)
+
+
+def _posterior_directions(landmarks: list[_Landmark], superior: FloatArray) -> FloatArray:
+    """(N, 3) unit vectors perpendicular to superior. Levels with an arch decide; their neighbours follow smoothly."""
+    arch = np.array([mark.centroid - mark.body_centre for mark in landmarks])
+    arch -= (arch * superior).sum(axis=1, keepdims=True) * superior
+    length = np.linalg.norm(arch, axis=1)
+    weight = np.clip((length - ARCH_MIN_MM) / 8.0, 0.0, 1.0) * (arch[:, 1] > 0)
+    image_posterior = np.array([0.0, 1.0, 0.0]) - superior[:, 1:2] * superior
+    own = arch / np.maximum(length, 1e-6)[:, None] * weight[:, None] + image_posterior * np.maximum(0.05, 1 - weight)[:, None]
+    smooth = np.empty_like(own)
+    for i in range(len(own)):
+        near = np.exp(-0.5 * ((np.arange(len(own)) - i) / 0.8) ** 2)
+        smooth[i] = (own * (near * (0.1 + weight))[:, None]).sum(axis=0)
+    smooth -= (smooth * superior).sum(axis=1, keepdims=True) * superior
+    return smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
+
+
+def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | None:
+    """Endplates in the body's own frame, found by turning and moving the frame until it stays."""
+    tangent, posterior = axes[2], axes[1]
+    share = 1.0 if alone else ENDPLATE_SHARE
+    centre = mark.body_centre
+    for _ in range(3):
+        endplates = read_endplates(_occupancy_in(mark, centre, axes), STEP_MM)
+        if endplates is None:
+            return None
+        shift, bisector = _own_frame(*endplates, axes)
+        centre = centre + shift
+        axes = _frame(share * bisector + (1 - share) * tangent, posterior)
+    occupancy = _occupancy_in(mark, centre, axes)
+    endplates = read_endplates(occupancy, STEP_MM)
+    if endplates is None:
+        return None
+    inferior, superior = endplates
+    body = VertebralBody(mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM)
+    return replace(body, complete=not _is_cut(mark, body))
+
+
+def _occupancy_in(mark: _Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:
+    """(SI, AP, LR) occupancy of the body alone in a frame."""
+    occupancy = sample(mark.patch, box_points(centre, axes, BOX_MM, STEP_MM))
+    return cut_posterior_elements(occupancy, STEP_MM, mark.level)
+
+
+def _frame(superior: FloatArray, posterior: FloatArray) -> FloatArray:
+    """Rows left, posterior, superior; superior is kept, posterior made perpendicular to it."""
+    superior = superior / np.linalg.norm(superior)
+    back = posterior - (posterior @ superior) * superior
+    back /= np.linalg.norm(back)
+    return np.stack([np.cross(back, superior), back, superior])
+
+
+def cut_posterior_elements(occupancy: FloatArray, step_mm: float, level: str) -> FloatArray:
+    """occupancy (SI, AP, LR) 0..1 of a vertebra, its body at the centre -> the same with everything but the body at 0.
+
+    The mid-sagittal band is walked from the body's centre to posterior; where its filled area falls below a third of the
+    body's, the canal begins. A band that never falls (canal filled by the segmentation) is cut at the body's normal depth.
+    """
+    rows, columns, widths = occupancy.shape
+    mid_row, mid, mid_width = rows // 2, columns // 2, widths // 2
+    half = round(BAND_HALF_WIDTH_MM / step_mm)
+    near = round(22 / step_mm)  # rows that can belong to the body: keeps the arch of a tilted vertebra out of the band
+    band = occupancy[max(0, mid_row - near) : mid_row + near + 1, :, mid_width - half : mid_width + half + 1]
+    area = ndimage.gaussian_filter1d(band.sum(axis=(0, 2)), 0.7)
+    start = max(0, mid - round(8 / step_mm))
+    body_area = np.median(area[start : mid + round(4 / step_mm) + 1])
+    behind = np.flatnonzero(area[mid:] < body_area / 3)
+    normal = normal_spine().get(level, normal_spine()["T1"])
+    limit = 0.75 * normal.depth + 6.0  # the centre found from the thickest part may lie well in front of the middle
+    wall = mid + behind[0] if behind.size and behind[0] * step_mm <= limit else mid + round(0.5 * normal.depth / step_mm)
+    body = occupancy.copy()
+    body[:, wall:, :] = 0.0
+    front = np.flatnonzero(area[:wall] > body_area / 3)
+    own_depth = (wall - front[0]) * step_mm
+    reach = round(WIDEST * normal.width * max(1.0, own_depth / normal.depth) / 2 / step_mm)
+    body[:, :, : max(0, mid_width - reach)] = 0.0
+    body[:, :, mid_width + reach + 1 :] = 0.0
+    return _component_at_centre(body)
+
+
+def _component_at_centre(occupancy: FloatArray) -> FloatArray:
+    mask = occupancy > 0.5
+    labelled, count = ndimage.label(mask)
+    if count < 2:
+        return occupancy
+    sizes = np.bincount(labelled.ravel())[1:]
+    keep = labelled == 1 + int(sizes.argmax())
+    return np.where(ndimage.binary_dilation(keep, iterations=1), occupancy, 0.0)
+
+
+def read_endplates(occupancy: FloatArray, step_mm: float) -> tuple[FloatArray, FloatArray] | None:
+    """Inferior and superior endplate (AP, LR) in mm from the box's centre, where occupancy crosses 1/2; NaN off the body.
+
+    A column's body is its longest filled run, holes of up to 3 mm (veins, Schmorl nodes) included.
+    Returns None if fewer than 40 columns are filled.
+    """
+    rows = occupancy.shape[0]
+    filled = ndimage.binary_closing(occupancy > 0.5, np.ones((max(1, round(3 / step_mm)), 1, 1)), border_value=0)
+    filled |= occupancy > 0.5
+    first, last = _longest_run(filled)
+    valid = last >= first
+    if valid.sum() < 40:
+        return None
+    columns = np.moveaxis(occupancy, 0, -1)
+    lower = _crossing(columns, first, -1)
+    upper = _crossing(columns, last, +1)
+    centre = rows // 2
+    inferior = np.where(valid, (lower - centre) * step_mm, np.nan)
+    superior = np.where(valid, (upper - centre) * step_mm, np.nan)
+    return inferior, superior
+
+
+def _longest_run(filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index along axis 0 of each column's longest run of True; last < first where there is none."""
+    best_first = np.zeros(filled.shape[1:], int)
+    best_last = np.full(filled.shape[1:], -1)
+    run = np.zeros(filled.shape[1:], int)
+    for row in range(filled.shape[0]):
+        run = np.where(filled[row], run + 1, 0)
+        longer = run > best_last - best_first + 1
+        best_last = np.where(longer, row, best_last)
+        best_first = np.where(longer, row - run + 1, best_first)
+    return best_first, best_last
+
+
+def _crossing(columns: FloatArray, edge: np.ndarray, outward: int) -> FloatArray:
+    """Where the value falls through 1/2 between row edge and the next one outward, by linear interpolation."""
+    rows = columns.shape[-1]
+    edge = np.clip(edge, 0, rows - 1)
+    inside = np.take_along_axis(columns, edge[..., None], -1)[..., 0]
+    beyond = np.take_along_axis(columns, np.clip(edge + outward, 0, rows - 1)[..., None], -1)[..., 0]
+    drop = np.maximum(inside - beyond, 1e-6)
+    return edge + outward * np.clip((inside - 0.5) / drop, 0.0, 1.0)
+
+
+def _own_frame(inferior: FloatArray, superior: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The way to the body's centre in LPS mm, and the bisector of both endplates (unit vector in LPS)."""
+    inner = inner_footprint(superior - inferior)
+    back, left = (np.argwhere(inner) - np.array(inner.shape) // 2).T * STEP_MM
+    design = np.stack([left - left.mean(), back - back.mean(), np.ones_like(left)], axis=1)
+    slope, *_ = np.linalg.lstsq(design, ((superior + inferior) / 2)[inner], rcond=None)
+    footprint = (np.argwhere(np.isfinite(superior)) - np.array(superior.shape) // 2) * STEP_MM
+    shift = np.array([footprint[:, 1].mean(), footprint[:, 0].mean(), slope[2]])
+    normal = np.array([-slope[0], -slope[1], 1.0])
+    return shift @ axes, (normal / np.linalg.norm(normal)) @ axes
+
+
+def inner_footprint(height_map: FloatArray) -> np.ndarray:
+    """The footprint without its rim: rims are rounded and bear osteophytes, and say little of an endplate's tilt."""
+    footprint = ndimage.binary_fill_holes(np.isfinite(height_map))
+    distance = ndimage.distance_transform_edt(np.pad(footprint, 1))[1:-1, 1:-1]
+    inner = (distance > 0.35 * distance.max()) & np.isfinite(height_map)
+    return inner if inner.sum() >= 20 else np.isfinite(height_map)
+
+
+def _is_cut(mark: _Landmark, body: VertebralBody) -> bool:
+    """Whether the scan's border runs through the body (not merely through its processes)."""
+    if not mark.cut_off:
+        return False
+    rows, columns = np.nonzero(np.isfinite(body.superior))
+    offset = np.stack([columns, rows], axis=1) - np.array(body.superior.shape)[::-1] // 2
+    faces = []
+    for plate in (body.inferior, body.superior):
+        local = np.column_stack([offset * body.column_mm, plate[rows, columns]])
+        faces.append(body.centre + local @ body.axes)
+    index = mark.patch.affine.to_index(np.concatenate(faces))
+    # where the scan's border clipped the label's box, nothing but two voxels of padding lies beyond the label
+    upper = np.array(mark.patch.array.shape)[::-1] - 3.0
+    return bool(((index < 2.0 + 0.25) | (index > upper - 0.25)).any())

@@ -1,0 +1,240 @@
+"""The `healthivert` command: parses arguments and calls healthivert.commands. Exit codes: 0 done, 1 a bug, 2 bad input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from healthivert import __version__, commands
+from healthivert.errors import HealthiVertError
+from healthivert.progress import Progress, install_cancellation
+
+CANCELLED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    install_cancellation()
+    try:
+        arguments.call(arguments)
+    except HealthiVertError as error:
+        print(f"healthivert: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("healthivert: cancelled; nothing was left behind", file=sys.stderr)
+        return CANCELLED
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line: the usage is a --help away."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="healthivert", description="Pseudo-healthy vertebrae and height loss from CT. Research use only.")
+    parser.add_argument("--version", action="version", version=f"healthivert {__version__}")
+    commands_of = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+
+    sub = _command(commands_of, "demo", _demo, "regrow the fractured vertebra of the bundled phantom")
+    sub.add_argument("--out", type=Path, default=Path("healthivert-demo"), help="folder for the results")
+    _generator_options(sub)
+    _force_option(sub)
+
+    sub = _command(commands_of, "inspect", _inspect, "heights and suspicion of every level; writes nothing")
+    _scan_arguments(sub)
+    sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+    sub = _command(commands_of, "run", _run, "regrow one vertebra and measure its height loss")
+    _scan_arguments(sub)
+    sub.add_argument("--vertebra", required=True, metavar="LEVEL", help="the level to regrow, for example L1")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the results")
+    _generator_options(sub)
+    _force_option(sub)
+
+    sub = _command(commands_of, "evaluate", _evaluate, "hide and regrow healthy levels, and compare")
+    sub.add_argument("images", nargs="+", type=Path, metavar="CT SEG", help="pairs of a CT and its segmentation")
+    sub.add_argument("--levels", help="levels to hide, for example T5,T6 (default: all that look healthy)")
+    sub.add_argument("--out", type=Path, required=True, help="folder for metrics.json")
+    _level_map_option(sub)
+    _generator_options(sub)
+    _force_option(sub)
+
+    sub = _command(commands_of, "phantom", _phantom, "generate spines with known truth")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the cases")
+    sub.add_argument("--count", type=int, required=True, help="how many")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--fractured", action="store_true", help="with fractures, and the healthy twin beside each")
+
+    sub = _command(commands_of, "paint", _paint, "paint a CT onto a real label map")
+    sub.add_argument("segmentation", type=Path, metavar="SEG")
+    sub.add_argument("--out", type=Path, required=True, help="the CT file to write")
+    sub.add_argument("--seed", type=int, default=0)
+    _level_map_option(sub)
+
+    sub = _command(commands_of, "train", _train, "train a generator on prepared samples")
+    sub.add_argument("--model", choices=commands.MODELS, default="gan")
+    sub.add_argument("--data", type=Path, required=True, help="folder of samples (.npz) as `healthivert samples` makes them")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the training run")
+    sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
+    sub.add_argument("--recipe", type=Path, help="JSON file with trainer settings (default: the shipped recipe)")
+
+    sub = _command(commands_of, "samples", _samples, "make training samples from generated spines")
+    sub.add_argument("--out", type=Path, required=True, help="folder for the samples; existing ones are kept")
+    sub.add_argument("--count", type=int, required=True, help="how many spines")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--workers", type=int, default=1)
+    return parser
+
+
+def _command(commands_of, name: str, call, text: str) -> argparse.ArgumentParser:
+    sub = commands_of.add_parser(name, help=text, description=text)
+    sub.add_argument("--json-progress", action="store_true", help="one JSON line per step on standard output")
+    sub.set_defaults(call=call)
+    return sub
+
+
+def _scan_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("ct", type=Path, metavar="CT", help="NIfTI, NRRD, MetaImage or a DICOM folder")
+    sub.add_argument("segmentation", type=Path, metavar="SEG", help="its vertebrae, as a label map or a folder of masks")
+    _level_map_option(sub)
+
+
+def _level_map_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--level-map", metavar="VALUE=LEVEL,...", help="what the segmentation's numbers mean, e.g. 1=L5,2=L4")
+
+
+def _generator_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", choices=commands.MODELS, default="gan")
+    sub.add_argument("--weights", type=Path, help="a .safetensors file of your own (its .json beside it)")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    sub.add_argument("--samples", type=int, default=1, help="more than one gives the spread of the answer")
+    sub.add_argument("--seed", type=int, default=0)
+
+
+def _force_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--force", action="store_true", help="replace results that are already there")
+
+
+def _choice(arguments) -> commands.GeneratorChoice:
+    return commands.GeneratorChoice(
+        arguments.model, arguments.weights, arguments.device, arguments.samples, arguments.seed
+    )
+
+
+def _progress(arguments) -> Progress:
+    return Progress(json_lines=arguments.json_progress)
+
+
+def _levels_of(arguments) -> dict[int, str] | None:
+    """--level-map as {value: level name}. Raises HealthiVertError if it is not VALUE=LEVEL,..."""
+    if arguments.level_map is None:
+        return None
+    pairs = {}
+    for part in arguments.level_map.split(","):
+        value, sign, level = part.partition("=")
+        if not sign or not value.strip().isdigit() or not level.strip():
+            raise HealthiVertError(f"--level-map: '{part}' is not VALUE=LEVEL; write for example 1=L5,2=L4")
+        pairs[int(value)] = level.strip()
+    return pairs
+
+
+def _say(arguments, text: str) -> None:
+    """Results for people; with --json-progress standard output belongs to the JSON lines."""
+    print(text, file=sys.stderr if arguments.json_progress else sys.stdout)
+
+
+def _run(arguments) -> None:
+    report = commands.run(
+        arguments.ct,
+        arguments.segmentation,
+        arguments.vertebra,
+        arguments.out,
+        _choice(arguments),
+        _progress(arguments),
+        _levels_of(arguments),
+        arguments.force,
+    )
+    _say(arguments, _headline(report))
+    _say(arguments, f"report: {arguments.out / 'report.html'}")
+
+
+def _headline(report) -> str:
+    loss = report.loss
+    lines = [f"{report.vertebra}        original  healthy   loss"]
+    for key in ("anterior", "middle", "posterior", "mean"):
+        original, healthy = getattr(loss.original, key), getattr(loss.pseudo_healthy, key)
+        lines.append(f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {100 * getattr(loss.rhlv, key):+5.1f} %")
+    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape})")
+    lines.extend(f"warning: {warning}" for warning in report.warnings)
+    return "\n".join(lines)
+
+
+def _inspect(arguments) -> None:
+    # only one of the two may own standard output
+    progress = Progress(json_lines=arguments.json_progress and not arguments.json)
+    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, progress, _levels_of(arguments))
+    found = commands.inspection_as_dict(analysis)
+    _say(arguments, json.dumps(found, indent=1) if arguments.json else _table(found))
+
+
+def _table(found: dict) -> str:
+    lines = ["level  label  anterior  middle  posterior  mean mm   neighbours say  loss %  suspicion  grade"]
+    for row in found["levels"]:
+        own, reference = row["heights_mm"], row["neighbour_reference"]
+        expected = f"{reference['mean']:14.1f}" if reference else f"{'-':>14}"
+        loss = f"{100 * (1 - own['mean'] / reference['mean']):+7.1f}" if reference else f"{'-':>7}"
+        lines.append(
+            f"{row['level']:<6} {row['label']:>5} {own['anterior']:9.1f} {own['middle']:7.1f} {own['posterior']:10.1f}"
+            f" {own['mean']:8.1f}   {expected} {loss}  {row['suspicion']:9.2f}  {row['grade']:>5}"
+        )
+        lines.extend(f"       warning: {warning}" for warning in row["warnings"])
+    lines.extend(f"warning: {warning}" for warning in found["warnings"])
+    return "\n".join(lines)
+
+
+def _evaluate(arguments) -> None:
+    if len(arguments.images) % 2:
+        raise HealthiVertError(f"evaluate: {len(arguments.images)} files given; give a CT and its segmentation in turn")
+    pairs = list(zip(arguments.images[::2], arguments.images[1::2], strict=True))
+    levels = [level.strip() for level in arguments.levels.split(",")] if arguments.levels else None
+    metrics = commands.evaluate(
+        pairs, levels, arguments.out, _choice(arguments), _progress(arguments), _levels_of(arguments), arguments.force
+    )
+    for row in [*metrics["rows"], {"case": "mean", "vertebra": "", **metrics["mean"]}]:
+        numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if isinstance(v, float))
+        _say(arguments, f"{row['case']} {row['vertebra']}: {numbers}")
+
+
+def _phantom(arguments) -> None:
+    commands.phantom(arguments.out, arguments.count, arguments.seed, arguments.fractured, _progress(arguments))
+
+
+def _paint(arguments) -> None:
+    commands.paint(arguments.segmentation, arguments.out, arguments.seed, _progress(arguments), _levels_of(arguments))
+
+
+def _train(arguments) -> None:
+    commands.train(
+        arguments.model, arguments.data, arguments.out, arguments.resume, arguments.recipe, _progress(arguments)
+    )
+
+
+def _samples(arguments) -> None:
+    commands.samples(arguments.out, arguments.count, arguments.seed, arguments.workers, _progress(arguments))
+
+
+def _demo(arguments) -> None:
+    report, truth = commands.demo(arguments.out, _choice(arguments), _progress(arguments), arguments.force)
+    _say(arguments, _headline(report))
+    _say(arguments, f"the phantom's true loss: {100 * truth['rhlv']['mean']:+.1f} %, Genant grade {truth['genant']}")
+    _say(arguments, f"report: {arguments.out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

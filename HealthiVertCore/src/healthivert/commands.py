@@ -1,0 +1,259 @@
+"""What each command does, from paths to files. cli.py parses the arguments and calls these; other programs may, too."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata, resources
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from healthivert import __version__
+from healthivert.case import load_case, write_image
+from healthivert.errors import HealthiVertError
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.labels import parse_level
+from healthivert.output_folder import OutputFolder
+from healthivert.pipeline import Outcome, regrow
+from healthivert.progress import Progress
+from healthivert.types import LevelSummary, Report, SpineCase
+
+MODELS = ("gan", "diffusion")
+
+
+@dataclass(frozen=True)
+class GeneratorChoice:
+    """Which generator to load and how to run it."""
+
+    model: str = "gan"
+    weights: Path | None = None  # None: the weights that ship with the package
+    device: str = "auto"
+    samples: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LoadedGenerator:
+    generate: object  # GenerateSamples
+    card: Mapping
+
+
+def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
+    """The generator, ready to be called. torch is imported here and not before: inspecting a spine needs none of it."""
+    if choice.samples < 1:
+        raise HealthiVertError(f"--samples {choice.samples}: at least one sample is needed; pass 1 or more")
+    import torch
+
+    from healthivert.generate import sampler
+    from healthivert.models.devices import choose_device
+    from healthivert.models.weights import load_weights
+
+    device = choose_device(choice.device)
+    model, card = load_weights(choice.weights or choice.model, device)
+    torch.manual_seed(choice.seed)
+    return LoadedGenerator(sampler(model, device, choice.samples, choice.seed), card)
+
+
+def run(
+    ct: Path,
+    seg: Path,
+    vertebra: str,
+    out: Path,
+    choice: GeneratorChoice,
+    progress: Progress,
+    level_map: Mapping[int, str] | None = None,
+    force: bool = False,
+) -> Report:
+    """Regrow one vertebra and write every result into out, all or nothing. See the contract in docs/method.md."""
+    from healthivert.report import check_can_draw, write_report
+
+    check_can_draw()
+    start = time.perf_counter()
+    with OutputFolder(out, force) as folder:
+        progress("load", 0.0, "reading the scan")
+        case = load_case(ct, seg, level_map, progress)
+        level = parse_level(vertebra, case)
+        read = time.perf_counter() - start
+        progress("generator", 0.15, f"loading {choice.model}")
+        generator = load_generator(choice)
+        loaded = time.perf_counter() - start - read
+        progress("bodies", 0.2, "finding vertebral bodies")
+        analysis = analyse(case)
+        found = time.perf_counter() - start - read - loaded
+        outcome = regrow(case, analysis, level, generator.generate, progress)
+        progress("write", 0.8, "writing images")
+        _write_images(folder, case, outcome)
+        written = time.perf_counter() - start
+        timing = {"load": read, "load_generator": loaded, "bodies": found, **outcome.timing_s}
+        timing["write_images"] = written - sum(timing.values())
+        report = _report(case, analysis, level, outcome, choice, generator.card, timing)
+        progress("report", 0.92, "drawing the report")
+        write_report(report, folder)
+    progress("done", 1.0, f"{out}")
+    return report
+
+
+def _write_images(folder: Path, case: SpineCase, outcome: Outcome) -> None:
+    restored = outcome.restored
+    write_image(restored.ct, folder / "pseudo_healthy_ct.nii.gz", case)
+    write_image(restored.labels, folder / "pseudo_healthy_seg.nii.gz", case, labels=True)
+    sitk.WriteImage(restored.displacement, str(folder / "displacement.nii.gz"), True)
+    write_image(restored.loss_map, folder / "height_loss_map.nii.gz", case)
+    conditioning = folder / "conditioning"
+    conditioning.mkdir()
+    for name, array in (("mask", outcome.withheld), ("cam", outcome.attention)):
+        write_image(array, conditioning / f"{name}.nii.gz", case)
+
+
+def _report(
+    case: SpineCase,
+    analysis: SpineAnalysis,
+    level: str,
+    outcome: Outcome,
+    choice: GeneratorChoice,
+    card: Mapping,
+    timing: Mapping[str, float],
+) -> Report:
+    spine = tuple(analysis.levels.values())
+    return Report(
+        case=case.name,
+        vertebra=level,
+        model={"name": choice.model, "sha256": str(card["sha256"])},
+        seed=choice.seed,
+        samples=choice.samples,
+        loss=outcome.loss,
+        spine=spine,
+        warnings=tuple(dict.fromkeys((*analysis.warnings, *outcome.loss.warnings))),
+        timing_s={name: round(float(seconds), 3) for name, seconds in timing.items()},
+        versions=versions(),
+        views=outcome.views,
+        profile=outcome.profile,
+    )
+
+
+def versions() -> dict[str, str]:
+    packages = ("numpy", "scipy", "SimpleITK", "scikit-image", "torch")
+    return {
+        "healthivert": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def inspect(
+    ct: Path, seg: Path, progress: Progress, level_map: Mapping[int, str] | None = None
+) -> tuple[SpineCase, SpineAnalysis]:
+    progress("load", 0.0, "reading the scan")
+    case = load_case(ct, seg, level_map, progress)
+    progress("bodies", 0.4, "finding vertebral bodies")
+    analysis = analyse(case)
+    progress("done", 1.0, "")
+    return case, analysis
+
+
+def inspection_as_dict(analysis: SpineAnalysis) -> dict:
+    """The contract of `inspect --json`."""
+    return {
+        "levels": [_level_as_dict(summary) for summary in analysis.levels.values()],
+        "warnings": list(analysis.warnings),
+    }
+
+
+def _level_as_dict(summary: LevelSummary) -> dict:
+    reference = summary.neighbour_reference
+    return {
+        "level": summary.level,
+        "label": summary.label,
+        "heights_mm": _rounded(summary.heights.as_dict()),
+        "neighbour_reference": _rounded(reference.as_dict()) if reference else None,
+        "suspicion": round(summary.suspicion, 4),
+        "grade": summary.genant.grade,
+        "shape": summary.genant.shape,
+        "warnings": list(summary.warnings),
+    }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(value, 3) for key, value in values.items()}
+
+
+def evaluate(
+    pairs: Sequence[tuple[Path, Path]],
+    levels: Sequence[str] | None,
+    out: Path,
+    choice: GeneratorChoice,
+    progress: Progress,
+    level_map: Mapping[int, str] | None = None,
+    force: bool = False,
+) -> dict:
+    """Leave-one-out over all cases; writes metrics.json and returns what is in it."""
+    from healthivert.evaluate import evaluable_levels, evaluate_level, mean_row
+
+    generator = load_generator(replace(choice, samples=1))
+    with OutputFolder(out, force) as folder:
+        rows = []
+        for number, (ct, seg) in enumerate(pairs):
+            case = load_case(ct, seg, level_map)
+            analysis = analyse(case)
+            chosen = evaluable_levels(analysis, [parse_level(level, case) for level in levels] if levels else None)
+            if not chosen:
+                raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
+            for place, level in enumerate(chosen):
+                progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
+                rows.append(evaluate_level(case, analysis, level, generator.generate))
+        metrics = {
+            "rows": rows,
+            "mean": mean_row(rows),
+            "model": {"name": choice.model, "sha256": generator.card["sha256"]},
+            "seed": choice.seed,
+            "versions": versions(),
+        }
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    progress("done", 1.0, str(out))
+    return metrics
+
+
+def phantom(out: Path, count: int, seed: int, fractured: bool, progress: Progress) -> None:
+    from healthivert.phantom import write_phantoms
+
+    if count < 1:
+        raise HealthiVertError(f"--count {count}: at least one phantom is needed; pass 1 or more")
+    write_phantoms(out, count, seed, fractured, progress)
+
+
+def paint(seg: Path, out: Path, seed: int, progress: Progress, level_map: Mapping[int, str] | None = None) -> None:
+    """A CT painted onto a real label map, on its grid."""
+    from healthivert.case import load_labels
+    from healthivert.phantom import paint_ct
+
+    progress("load", 0.0, "reading the labels")
+    case = load_labels(seg, level_map)
+    progress("paint", 0.2, "painting")
+    image = paint_ct(case.labels, seed)
+    progress("write", 0.9, str(out))
+    write_image(image, out, case)
+    progress("done", 1.0, str(out))
+
+
+def demo(out: Path, choice: GeneratorChoice, progress: Progress, force: bool) -> tuple[Report, dict]:
+    """`run` on the phantom that ships with the package; returns the report and the phantom's truth of that level."""
+    folder = resources.files("healthivert").joinpath("data/demo")
+    with resources.as_file(folder) as path:
+        truth = json.loads((path / "truth.json").read_text(encoding="utf-8"))
+        level = next(row for row in truth["levels"] if row["fractured"])
+        report = run(path / "ct.nii.gz", path / "seg.nii.gz", level["level"], out, choice, progress, force=force)
+    return report, level
+
+
+
+def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) -> None:
+    from healthivert.training.make_samples import make_samples
+
+    if count < 1 or workers < 1:
+        raise HealthiVertError(f"--count {count} --workers {workers}: both must be 1 or more")
+    written = make_samples(out, count, seed, workers, progress)
+    progress("done", 1.0, f"{written} new samples in {out}")

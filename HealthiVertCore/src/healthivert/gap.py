@@ -1,0 +1,109 @@
+"""Self-adaptive height restoration (SHRM): the target is cut out and the anatomy on both sides moved to a gap.
+
+In: StraightenedSpine. Out: Conditioning. One and the same function serves training and running.
+
+The gap has the same number of rows whatever was cut out, and what lies outside it moved there rigidly, so that the
+collapsed height cannot leak into what the generator sees. Rows are half-open: rows [first, last) are cut, the row below
+the gap is first - 1 and the row above it is last. Inside the gap rows are canonical: a slab of any height fills them, and
+the height in millimetres is a number beside the picture, not a property of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.errors import HealthiVertError
+from healthivert.types import Conditioning, FloatArray, StraightenedSpine
+
+CONTEXT_ROWS = 32  # above and below: a lumbar disc and the greater part of the neighbour's body at 1 mm
+GAP_ROWS = 32
+ROWS = 2 * CONTEXT_ROWS + GAP_ROWS
+GAP = (CONTEXT_ROWS, CONTEXT_ROWS + GAP_ROWS)
+MARGIN_MM = 1.0  # cut beyond the segmented body: the blurred cortex reaches that far
+HU_WINDOW = (-300.0, 800.0)
+
+
+def to_window(hu: FloatArray) -> FloatArray:
+    """HU -> -1..1 over HU_WINDOW, clipped."""
+    low, high = HU_WINDOW
+    return (np.clip(hu, low, high) - low) * (2.0 / (high - low)) - 1.0
+
+
+def from_window(values: FloatArray) -> FloatArray:
+    """-1..1 -> HU: the inverse of to_window inside the window."""
+    low, high = HU_WINDOW
+    return (np.clip(values, -1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low
+
+
+def find_cut(straight: StraightenedSpine, level: str) -> tuple[int, int]:
+    """Rows [first, last) that hold the level's body, and MARGIN_MM more on both sides.
+
+    Raises HealthiVertError if the straightened part does not hold the body.
+    """
+    rows = np.flatnonzero((straight.bodies == LEVEL_NUMBER[level]).any(axis=(1, 2)))
+    if rows.size == 0:
+        raise HealthiVertError(f"{level}: its body is not inside the scan; choose a level that the scan holds in full")
+    margin = int(np.ceil(MARGIN_MM / straight.spacing_mm))
+    return max(0, int(rows[0]) - margin), min(straight.bodies.shape[0], int(rows[-1]) + 1 + margin)
+
+
+def open_gap(array: NDArray, cut: tuple[int, int], fill: float) -> NDArray:
+    """array (SI, ...) -> (ROWS, ...): CONTEXT_ROWS below the cut, GAP_ROWS of fill, CONTEXT_ROWS above the cut.
+
+    Rows that lie beyond the array are fill as well.
+    """
+    first, last = cut
+    out = np.full((ROWS, *array.shape[1:]), fill, dtype=array.dtype)
+    below = array[max(0, first - CONTEXT_ROWS) : first]
+    above = array[last : last + CONTEXT_ROWS]
+    out[CONTEXT_ROWS - len(below) : CONTEXT_ROWS] = below
+    out[GAP[1] : GAP[1] + len(above)] = above
+    return out
+
+
+def close_gap(gapped: NDArray, cut: tuple[int, int], into: NDArray) -> NDArray:
+    """The inverse of open_gap: into (SI, ...) with the rows beside the cut taken back from gapped; the cut stays into's."""
+    first, last = cut
+    out = into.copy()
+    below = min(CONTEXT_ROWS, first)
+    above = min(CONTEXT_ROWS, len(into) - last)
+    out[first - below : first] = gapped[CONTEXT_ROWS - below : CONTEXT_ROWS]
+    out[last : last + above] = gapped[GAP[1] : GAP[1] + above]
+    return out
+
+
+def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
+    """The cut rows themselves, stretched or squeezed to GAP_ROWS by linear interpolation: what a generator should draw."""
+    first, last = cut
+    place = first - 0.5 + (np.arange(GAP_ROWS) + 0.5) * (last - first) / GAP_ROWS
+    index = np.clip(place, 0, len(array) - 1)
+    lower = np.minimum(index.astype(int), len(array) - 2)
+    part = (index - lower).astype(np.float32)[:, None, None]
+    return array[lower] * (1 - part) + array[lower + 1] * part
+
+
+def make_conditioning(
+    straight: StraightenedSpine, level: str, attention: FloatArray, reference_mm: float, cut: tuple[int, int] | None = None
+) -> Conditioning:
+    """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid; cut: see find_cut.
+
+    Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by the
+    mask.
+    """
+    cut = find_cut(straight, level) if cut is None else cut
+    number = LEVEL_NUMBER[level]
+    target = (straight.labels == number) | (straight.bodies == number)
+    # the voxels around the label carry its partial volume
+    target = ndimage.binary_dilation(target, iterations=max(1, round(MARGIN_MM / straight.spacing_mm)))
+    mask = open_gap(target.astype(np.float32), cut, 0.0)
+    mask[GAP[0] : GAP[1]] = 1.0
+    ct = open_gap(to_window(straight.ct).astype(np.float32), cut, -1.0)
+    healthy = open_gap(attention.astype(np.float32), cut, 0.0)
+    beside = open_gap(((straight.bodies > 0) & (straight.bodies != number)).astype(np.float32), cut, 0.0)
+    hidden = mask > 0
+    ct[hidden] = -1.0
+    healthy[hidden] = 0.0
+    return Conditioning(ct, mask, healthy, beside, GAP, cut, level, straight.spacing_mm, reference_mm)

@@ -1,0 +1,125 @@
+"""Regrow a vertebra: slices of the conditioning through a generator in both planes, fused to one volume.
+
+In: Conditioning (numpy) and a model behind models.interface. Out: PseudoHealthy per sample. The only module in which arrays
+become tensors and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from healthivert.gap import GAP, from_window, to_window
+from healthivert.models.interface import Generator, SliceBatch
+from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
+from healthivert.types import Conditioning, FloatArray, PseudoHealthy
+
+BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
+WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
+LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
+
+
+def sampler(model: Generator, device: torch.device, samples: int, seed: int) -> Callable[[Conditioning], list[PseudoHealthy]]:
+    """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is; the others are of it varied
+    (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands."""
+
+    def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
+        random = np.random.default_rng(seed)
+        variations = [_Variation()] + [_Variation.draw(random) for _ in range(samples - 1)]
+        return [v.undo(_one(model, device, v.apply(conditioning, seed + i))) for i, v in enumerate(variations)]
+
+    return generate
+
+
+def _one(model: Generator, device: torch.device, conditioning: Conditioning) -> PseudoHealthy:
+    """One vertebra: the mean of the sagittal and the coronal volume, and of the heights that all slices predict."""
+    shape = conditioning.ct.shape
+    ct, body = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    weight = np.zeros(shape, np.float32)
+    ratios, votes = [], []
+    for plane in PLANES:
+        axis = plane_axis(plane)
+        positions, place = slice_positions(conditioning, plane)
+        near = np.abs(place) <= WIDEST_RATIO
+        for chosen in np.array_split(positions[near], max(1, int(np.ceil(near.sum() / BATCH)))):
+            output = _forward(model, device, conditioning, plane, chosen, place[np.searchsorted(positions, chosen)])
+            at = (slice(None),) * axis + (chosen,)
+            drawn, mask, log_ratio = output
+            ct[at] += np.moveaxis(drawn, 0, axis)
+            body[at] += np.moveaxis(mask, 0, axis)
+            weight[at] += 1.0
+            ratios.append(log_ratio)
+            votes.append(mask[:, GAP[0] : GAP[1]].sum(axis=(1, 2)) + 1e-3)
+    seen = np.maximum(weight, 1.0)
+    ct = np.where(weight > 0, ct / seen, conditioning.ct)
+    log_ratio = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
+    height = conditioning.reference_mm * float(np.exp(np.clip(log_ratio, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
+    return PseudoHealthy(from_window(ct), _within_gap(body / seen), height)
+
+
+@torch.inference_mode()
+def _forward(
+    model: Generator, device: torch.device, conditioning: Conditioning, plane: str, chosen: np.ndarray, place: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    axis = plane_axis(plane)
+
+    def slices(volume: FloatArray) -> torch.Tensor:
+        taken = np.moveaxis(np.take(volume, chosen, axis=axis), axis, 0)
+        return torch.from_numpy(np.ascontiguousarray(taken, dtype=np.float32))[:, None].to(device)
+
+    ct = slices(conditioning.ct)
+    ratio = torch.as_tensor(place, dtype=torch.float32, device=device)[:, None, None, None].expand_as(ct)
+    batch = SliceBatch(
+        ct=ct,
+        mask=slices(conditioning.mask),
+        attention=slices(conditioning.attention),
+        slice_ratio=ratio,
+        plane=torch.full_like(ct, float(PLANES.index(plane))),
+    )
+    output = model(batch)
+    return tuple(t.float().cpu().numpy() for t in (output.x_stage2[:, 0], output.fine_seg[:, 0], output.pred2_h))
+
+
+def _within_gap(body: FloatArray) -> FloatArray:
+    """The body lies in the gap by definition; a trace outside it must not be measured."""
+    out = np.zeros_like(body)
+    out[GAP[0] : GAP[1]] = body[GAP[0] : GAP[1]]
+    return out
+
+
+class _Variation:
+    """A change of the conditioning that does not change what is true, and its undoing on the result."""
+
+    def __init__(self, flip=False, shift=(0, 0), gain=1.0, offset=0.0, noise=0.0) -> None:
+        self.flip, self.shift, self.gain, self.offset, self.noise = flip, shift, gain, offset, noise
+
+    @classmethod
+    def draw(cls, random: np.random.Generator) -> _Variation:
+        shift = tuple(int(v) for v in random.integers(-2, 3, size=2))
+        return cls(bool(random.random() < 0.5), shift, random.uniform(0.93, 1.07), random.uniform(-0.04, 0.04), 0.02)
+
+    def apply(self, conditioning: Conditioning, seed: int) -> Conditioning:
+        if self.noise == 0.0:
+            return conditioning
+        ct = conditioning.ct * self.gain + self.offset
+        ct += np.random.default_rng(seed).normal(0.0, self.noise, ct.shape).astype(np.float32)
+        ct = np.where(conditioning.mask > 0, -1.0, np.clip(ct, -1.0, 1.0)).astype(np.float32)
+        moved = {name: self._move(getattr(conditioning, name)) for name in ("mask", "attention", "neighbours")}
+        return replace(conditioning, ct=self._move(ct), **moved)
+
+    def undo(self, vertebra: PseudoHealthy) -> PseudoHealthy:
+        if self.noise == 0.0:
+            return vertebra
+        ct = from_window((to_window(vertebra.ct) - self.offset) / self.gain)
+        return replace(vertebra, ct=self._back(ct), body=self._back(vertebra.body))
+
+    def _move(self, array: FloatArray) -> FloatArray:
+        out = np.roll(array, self.shift, axis=(1, 2))
+        return np.ascontiguousarray(out[:, :, ::-1]) if self.flip else out
+
+    def _back(self, array: FloatArray) -> FloatArray:
+        out = array[:, :, ::-1] if self.flip else array
+        return np.ascontiguousarray(np.roll(out, (-self.shift[0], -self.shift[1]), axis=(1, 2)))

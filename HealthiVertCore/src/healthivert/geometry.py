@@ -1,0 +1,84 @@
+"""Image grids and points: index <-> LPS millimetres, and sampling an image at points.
+
+The only place that knows how SimpleITK stores a grid; everything else speaks LPS millimetres and (SI, AP, LR) arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from healthivert.types import FloatArray
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Index (i, j, k) -> LPS mm: point = origin + matrix @ index."""
+
+    matrix: FloatArray  # (3, 3), columns are the steps of i, j, k in mm
+    origin: FloatArray  # (3,)
+
+    def to_lps(self, index: FloatArray) -> FloatArray:
+        return index @ self.matrix.T + self.origin
+
+    def to_index(self, points: FloatArray) -> FloatArray:
+        return (points - self.origin) @ np.linalg.inv(self.matrix).T
+
+
+def affine_of(image: sitk.Image) -> Affine:
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    return Affine(direction * np.array(image.GetSpacing()), np.array(image.GetOrigin()))
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A box cut from an image: array (k, j, i) as float32 or integers, with its own affine (index i, j, k)."""
+
+    array: NDArray
+    affine: Affine
+
+
+def cut_patch(image: sitk.Image, lower: tuple[int, int, int], upper: tuple[int, int, int]) -> Patch:
+    """The voxels with lower <= (i, j, k) < upper, clipped to the image. No copy of the rest of the image is made."""
+    size = image.GetSize()
+    lo = [max(0, min(a, s - 1)) for a, s in zip(lower, size, strict=True)]
+    hi = [max(a + 1, min(b, s)) for a, b, s in zip(lo, upper, size, strict=True)]
+    view = sitk.GetArrayViewFromImage(image)
+    array = np.array(view[lo[2] : hi[2], lo[1] : hi[1], lo[0] : hi[0]])
+    affine = affine_of(image)
+    return Patch(array, Affine(affine.matrix, affine.to_lps(np.array(lo, float))))
+
+
+def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Patch:
+    """The smallest patch that holds all points (..., 3) LPS mm and margin_mm beyond them, clipped to the image."""
+    affine = affine_of(image)
+    index = affine.to_index(points.reshape(-1, 3))
+    margin = margin_mm / np.array(image.GetSpacing())
+    lower = np.floor(index.min(axis=0) - margin).astype(int)
+    upper = np.ceil(index.max(axis=0) + margin).astype(int) + 1
+    return cut_patch(image, tuple(lower), tuple(upper))
+
+
+def sample(patch: Patch, points: FloatArray, order: int = 1, outside: float = 0.0) -> FloatArray:
+    """Values of patch at points (..., 3) LPS mm; linear (order 1), cubic (3) or nearest (0); outside beyond the patch."""
+    index = patch.affine.to_index(points.reshape(-1, 3))[:, ::-1].T
+    values = ndimage.map_coordinates(patch.array, index, order=order, mode="constant", cval=outside, prefilter=order > 1)
+    return values.reshape(points.shape[:-1])
+
+
+def box_points(
+    centre: FloatArray, axes: FloatArray, size_mm: tuple[float, float, float], step_mm: float
+) -> FloatArray:
+    """Points (SI, AP, LR, 3) in LPS mm of a box centred on centre whose edges lie along axes (left, posterior, superior).
+
+    size_mm is (SI, AP, LR); the number of points on each axis is odd, so that the centre is a point of the grid.
+    """
+    half = [int(np.ceil(length / 2 / step_mm)) for length in size_mm]
+    offsets = [np.arange(-n, n + 1) * step_mm for n in half]
+    up, back, left = np.meshgrid(*offsets, indexing="ij")
+    local = np.stack([left, back, up], axis=-1)
+    return centre + local @ axes

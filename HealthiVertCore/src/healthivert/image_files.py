@@ -1,0 +1,326 @@
+"""Image files, read with SimpleITK after everything that it reads without a word has been looked for.
+
+In: a NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seg.nrrd, .nhdr) or MetaImage (.mha, .mhd) file. Out: the 3D image on its own
+grid, with warnings. Raises HealthiVertError for whatever is wrong with the file or its grid.
+
+SimpleITK fills what a truncated NIfTI or MetaImage lacks with zeros, takes a spacing of 0 for 1 and a negative one for
+its absolute value, so the headers are read here first. NIfTI: nifti1.h and nifti2.h of the NIfTI-1/2 standard.
+MetaImage: the ITK MetaIO format description.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import SimpleITK as sitk
+
+from healthivert.errors import HealthiVertError
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seg.nrrd), MetaImage (.mha, .mhd) or a folder with a DICOM series"
+SPACING_RANGE_MM = (0.05, 10.0)  # no CT is finer or coarser: beyond it the unit is wrong
+COARSE_SPACING_MM = 5.0
+DIRECTION_TOLERANCE = 1e-3
+CHUNK_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
+META_BYTES = {
+    "MET_CHAR": 1,
+    "MET_SHORT": 2,
+    "MET_INT": 4,
+    "MET_LONG": 4,
+    "MET_LONG_LONG": 8,
+    "MET_FLOAT": 4,
+    "MET_DOUBLE": 8,
+}
+
+
+def complaint(path: Path, found: str, remedy: str) -> HealthiVertError:
+    """The one line a user reads: where, what was found, what to do."""
+    return HealthiVertError(" ".join(f"{path}: {found}; {remedy}".split()))
+
+
+def suffix_of(path: Path) -> str:
+    """The image suffix of a file name, lower case, "" if it is none of SUFFIXES."""
+    name = path.name.lower()
+    return max((suffix for suffix in SUFFIXES if name.endswith(suffix)), key=len, default="")
+
+
+def stem_of(path: Path) -> str:
+    """The file name without its image suffix (ct.nii.gz -> ct, spine.seg.nrrd -> spine)."""
+    stem = path.name[: -len(suffix_of(path))] if suffix_of(path) else path.name
+    return stem[:-4] if stem.lower().endswith(".seg") else stem
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What is needed of a NIfTI header; extension holds the bytes between it and the voxels."""
+
+    shape: tuple[int, ...]
+    voxel_bytes: int
+    spacing: tuple[float, ...]
+    data_offset: int
+    affines: tuple[float, ...]  # the numbers of the affines in use (quaternion, offsets, matrix rows)
+    oriented: bool
+    extension: bytes
+
+
+def open_maybe_gzip(path: Path) -> BinaryIO:
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP_MAGIC
+    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+
+
+def read_nifti_header(path: Path) -> NiftiHeader:
+    """Read a NIfTI-1 or -2 header of either byte order. Raises HealthiVertError if it is none."""
+    try:
+        with open_maybe_gzip(path) as file:
+            head = file.read(540)
+            order = next(
+                (o for o in "<>" if len(head) >= 352 and struct.unpack(o + "i", head[:4])[0] in (348, 540)), ""
+            )
+            if not order:
+                raise complaint(path, "this is not a NIfTI file, whatever its name says", "export the image again")
+            header = _nifti_fields(head, order)
+            extension = file.read(min(max(header["offset"] - len(head), 0), CHUNK_BYTES))
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise complaint(path, f"the file is damaged ({error})", "copy or export it again") from error
+    dim = header["dim"]
+    if not 1 <= dim[0] <= 7 or min(dim[1 : 1 + dim[0]]) < 1:
+        raise complaint(path, f"the NIfTI header has impossible sizes {dim[1:]}", "export the image again")
+    return NiftiHeader(
+        shape=tuple(dim[1 : 1 + dim[0]]),
+        voxel_bytes=header["bits"] // 8,
+        spacing=header["pixdim"][1:4],
+        data_offset=header["offset"],
+        affines=(header["quaternion"] if header["qform"] else ()) + (header["rows"] if header["sform"] else ()),
+        oriented=header["qform"] > 0 or header["sform"] > 0,
+        extension=head[352:] + extension if len(head) == 540 else extension,
+    )
+
+
+def _nifti_fields(head: bytes, order: str) -> dict:
+    """The header's numbers by name, from the byte offsets of nifti1.h and nifti2.h."""
+    second = struct.unpack(order + "i", head[:4])[0] == 540
+
+    def numbers(form: str, at: int) -> tuple:
+        return struct.unpack_from(order + form, head, at)
+
+    if second:
+        layout = {
+            "dim": ("8q", 16),
+            "bits": ("h", 14),
+            "pixdim": ("8d", 104),
+            "offset": ("q", 168),
+            "qform": ("i", 344),
+        }
+        layout |= {"sform": ("i", 348), "quaternion": ("6d", 352), "rows": ("12d", 400)}
+    else:
+        layout = {"dim": ("8h", 40), "bits": ("h", 72), "pixdim": ("8f", 76), "offset": ("f", 108), "qform": ("h", 252)}
+        layout |= {"sform": ("h", 254), "quaternion": ("6f", 256), "rows": ("12f", 280)}
+    fields = {name: numbers(*where) for name, where in layout.items()}
+    for name in ("bits", "offset", "qform", "sform"):
+        fields[name] = int(fields[name][0])
+    return fields
+
+
+def _check_nifti(path: Path) -> list[str]:
+    header = read_nifti_header(path)
+    if not all(np.isfinite(header.spacing)) or min(header.spacing[: len(header.shape)]) <= 0:
+        sizes = " x ".join(f"{value:g}" for value in header.spacing)
+        raise complaint(
+            path, f"the voxel spacing is {sizes} mm", "correct pixdim in the header or export the image again"
+        )
+    if not all(np.isfinite(header.affines)):
+        raise complaint(path, "the orientation matrix holds NaN or infinity", "export the image again")
+    needed = header.data_offset + int(np.prod(header.shape, dtype=np.int64)) * header.voxel_bytes
+    _check_length(path, needed, _unpacked_bytes(path))
+    if header.oriented:
+        return []
+    return [
+        f"{path.name} does not say how it is oriented (qform and sform codes are 0): LPS axes of its grid are assumed"
+    ]
+
+
+def _unpacked_bytes(path: Path) -> int:
+    """Bytes in the file after unpacking. Reading to the end is what finds a cut or damaged gzip stream (its CRC)."""
+    if not isinstance(file := open_maybe_gzip(path), gzip.GzipFile):
+        file.close()
+        return path.stat().st_size
+    total, buffer = 0, bytearray(CHUNK_BYTES)
+    try:
+        with file:
+            while count := file.readinto(buffer):
+                total += count
+    except EOFError as error:
+        raise complaint(
+            path, "the file is truncated (its compressed data break off)", "copy or export it again"
+        ) from error
+    except (OSError, zlib.error) as error:
+        raise complaint(path, f"the compressed data are damaged ({error})", "copy or export the file again") from error
+    return total
+
+
+def _check_length(path: Path, needed: int, present: int) -> None:
+    if present < needed:
+        share = 100 * present / needed
+        raise complaint(
+            path, f"the file is truncated: {share:.0f} % of its {needed} bytes are there", "copy or export it again"
+        )
+
+
+def _check_metaimage(path: Path) -> list[str]:
+    fields, start = _metaimage_fields(path)
+    try:
+        shape = [int(size) for size in fields["dimsize"].split()]
+        spacing = [float(size) for size in fields.get("elementspacing", "1").split()]
+        voxel = META_BYTES.get(fields["elementtype"].replace("_UCHAR", "_CHAR").replace("_U", "_"), 1)
+        channels = int(fields.get("elementnumberofchannels", "1"))
+    except (KeyError, ValueError) as error:
+        raise complaint(path, f"the MetaImage header is damaged ({error})", "export the image again") from error
+    if not all(np.isfinite(spacing)) or min(spacing) <= 0:
+        sizes = " x ".join(f"{value:g}" for value in spacing)
+        raise complaint(path, f"the voxel spacing is {sizes} mm", "correct ElementSpacing or export the image again")
+    needed = int(np.prod(shape, dtype=np.int64)) * voxel * channels
+    data_name = fields.get("elementdatafile", "LOCAL")
+    local = data_name.upper() == "LOCAL"
+    data = path if local else path.parent / data_name
+    if not local and not data.is_file():
+        raise complaint(path, f"its data file {data_name} is missing", "put it beside the header")
+    packed = fields.get("compresseddata", "false").lower() == "true"
+    offset = start if local else 0
+    _check_length(data, needed, _inflated_bytes(data, offset) if packed else data.stat().st_size - offset)
+    return []
+
+
+def _metaimage_fields(path: Path) -> tuple[dict[str, str], int]:
+    """The header's "key = value" lines with lower-case keys, and where the data begin."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        for line in iter(lambda: file.readline(4096), b""):
+            key, equals, value = line.decode("latin-1").partition("=")
+            if not equals:
+                raise complaint(path, "this is not a MetaImage file, whatever its name says", "export the image again")
+            fields[key.strip().lower()] = value.strip()
+            if key.strip().lower() == "elementdatafile":
+                break
+        return fields, file.tell()
+
+
+def _inflated_bytes(path: Path, start: int) -> int:
+    unpack, total = zlib.decompressobj(47), 0  # 47: zlib or gzip, told by the stream itself
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            while chunk := file.read(CHUNK_BYTES):
+                total += len(unpack.decompress(chunk))
+    except zlib.error as error:
+        raise complaint(path, f"the compressed data are damaged ({error})", "copy or export the file again") from error
+    return total
+
+
+def _check_nrrd(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        if file.read(4) != b"NRRD":
+            raise complaint(path, "this is not an NRRD file, whatever its name says", "export the image again")
+    return []  # SimpleITK itself refuses a truncated or damaged NRRD
+
+
+def read_image(path: Path, layered: bool = False) -> tuple[sitk.Image, list[str]]:
+    """Read one image file.
+
+    layered: accept several values per voxel (the layers of a Slicer segmentation).
+    Returns the 3D image on its own grid, and warnings. Raises HealthiVertError (see the module).
+    """
+    suffix = suffix_of(path)
+    check_file(path)
+    if not suffix:
+        raise complaint(
+            path, f"the file type {''.join(path.suffixes[-2:]) or '(none)'} is not supported", f"give {FORMATS}"
+        )
+    check = {".ni": _check_nifti, ".nr": _check_nrrd, ".nh": _check_nrrd}.get(suffix[:3], _check_metaimage)
+    warnings = check(path)
+    image = sitk_read(path, layered)
+    image, more = single_volume(image, path)
+    warnings += more
+    if image.GetNumberOfComponentsPerPixel() == 1 and "complex" in image.GetPixelIDTypeAsString():
+        raise complaint(path, "the voxels are complex numbers", "export the image as plain CT numbers")
+    return image, warnings + check_grid(image, path)
+
+
+def check_file(path: Path) -> None:
+    """Raise HealthiVertError unless the path is a file with something in it that may be read."""
+    if not path.exists():
+        raise complaint(path, "there is no such file or folder", "check the path")
+    if not path.is_file():
+        raise complaint(path, "this is not an image file", f"give {FORMATS}")
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise complaint(path, "the file is empty", "copy or export it again")
+    except OSError as error:
+        raise complaint(path, f"the file cannot be read ({error.strerror})", "check its permissions") from error
+
+
+def sitk_read(path: Path, layered: bool) -> sitk.Image:
+    """SimpleITK's reader, with its errors told in one line and refusing several values per voxel unless layered."""
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # its warnings would stand between the user and our line
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        components = reader.GetNumberOfComponents()
+        if components > 1 and not layered:
+            raise complaint(
+                path, f"each voxel has {components} values (a colour or vector image)", "give a plain CT or label image"
+            )
+        return reader.Execute()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        if "orthonormal" in reason:
+            raise complaint(
+                path, "the orientation matrix is singular or sheared", "resample or export the image again"
+            ) from error
+        raise complaint(path, f"the file is damaged or no image ({reason})", "copy or export it again") from error
+
+
+def single_volume(image: sitk.Image, path: Path) -> tuple[sitk.Image, list[str]]:
+    """The only volume of a 3D or 4D image. Raises HealthiVertError if it is 2D or has several volumes."""
+    size = image.GetSize()
+    if len(size) < 3 or 1 in size[:3]:
+        raise complaint(path, f"this is a 2D image ({' x '.join(map(str, size))})", "give the whole 3D volume")
+    if len(size) == 3:
+        return image, []
+    if (volumes := int(np.prod(size[3:]))) > 1:
+        raise complaint(
+            path, f"this is a {len(size)}D image with {volumes} volumes", "export the one volume to use as 3D"
+        )
+    return sitk.Extract(image, [*size[:3], *[0] * (len(size) - 3)]), [
+        f"{path.name} is stored as {len(size)}D with one volume: that one is used"
+    ]
+
+
+def check_grid(image: sitk.Image, path: Path) -> list[str]:
+    """Raise HealthiVertError for a spacing or direction that cannot be; warn of a coarse one."""
+    spacing = image.GetSpacing()
+    sizes = " x ".join(f"{value:g}" for value in spacing)
+    low, high = SPACING_RANGE_MM
+    if not all(low <= value <= high for value in spacing):
+        raise complaint(
+            path,
+            f"the voxel spacing is {sizes} mm",
+            f"CT lies between {low:g} and {high:g} mm: correct the header's unit or spacing",
+        )
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    if not np.isfinite(direction).all() or not np.isfinite(image.GetOrigin()).all():
+        raise complaint(path, "the orientation or origin holds NaN or infinity", "export the image again")
+    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        raise complaint(path, "the orientation matrix is singular or sheared", "resample or export the image again")
+    if max(spacing) > COARSE_SPACING_MM:
+        return [f"{path.name} has voxels of {sizes} mm: heights measured on it are coarse"]
+    return []

@@ -1,0 +1,102 @@
+"""Every level of a spine at a glance: bodies, heights, what the neighbours say, suspicion. No generator is involved.
+
+In: SpineCase. Out: SpineAnalysis, from which `inspect` prints its table and `run` starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from healthivert.anatomy import LEVELS, levels_between, normal_spine
+from healthivert.body import find_bodies
+from healthivert.grade import genant_grade
+from healthivert.measure import relative_height_loss, third_heights
+from healthivert.reference import neighbour_references, normal_heights, suspicion
+from healthivert.straighten import centreline
+from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
+
+
+@dataclass(frozen=True)
+class SpineAnalysis:
+    bodies: Mapping[str, VertebralBody]
+    frame: StraightFrame
+    levels: Mapping[str, LevelSummary]
+    warnings: tuple[str, ...]
+
+    @property
+    def suspicion(self) -> dict[str, float]:
+        return {level: summary.suspicion for level, summary in self.levels.items()}
+
+
+def analyse(case: SpineCase) -> SpineAnalysis:
+    """Find and measure every body, and hold it against the others. Bodies cut by the scan's border are no reference."""
+    bodies = find_bodies(case)
+    heights = {level: third_heights(body.height_map, body.column_mm) for level, body in bodies.items()}
+    whole = {level: value for level, value in heights.items() if bodies[level].complete}
+    references = neighbour_references(whole)
+    summaries = {}
+    for level, own in heights.items():
+        reference = references.get(level) if level in whole else neighbour_references({**whole, level: own})[level]
+        grade = genant_grade(relative_height_loss(own, reference)) if reference else Genant(0, "normal")
+        doubt = suspicion(own, reference) if bodies[level].complete else 0.0
+        warnings = _level_warnings(level, bodies, reference)
+        summaries[level] = LevelSummary(level, case.label_values[level], own, reference, doubt, grade, warnings)
+    return SpineAnalysis(bodies, centreline(bodies), summaries, (*case.warnings, *_spine_warnings(case, bodies)))
+
+
+def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: Heights | None) -> tuple[str, ...]:
+    warnings = []
+    if not bodies[level].complete:
+        warnings.append(f"{level} is cut by the border of the scan: its height is not its whole height")
+    if reference is None:
+        warnings.append(f"{level}: no other complete level to compare with, so no grade can be guessed")
+    return tuple(warnings)
+
+
+def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> list[str]:
+    warnings = []
+    lost = [level for level in case.levels if level not in bodies]
+    if lost:
+        warnings.append(f"no vertebral body was found in {', '.join(lost)} (too small a part of it is labelled)")
+    present = list(bodies)
+    for upper, lower in zip(present, present[1:], strict=False):
+        if levels_between(upper, lower) > 1:
+            warnings.append(f"levels are missing between {upper} and {lower}")
+    for level, body in bodies.items():
+        if body.complete:
+            others = [bodies[v].centre for v in present if v != level]
+            if others and min(float(np.linalg.norm(body.centre - c)) for c in others) < 8.0:
+                warnings.append(f"{level} lies within 8 mm of another level: check the labels")
+    return warnings
+
+
+def fallback_reference(body: VertebralBody) -> Heights:
+    """Population heights scaled by this body's own endplate size: all there is when no other level is complete."""
+    normal = normal_spine()[body.level]
+    footprint = np.isfinite(body.superior)
+    area = float(footprint.sum()) * body.column_mm**2
+    scale = float(np.sqrt(area / (0.85 * normal.width * normal.depth)))  # 0.85: a kidney shape in its bounding box
+    scale = min(max(scale, 0.75), 1.25)
+    population = normal_heights(body.level)
+    return Heights(*(getattr(population, key) * scale for key in HEIGHT_KEYS))
+
+
+def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:
+    """What is missing beside a target: `run` says it before it trusts the neighbours."""
+    ladder = [v for v in LEVELS if v != "T13" or v in analysis.bodies]
+    place = ladder.index(level)
+    warnings = []
+    for side, other in (("above", place - 1), ("below", place + 1)):
+        name = ladder[other] if 0 <= other < len(ladder) else None
+        if name is None or (side == "below" and name == "L6" and "L6" not in analysis.bodies):
+            continue
+        if name not in analysis.bodies:
+            warnings.append(f"{name}, the neighbour {side} {level}, is not in the segmentation")
+        elif not analysis.bodies[name].complete:
+            warnings.append(f"{name}, the neighbour {side} {level}, is cut by the border of the scan")
+        elif analysis.levels[name].suspicion > 0.5:
+            warnings.append(f"{name}, the neighbour {side} {level}, looks fractured itself")
+    return warnings

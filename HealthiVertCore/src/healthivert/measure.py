@@ -1,0 +1,141 @@
+"""Body heights in mm and the relative height loss (RHLV), from column heights between sub-voxel endplates.
+
+In: (AP, LR) maps of column heights. Out: Heights per third, six-point heights, RHLV signed, maps, and the publication's
+own formula beside ours. Nothing here depends on how the columns were obtained.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from healthivert.body import read_endplates
+from healthivert.types import HEIGHT_KEYS, FloatArray, Heights
+
+BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body's width of the middle
+RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where rims are rounded
+
+
+def mid_sagittal_profile(height_map: FloatArray, column_mm: float) -> tuple[FloatArray, FloatArray]:
+    """Mean column height over the mid-sagittal band, from the anterior to the posterior wall.
+
+    height_map: (AP, LR) mm, NaN off the body. Returns AP positions (N,) in mm from the anterior wall and heights (N,) mm.
+    """
+    footprint = np.isfinite(height_map)
+    if not footprint.any():
+        raise ValueError("empty height map")
+    columns = np.flatnonzero(footprint.any(axis=0))
+    middle = (columns[0] + columns[-1]) / 2
+    half = max(BAND_OF_WIDTH * (columns[-1] - columns[0] + 1), 0.5)
+    band = height_map[:, int(np.ceil(middle - half)) : int(np.floor(middle + half)) + 1]
+    filled = np.isfinite(band)
+    enough = filled.sum(axis=1) >= max(1, band.shape[1] / 2)
+    rows = np.flatnonzero(enough)
+    heights = np.nansum(np.where(filled, band, 0.0), axis=1)[rows] / filled.sum(axis=1)[rows]
+    return (rows - rows[0] + 0.5) * column_mm, heights
+
+
+def third_heights(height_map: FloatArray, column_mm: float) -> Heights:
+    """Mean heights of the anterior, middle and posterior third of the mid-sagittal band, and of the whole band."""
+    ap, heights = mid_sagittal_profile(height_map, column_mm)
+    depth = ap[-1] + 0.5 * column_mm
+    inner = (ap >= RIM_OF_DEPTH * depth) & (ap <= (1 - RIM_OF_DEPTH) * depth)
+    ap, heights = ap[inner], heights[inner]
+    place = (ap / depth - RIM_OF_DEPTH) / (1 - 2 * RIM_OF_DEPTH)
+    thirds = np.clip((place * 3).astype(int), 0, 2)
+    anterior, middle, posterior = (float(heights[thirds == i].mean()) for i in range(3))
+    return Heights(anterior, middle, posterior, (anterior + middle + posterior) / 3)
+
+
+def relative_height_loss(original: Heights, healthy: Heights) -> Heights:
+    """RHLV per third and mean, signed fractions: (healthy - original) / healthy. Negative: taller than predicted."""
+    return Heights(*((getattr(healthy, k) - getattr(original, k)) / getattr(healthy, k) for k in HEIGHT_KEYS))
+
+
+def gap_height_map(body: FloatArray, row_mm: float) -> FloatArray:
+    """(AP, LR) column heights in mm of a generated body (SI, AP, LR) 0..1 whose rows are row_mm high; NaN off the body."""
+    endplates = read_endplates(body, 1.0)
+    if endplates is None:
+        raise ValueError("the generated body is empty")
+    inferior, superior = endplates
+    return (superior - inferior) * row_mm
+
+
+def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:
+    """Signed RHLV on the healthy body's columns. Both maps (AP, LR) in mm, NaN off the body; the footprints are laid on each
+    other by their bounding boxes, since the collapsed body may be wider or lie elsewhere in its frame."""
+    rows, columns = np.nonzero(np.isfinite(healthy))
+    onto = np.stack(
+        [_rescale(rows, np.isfinite(healthy).any(axis=1), np.isfinite(original).any(axis=1)),
+         _rescale(columns, np.isfinite(healthy).any(axis=0), np.isfinite(original).any(axis=0))]
+    )
+    valid = np.isfinite(original)
+    weight = ndimage.map_coordinates(valid.astype(float), onto, order=1, cval=0.0)
+    value = ndimage.map_coordinates(np.where(valid, original, 0.0), onto, order=1, cval=0.0)
+    loss = np.full(healthy.shape, np.nan)
+    seen = weight > 0.5
+    here = rows[seen], columns[seen]
+    loss[here] = 1.0 - value[seen] / weight[seen] / healthy[here]
+    return loss
+
+
+def _rescale(index: np.ndarray, of: np.ndarray, to: np.ndarray) -> FloatArray:
+    a, b = np.flatnonzero(of)[[0, -1]], np.flatnonzero(to)[[0, -1]]
+    return b[0] + (index - a[0]) * (b[1] - b[0]) / max(a[1] - a[0], 1)
+
+
+def six_point(height_map: FloatArray, column_mm: float) -> dict[str, float]:
+    """Anterior, middle and posterior height in mm as read from six points on a mid-sagittal picture.
+
+    Each is the mean of 3 mm around the point: beside the rims (15 % of the depth from either wall) and at half depth.
+    """
+    ap, heights = mid_sagittal_profile(height_map, column_mm)
+    depth = ap[-1] + 0.5 * column_mm
+    points = {"anterior": 0.15 * depth, "middle": 0.5 * depth, "posterior": 0.85 * depth}
+    return {name: float(heights[np.abs(ap - at) <= 1.5].mean()) for name, at in points.items()}
+
+
+def published_rhlv(original: FloatArray, healthy: FloatArray, spacing_mm: float) -> dict[str, float]:
+    """RHLV by the publication's formula (HealthiVert-GAN, evaluation/RHLV_quantification), kept for comparison only.
+
+    Binary bodies (SI, AP, LR) on one straightened grid. Column heights are voxel counts over the central two fifths of the
+    sagittal slices; per region the healthy heights are scaled up to the original's maximum; columns below 0.7 of the
+    column at the mask's centre are dropped. It hides a synthesis that is too low and drops collapsed columns.
+    Keys anterior, middle, posterior, mean; NaN where a region of the healthy body is empty.
+    """
+    lr = np.flatnonzero(original.any(axis=(0, 1)))
+    if lr.size == 0:
+        return dict.fromkeys(HEIGHT_KEYS, float("nan"))
+    centre = int(np.argwhere(original)[:, 2].mean())
+    reach = (lr[-1] - lr[0]) // 5
+    kept: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {key: ([], []) for key in HEIGHT_KEYS}
+    for column in range(centre - reach, centre + reach):
+        old, new = original[:, :, column], healthy[:, :, column]
+        if not old.any() or not new.any():
+            continue
+        ap = np.flatnonzero(new.any(axis=0))
+        first, end = ap[0], ap[-1]
+        t1, t2 = int(first + (end - first) / 3), int(first + 2 * (end - first) / 3)
+        regions = {"anterior": slice(0, t1), "middle": slice(t1, t2), "posterior": slice(t2, end + 1), "mean": slice(0, end + 1)}
+        counts = [m.sum(axis=0) * spacing_mm for m in (old, new)]
+        middles = [float(c[int(np.argwhere(m)[:, 1].mean())]) for c, m in zip(counts, (old, new), strict=True)]
+        whole = _published_scale(counts[0], counts[1])
+        for key, region in regions.items():
+            scaled = counts[1][region] * _published_scale(counts[0][region], counts[1][region])
+            kept[key][0].append(counts[0][region][counts[0][region] > 0.7 * middles[0]])
+            kept[key][1].append(scaled[scaled > 0.7 * middles[1] * whole])
+    return {key: _published_ratio(*columns) for key, columns in kept.items()}
+
+
+def _published_scale(old: FloatArray, new: FloatArray) -> float:
+    largest_old, largest_new = old.max(initial=0.0), new.max(initial=0.0)
+    return largest_old / (largest_new + 1e-6) if largest_old > largest_new else 1.0
+
+
+def _published_ratio(old: list[FloatArray], new: list[FloatArray]) -> float:
+    a = np.concatenate(old) if old else np.zeros(0)
+    b = np.concatenate(new) if new else np.zeros(0)
+    if b.size == 0:
+        return float("nan")
+    mean_old = a.mean() if a.size else 0.0
+    return float((b.mean() - mean_old) / (b.mean() + 1e-6))

@@ -1,0 +1,28 @@
+"""A generator of spines with known truth: anatomy -> shape -> fracture -> tissue -> scanner.
+
+    spine = sample_spine(seed=1, fractured=True)            a person, as parameters
+    rendered = render(spine, whole_spine_grid(spine), spine.scanner)
+    healthy = render(spine.healthy_twin(), whole_spine_grid(spine), spine.scanner)
+    truth(spine)                                             heights, loss and grade from the analytic endplates
+"""
+
+from healthivert.phantom.grid import Grid, level_grid, whole_spine_grid
+from healthivert.phantom.render import Rendered, render
+from healthivert.phantom.sampling import Ranges, sample_spine
+from healthivert.phantom.scanner import Scanner, sample_scanner
+from healthivert.phantom.spine import PhantomSpine
+from healthivert.phantom.truth import truth
+
+__all__ = [
+    "Grid",
+    "PhantomSpine",
+    "Ranges",
+    "Rendered",
+    "Scanner",
+    "level_grid",
+    "render",
+    "sample_scanner",
+    "sample_spine",
+    "truth",
+    "whole_spine_grid",
+]

@@ -1,0 +1,40 @@
+"""What is true of a phantom: heights, loss and grade from its analytic endplates, as truth.json holds them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from healthivert.measure import relative_height_loss, third_heights
+from healthivert.phantom.shape import height_map
+from healthivert.phantom.spine import PhantomSpine, Vertebra
+from healthivert.types import THIRDS, Heights
+
+COLUMN_MM = 0.5
+GENANT_LIMITS = (0.20, 0.25, 0.40)  # loss of the worst third (Genant 1993; Buckens 2013, PLOS ONE 8:e71204)
+
+
+def true_heights(vertebra: Vertebra) -> Heights:
+    """Heights in mm of the columns along the body's axis between the analytic endplates."""
+    return third_heights(height_map(vertebra, COLUMN_MM), COLUMN_MM)
+
+
+def truth(spine: PhantomSpine) -> dict[str, Any]:
+    """{"seed", "levels": [one row a labelled level, cranial to caudal], "scanner"}, ready for JSON."""
+    return {"seed": spine.seed, "levels": [_row(spine.vertebra(level)) for level in spine.levels], "scanner": asdict(spine.scanner)}
+
+
+def _row(vertebra: Vertebra) -> dict[str, Any]:
+    original, healthy = true_heights(vertebra), true_heights(replace(vertebra, fracture=None))
+    loss = relative_height_loss(original, healthy)
+    worst = max(getattr(loss, third) for third in THIRDS)
+    return {
+        "level": vertebra.level,
+        "label": vertebra.number,
+        "fractured": vertebra.fracture is not None,
+        "shape": vertebra.fracture.shape if vertebra.fracture is not None else "normal",
+        "heights_mm": original.as_dict(),
+        "healthy_heights_mm": healthy.as_dict(),
+        "rhlv": loss.as_dict(),
+        "genant": sum(worst >= limit for limit in GENANT_LIMITS),
+    }

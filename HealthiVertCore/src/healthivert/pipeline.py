@@ -1,0 +1,247 @@
+"""One vertebra from the case to its height loss: the steps of the data's way in their order.
+
+In: SpineCase, a level, a loaded generator. Out: Outcome (Report and the images on the patient's grid). Writing them is
+cli's and report's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+
+from healthivert.attention import attention_from_suspicion
+from healthivert.errors import HealthiVertError
+from healthivert.gap import CONTEXT_ROWS, make_conditioning
+from healthivert.grade import genant_grade
+from healthivert.inspection import SpineAnalysis, fallback_reference, neighbour_warnings
+from healthivert.measure import (
+    gap_height_map,
+    height_loss_map,
+    mid_sagittal_profile,
+    published_rhlv,
+    relative_height_loss,
+    six_point,
+    third_heights,
+)
+from healthivert.restore import (
+    Placement,
+    Restored,
+    conditioning_on_patient,
+    place,
+    restore_patient,
+    restore_straightened,
+)
+from healthivert.straighten import body_occupancy, grid_points, straighten_around
+from healthivert.types import (
+    HEIGHT_KEYS,
+    THIRDS,
+    Conditioning,
+    FloatArray,
+    HeightLoss,
+    HeightProfile,
+    Heights,
+    PseudoHealthy,
+    SpineCase,
+    StraightenedSpine,
+    VertebralBody,
+    View,
+)
+
+VIEW_MARGIN_MM = CONTEXT_ROWS + 12.0  # around the target: what the generator needs and a little more for the pictures
+DISAGREEMENT = 0.10  # model and neighbours differ by more than this fraction of height: said in the report
+
+GenerateSamples = Callable[[Conditioning], list[PseudoHealthy]]
+
+
+class Prepared(NamedTuple):
+    """The target straightened, its own body on the same grid (0..1), and what the generator may know."""
+
+    straight: StraightenedSpine
+    old_body: FloatArray
+    attention: FloatArray
+    conditioning: Conditioning
+    reference: Heights
+    has_reference: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    loss: HeightLoss
+    restored: Restored
+    withheld: sitk.Image  # 1 where the generator saw nothing, on a part of the patient's grid
+    attention: sitk.Image  # 0..1 on the same part
+    views: tuple[View, ...]
+    profile: HeightProfile
+    timing_s: dict[str, float]
+
+
+def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
+    """Straighten around the target, dim what looks fractured, and open the gap.
+
+    Raises HealthiVertError if the level's body is missing or cut by the scan's border.
+    """
+    body = complete_body(analysis, level, case)
+    straight = straighten_around(case, analysis.bodies, analysis.frame, level, VIEW_MARGIN_MM)
+    rows = straight.ct.shape[0]
+    arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
+    old_body = body_occupancy(body, grid_points(analysis.frame, arc, straight.spacing_mm))
+    beside = {other: value for other, value in analysis.suspicion.items() if other != level}
+    attention = attention_from_suspicion(straight, beside)
+    reference = analysis.levels[level].neighbour_reference
+    known = reference or fallback_reference(body)
+    conditioning = make_conditioning(straight, level, attention, known.mean)
+    return Prepared(straight, old_body, attention, conditioning, known, reference is not None)
+
+
+def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> VertebralBody:
+    if level not in analysis.bodies:
+        raise HealthiVertError(f"{case.name}: {level} is labelled, but no vertebral body was found in it; check its label")
+    body = analysis.bodies[level]
+    if not body.complete:
+        raise HealthiVertError(
+            f"{case.name}: {level} is cut by the border of the scan, so its height cannot be measured; "
+            "choose a level that lies inside the scan"
+        )
+    return body
+
+
+def regrow(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples, progress) -> Outcome:
+    """Hide one vertebra, regrow it, put it back and measure what was lost."""
+    clock = _Clock()
+    progress("straighten", 0.30, f"straightening around {level}")
+    prepared = prepare(case, analysis, level)
+    clock.lap("straighten")
+    progress("generate", 0.40, f"regrowing {level}")
+    samples = generate(prepared.conditioning)
+    vertebra = samples[0] if len(samples) == 1 else _mean_vertebra(samples)
+    placement = place(prepared.straight, prepared.conditioning.cut, vertebra)
+    clock.lap("generate")
+    progress("measure", 0.65, "measuring")
+    body = analysis.bodies[level]
+    loss = _measure(body, analysis, level, prepared, samples, vertebra, placement)
+    views, profile, loss = _compare(body, prepared, vertebra, placement, loss)
+    clock.lap("measure")
+    progress("restore", 0.70, "back to the patient")
+    restored = restore_patient(case, prepared.straight, body, vertebra, placement, loss.loss_map)
+    withheld, attention = conditioning_on_patient(
+        case, prepared.straight, prepared.conditioning.cut, level, prepared.attention
+    )
+    clock.lap("restore")
+    return Outcome(loss, restored, withheld, attention, views, profile, clock.laps)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self.start = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self.start, 3)
+        self.start = now
+
+
+def healthy_heights(vertebra: PseudoHealthy, spacing_mm: float) -> tuple[Heights, FloatArray]:
+    """Heights of a generated vertebra and its (AP, LR) height map in mm, scaled so that the mean is its height_mm."""
+    rows = gap_height_map(vertebra.body, 1.0)
+    row_mm = vertebra.height_mm / third_heights(rows, spacing_mm).mean
+    height_map = rows * row_mm
+    return third_heights(height_map, spacing_mm), height_map
+
+
+def _mean_vertebra(samples: list[PseudoHealthy]) -> PseudoHealthy:
+    heights = np.array([s.height_mm for s in samples])
+    return PseudoHealthy(
+        np.mean([s.ct for s in samples], axis=0),
+        np.mean([s.body for s in samples], axis=0),
+        float(heights.mean()),
+        float(heights.std(ddof=1)),
+    )
+
+
+def _measure(
+    body: VertebralBody,
+    analysis: SpineAnalysis,
+    level: str,
+    prepared: Prepared,
+    samples: list[PseudoHealthy],
+    vertebra: PseudoHealthy,
+    placement: Placement,
+) -> HeightLoss:
+    spacing = prepared.straight.spacing_mm
+    original = third_heights(body.height_map, body.column_mm)
+    healthy, healthy_map = healthy_heights(vertebra, spacing)
+    rhlv = relative_height_loss(original, healthy)
+    return HeightLoss(
+        original=original,
+        pseudo_healthy=healthy,
+        neighbour_reference=prepared.reference if prepared.has_reference else None,
+        rhlv=rhlv,
+        rhlv_sd=_spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in samples]),
+        rhlv_reference={},
+        six_point={
+            "original": six_point(body.height_map, body.column_mm),
+            "pseudo_healthy": six_point(healthy_map, spacing),
+        },
+        loss_map=height_loss_map(body.height_map, healthy_map),
+        genant=genant_grade(rhlv),
+        warnings=tuple(_loss_warnings(level, analysis, prepared, healthy)),
+    )
+
+
+def _spread(losses: list[Heights]) -> Heights | None:
+    if len(losses) < 2:
+        return None
+    return Heights(*(float(np.std([getattr(loss, key) for loss in losses], ddof=1)) for key in HEIGHT_KEYS))
+
+
+def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, healthy: Heights) -> list[str]:
+    warnings = neighbour_warnings(level, analysis)
+    if not prepared.has_reference:
+        warnings.append(
+            f"no complete level beside {level}: the expected height is the population's, scaled by {level}'s endplates"
+        )
+    worst = max(THIRDS, key=lambda third: abs(getattr(healthy, third) / getattr(prepared.reference, third) - 1))
+    difference = getattr(healthy, worst) / getattr(prepared.reference, worst) - 1
+    if abs(difference) > DISAGREEMENT:
+        warnings.append(
+            f"model and neighbours disagree by {100 * difference:+.0f} points on {level}'s healthy {worst} height: "
+            f"{getattr(healthy, worst):.1f} mm against {getattr(prepared.reference, worst):.1f} mm"
+        )
+    return warnings
+
+
+def _compare(
+    body: VertebralBody, prepared: Prepared, vertebra: PseudoHealthy, placement: Placement, loss: HeightLoss
+) -> tuple[tuple[View, ...], HeightProfile, HeightLoss]:
+    """Pictures before and after on one grid, the height profiles, and the publication's RHLV on the same two bodies."""
+    straight = prepared.straight
+    after, body_after = restore_straightened(straight, prepared.old_body, vertebra, placement)
+    published = published_rhlv(prepared.old_body > 0.5, body_after > 0.5, straight.spacing_mm)
+    columns = np.argwhere(body_after > 0.5)[:, 1:] if (body_after > 0.5).any() else np.array(after.shape[1:])[None] // 2
+    ap, lr = np.round(columns.mean(axis=0)).astype(int)
+    views = (_view("sagittal", (slice(None), slice(None), lr), prepared, after, body_after),
+             _view("coronal", (slice(None), ap, slice(None)), prepared, after, body_after))
+    return views, _profile(body, vertebra, straight.spacing_mm), replace(loss, rhlv_reference=published)
+
+
+def _view(plane: str, at, prepared: Prepared, after: FloatArray, body_after: FloatArray) -> View:
+    given = prepared.conditioning
+    return View(
+        plane, prepared.straight.spacing_mm, prepared.straight.ct[at], after[at], prepared.old_body[at], body_after[at],
+        given.ct[at], given.mask[at], given.attention[at],
+    )
+
+
+def _profile(body: VertebralBody, vertebra: PseudoHealthy, spacing_mm: float) -> HeightProfile:
+    """Both profiles against the healthy body's depth; the original's depth is scaled onto it."""
+    ap, healthy = mid_sagittal_profile(healthy_heights(vertebra, spacing_mm)[1], spacing_mm)
+    own_ap, own = mid_sagittal_profile(body.height_map, body.column_mm)
+    return HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), healthy)
+
+

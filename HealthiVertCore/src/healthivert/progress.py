@@ -1,0 +1,60 @@
+"""How far a long command is, for people and for programs, and how it is stopped.
+
+JSON mode prints one object per step on stdout, {"stage", "fraction", "message"}, in ASCII and flushed; text mode prints
+a short line on stderr when somebody looks at it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from types import FrameType
+from typing import TextIO
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Progress:
+    """Callable: progress(stage, fraction, message). fraction is of the whole command or of the stage, 0 to 1."""
+
+    def __init__(self, json_lines: bool = False, stream: TextIO | None = None, verbose: bool = False) -> None:
+        self.json_lines = json_lines
+        self.stream = stream or (sys.stdout if json_lines else sys.stderr)
+        self.shown = json_lines or verbose or self.stream.isatty()
+
+    def __call__(self, stage: str, fraction: float, message: str = "") -> None:
+        if not self.shown:
+            return
+        fraction = round(min(1.0, max(0.0, float(fraction))), 4)
+        if self.json_lines:
+            line = json.dumps({"stage": stage, "fraction": fraction, "message": message})
+        else:
+            line = f"{100 * fraction:3.0f} %  {stage}{': ' if message else ''}{' '.join(message.split())}"
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+
+def quiet(stage: str, fraction: float, message: str = "") -> None:
+    """The progress of library use: none."""
+
+
+class Cancellation:
+    """Which signal stopped the command: None, SIGINT or SIGTERM."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt once: later signals must not interrupt the cleaning up."""
+        if self.signal is None:
+            self.signal = number
+            raise KeyboardInterrupt
+
+
+def install_cancellation() -> Cancellation:
+    """Let SIGINT and SIGTERM unwind the main thread as KeyboardInterrupt. Call it in the main thread."""
+    cancellation = Cancellation()
+    for number in SIGNALS:
+        signal.signal(number, cancellation)
+    return cancellation

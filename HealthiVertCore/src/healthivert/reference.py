@@ -1,0 +1,90 @@
+"""What the other levels say about a level's healthy height, and how suspicious each level is.
+
+In: heights per level. Out: a reference Heights per level and a suspicion 0..1. No image and no model is involved: this is
+the baseline that any generator has to beat, and the number its height heads are relative to.
+
+Heights are divided by what is normal for the level (anatomy.normal_spine), which leaves a person's size and a slow trend
+along the spine. A local, robust straight line through the logarithm of that ratio, without the level itself, is the
+reference. Fractures only take height away, so levels that lie below the line lose their weight and levels above keep it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from healthivert.anatomy import LEVELS, NormalVertebra, normal_spine
+from healthivert.types import HEIGHT_KEYS, THIRDS, FloatArray, Heights
+
+REACH_LEVELS = 2.5  # weight of a level falls by e over this many levels
+TREND_STIFFNESS = 10.0  # ridge on the slope: only a long run of agreeing levels makes a trend
+HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
+SUSPICION_MIDDLE, SUSPICION_WIDTH = 0.19, 0.03  # logistic in the worst third's loss
+
+
+def normal_heights(level: str) -> Heights:
+    normal: NormalVertebra = normal_spine()[level]
+    return Heights(normal.height_anterior, normal.height_middle, normal.height_posterior, normal.height_mean)
+
+
+def neighbour_references(heights: Mapping[str, Heights]) -> dict[str, Heights | None]:
+    """Level -> reference Heights in mm from all other levels; None where no other level of known normal size is there."""
+    levels = [level for level in LEVELS if level in heights and level in normal_spine()]
+    if not levels:
+        return dict.fromkeys(heights)
+    place = np.array([_place(level) for level in levels])
+    ratio = np.array(
+        [[np.log(getattr(heights[v], k) / getattr(normal_heights(v), k)) for k in HEIGHT_KEYS] for v in levels]
+    )
+    health = _health(place, ratio)
+    result: dict[str, Heights | None] = dict.fromkeys(heights)
+    for i, level in enumerate(levels):
+        others = np.arange(len(levels)) != i
+        if not others.any():
+            continue
+        fitted = [_local_line(place[others], ratio[others, j], health[others], place[i]) for j in range(len(HEIGHT_KEYS))]
+        normal = normal_heights(level)
+        values = [getattr(normal, k) * float(np.exp(f)) for k, f in zip(HEIGHT_KEYS, fitted, strict=True)]
+        result[level] = Heights(*values)
+    return result
+
+
+def suspicion(heights: Heights, reference: Heights | None) -> float:
+    """0..1: how surely a level has lost height against its reference; 0.5 at the edge of a Genant grade 1."""
+    if reference is None:
+        return 0.0
+    worst = max(1 - getattr(heights, third) / getattr(reference, third) for third in THIRDS)
+    return float(1 / (1 + np.exp(-(worst - SUSPICION_MIDDLE) / SUSPICION_WIDTH)))
+
+
+def _place(level: str) -> float:
+    ladder = [v for v in LEVELS if v != "T13"]
+    return ladder.index("T12") + 0.5 if level == "T13" else float(ladder.index(level))
+
+
+def _health(place: FloatArray, ratio: FloatArray) -> FloatArray:
+    """(N,) weights 0..1 of the levels: each is held against the line through the others, in its worst third, repeatedly."""
+    health = np.ones(len(place))
+    if len(place) < 3:
+        return health
+    for _ in range(8):
+        loss = np.empty(len(place))
+        for i in range(len(place)):
+            others = np.arange(len(place)) != i
+            loss[i] = max(
+                _local_line(place[others], ratio[others, j], health[others], place[i]) - ratio[i, j]
+                for j in range(len(HEIGHT_KEYS))
+            )
+        new = np.clip((LOST_LOSS - loss) / (LOST_LOSS - HEALTHY_LOSS), 0.02, 1.0)
+        health = 0.5 * health + 0.5 * new
+    return health
+
+
+def _local_line(place: FloatArray, ratio: FloatArray, health: FloatArray, at: float) -> float:
+    """Value at `at` of a line fitted with weights that fall with the distance in levels and with ill health."""
+    distance = place - at
+    weight = health * np.exp(-np.abs(distance) / REACH_LEVELS)
+    design = np.stack([np.ones_like(distance), distance], axis=1)
+    normal = design.T @ (design * weight[:, None]) + np.diag([0.0, TREND_STIFFNESS * weight.sum()])
+    return float(np.linalg.solve(normal, design.T @ (weight * ratio))[0])

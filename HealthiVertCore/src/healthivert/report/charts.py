@@ -1,0 +1,141 @@
+"""Charts of the measured heights: profile, loss map, whole spine.
+
+In: types.HeightProfile, the (AP, LR) loss map of types.HeightLoss, types.LevelSummary rows; heights in mm, RHLV as
+signed fractions. Out: matplotlib figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from healthivert.report.style import AFTER_LINE, AFTER_TEXT, BEFORE_LINE, BEFORE_TEXT, INK, MUTED, OTHER_LEVEL
+from healthivert.report.wording import format_percent
+from healthivert.types import THIRDS, FloatArray, HeightLoss, HeightProfile, LevelSummary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CHART_INCHES = (4.4, 2.7)
+MANY_LEVELS = 12  # beyond it level names no longer fit side by side
+SMALLEST_LOSS_SCALE = 0.2  # so that noise on a healthy vertebra does not look like a deep fracture
+
+
+def draw_height_profile(profile: HeightProfile, loss: HeightLoss) -> Figure:
+    """Original and pseudo-healthy column heights from the anterior wall backwards, with the loss of each third."""
+    figure, axes = _chart()
+    ap, before, after = profile.ap_mm, profile.original, profile.pseudo_healthy
+    axes.fill_between(ap, before, after, where=before < after, color=BEFORE_LINE, alpha=0.18, linewidth=0)
+    axes.fill_between(ap, before, after, where=before > after, color=AFTER_LINE, alpha=0.18, linewidth=0)
+    axes.plot(ap, after, color=AFTER_TEXT, linewidth=2.2, label="pseudo-healthy")
+    axes.plot(ap, before, color=BEFORE_TEXT, linewidth=2.2, linestyle=(0, (5, 1.2)), label="in the scan")
+    edges = _third_edges(ap, before, after)
+    for third, start, end in zip(THIRDS, edges[:-1], edges[1:], strict=True):
+        middle = (start + end) / 2
+        lost = format_percent(getattr(loss.rhlv, third))
+        axes.text(middle, 1.0, third, transform=axes.get_xaxis_transform(), ha="center", va="bottom", color=MUTED)
+        axes.text(middle, 0.9, lost, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontweight="bold")
+        if loss.neighbour_reference is not None:
+            reference = getattr(loss.neighbour_reference, third)
+            label = "neighbours' reference" if third == THIRDS[0] else None
+            axes.plot([start, end], [reference] * 2, color=INK, linewidth=1.2, linestyle=":", label=label)
+    for edge in edges[1:-1]:
+        axes.axvline(edge, ymax=0.88, color=OTHER_LEVEL, linewidth=1, zorder=0)
+    tallest = np.nanmax(np.concatenate([before, after]))
+    axes.set(
+        xlim=(edges[0], edges[-1]), ylim=(0, 1.3 * tallest), xlabel="from the anterior wall (mm)", ylabel="height (mm)"
+    )
+    axes.legend(loc="lower center", ncols=2, fontsize=9, handlelength=2.2, columnspacing=1.2)
+    return figure
+
+
+def draw_loss_map(loss_map: FloatArray) -> Figure:
+    """Signed loss over the footprint seen from above: anterior up, the patient's right on the reader's left."""
+    figure, axes = _chart()
+    rows, columns = np.nonzero(np.isfinite(loss_map))
+    shown = 100 * loss_map[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    limit = 10 * np.ceil(10 * max(np.nanpercentile(np.abs(loss_map), 98), SMALLEST_LOSS_SCALE))
+    depth, width = shown.shape
+    image = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.contour(np.isfinite(shown).astype(float), levels=[0.5], colors=[MUTED], linewidths=1)
+    for share in (1 / 3, 2 / 3):
+        axes.axhline(depth * share - 0.5, color=INK, linewidth=0.8, linestyle=":")
+    axes.set(xticks=[], yticks=[], xlim=(-1, width), ylim=(depth, -1))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    for letter, x, y in (("A", 0.5, 1.04), ("P", 0.5, -0.05), ("R", -0.04, 0.5), ("L", 1.04, 0.5)):
+        axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", fontweight="bold")
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.1, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
+    bar.ax.set_yticklabels([format_percent(share) for share in np.array([-1, -0.5, 0, 0.5, 1]) * limit / 100])
+    bar.ax.set_title("lost", fontsize=9)
+    bar.ax.set_xlabel("taller", fontsize=9)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def draw_spine(spine: Sequence[LevelSummary], vertebra: str, pseudo_healthy_mm: float) -> Figure:
+    """Mean body height of every level, cranial to caudal, against what its neighbours predict."""
+    figure, axes = _chart()
+    for index, row in enumerate(spine):
+        target = row.level == vertebra
+        if target:
+            axes.bar(
+                index,
+                pseudo_healthy_mm,
+                width=0.78,
+                facecolor="none",
+                edgecolor=AFTER_TEXT,
+                linewidth=1.6,
+                label=f"{vertebra}, pseudo-healthy",
+            )
+        axes.bar(
+            index,
+            row.heights.mean,
+            width=0.78,
+            color=BEFORE_LINE if target else OTHER_LEVEL,
+            label=f"{vertebra}, in the scan" if target else None,
+        )
+        if row.genant.grade and not target:
+            axes.text(index, 0.6, f"grade {row.genant.grade}?", ha="center", va="bottom", fontsize=9, rotation=90)
+    with_reference = [
+        (index, row.neighbour_reference.mean) for index, row in enumerate(spine) if row.neighbour_reference
+    ]
+    if with_reference:
+        places, heights = zip(*with_reference, strict=True)
+        axes.hlines(
+            heights,
+            np.array(places) - 0.45,
+            np.array(places) + 0.45,
+            color=INK,
+            linewidth=2,
+            label="neighbours' reference",
+        )
+    tallest = max(
+        value
+        for _, value in [*with_reference, (0, pseudo_healthy_mm), *((0, row.heights.mean) for row in spine)]
+        if np.isfinite(value)
+    )
+    axes.set_xticks(range(len(spine)), [row.level for row in spine], rotation=0 if len(spine) <= MANY_LEVELS else 90)
+    for tick, row in zip(axes.get_xticklabels(), spine, strict=True):
+        if row.level == vertebra:
+            tick.set(color=BEFORE_TEXT, fontweight="bold")
+    axes.tick_params(axis="x", length=0)
+    axes.set(ylim=(0, 1.32 * tallest), ylabel="mean height (mm)", xlim=(-0.7, len(spine) - 0.3))
+    axes.legend(loc="upper left", ncols=2, fontsize=9, handlelength=1.4, columnspacing=1.2)
+    return figure
+
+
+def _chart() -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=CHART_INCHES, layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _third_edges(ap_mm: FloatArray, before: FloatArray, after: FloatArray) -> FloatArray:
+    """The borders of the thirds, (4,) mm, over the columns where either height was measured."""
+    measured = ap_mm[np.isfinite(before) | np.isfinite(after)]
+    return np.linspace(measured.min(), measured.max(), 4)

@@ -1,0 +1,316 @@
+"""A vertebra segmentation as people have it -> one label image with our level numbers.
+
+In: a label image (NIfTI, NRRD, MetaImage), a Slicer .seg.nrrd (names, terminology, layers) or a folder with one file
+per structure. Out: Segmentation, on the segmentation's own grid in LPS orientation. Raises HealthiVertError if it
+holds no vertebra, or if it cannot be said which one a label is. Slicer's fields: Segment{N}_Name, _LabelValue, _Layer
+and _Tags of the Slicer documentation, "Segmentation file format".
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from healthivert import labels
+from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.errors import HealthiVertError
+from healthivert.image_files import complaint, read_image, read_nifti_header, stem_of, suffix_of
+from healthivert.labels import SACRUM_NAME, LabelProfile
+
+LARGEST_LABEL = 65535
+MOST_LABELS = 300  # a whole-body segmentation has about 120 structures; a CT has thousands of values
+WHOLE_NUMBER_TOLERANCE = 1e-3
+SECOND_PIECE_SHARE = 0.25  # of the larger piece: below it, it is a stray bit of the same vertebra
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """image: uint8 level numbers, LPS. label_values: level -> the value the user's file has for it."""
+
+    image: sitk.Image
+    label_values: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """One structure of the file: the value it has in its layer, and its level."""
+
+    layer: int
+    value: int
+    level: str
+
+
+def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) -> Segmentation:
+    """Read a segmentation; level_map (value -> level name) overrides what the file says of itself."""
+    if path.is_dir():
+        return _read_structures(path)
+    image, warnings = read_image(path, layered=True)
+    layers = _layers(image)
+    profiles = [value_profiles(layer, path) for layer in layers]
+    if not any(profiles):
+        raise complaint(
+            path, "the mask is empty (every voxel is 0)", "segment the vertebrae again or give another file"
+        )
+    segments, more = _segments(path, image, profiles, level_map)
+    more += _left_out(segments, profiles, path)
+    names = ", ".join(f"value {s.value} is {s.level}" for s in segments if s.level == SACRUM_NAME)
+    segments = [s for s in segments if s.level != SACRUM_NAME and profiles[s.layer][s.value].stacked_pieces == 1]
+    if not segments:
+        found = names or "none of its labels is a vertebra that can be used"
+        raise complaint(path, f"the mask has no usable vertebra ({found})", "segment the vertebrae or pass --level-map")
+    return Segmentation(_numbered(layers, segments), _users_values(segments), (*warnings, *more))
+
+
+def _layers(image: sitk.Image) -> list[sitk.Image]:
+    count = image.GetNumberOfComponentsPerPixel()
+    single = [image] if count == 1 else [sitk.VectorIndexSelectionCast(image, i) for i in range(count)]
+    return [oriented(layer, "LPS") for layer in single]
+
+
+def orientation_of(image: sitk.Image) -> str:
+    """The nearest anatomical axes of the image's grid, such as "RAS": where each axis points to."""
+    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
+
+
+def oriented(image: sitk.Image, orientation: str) -> sitk.Image:
+    """The image with its axes permuted and flipped to an orientation, without a copy if it has it already."""
+    return image if orientation_of(image) == orientation else sitk.DICOMOrient(image, orientation)
+
+
+def value_profiles(image: sitk.Image, path: Path) -> dict[int, LabelProfile]:
+    """Value -> where it lies, for every value of an LPS label image but 0.
+
+    Raises HealthiVertError for negative, fractional or too many values. Slice by slice, so that a float mask of a whole
+    body is never copied as a whole.
+    """
+    rows: dict[int, dict[int, int]] = defaultdict(dict)
+    for index, plane in enumerate(sitk.GetArrayViewFromImage(image)):
+        counts = np.bincount(_whole_numbers(plane, path).ravel())
+        for value in np.flatnonzero(counts[1:]) + 1:
+            rows[int(value)][index] = int(counts[value])
+        if len(rows) > MOST_LABELS:
+            raise complaint(
+                path,
+                f"the mask has more than {MOST_LABELS} different values and looks like a CT",
+                "give CT first, then the mask",
+            )
+    spacing = image.GetSpacing()
+    voxel_ml = float(np.prod(spacing)) / 1000
+    return {value: _profile(planes, spacing[2], voxel_ml) for value, planes in rows.items()}
+
+
+def _whole_numbers(plane: NDArray, path: Path) -> NDArray:
+    if plane.dtype.kind == "f":
+        rounded = np.rint(plane)
+        if not np.isfinite(plane).all() or np.abs(plane - rounded).max() > WHOLE_NUMBER_TOLERANCE:
+            raise complaint(
+                path,
+                "the mask has values that are not whole numbers",
+                "give a label image, not a CT or a probability map",
+            )
+        plane = rounded
+    if plane.min() < 0 or plane.max() > LARGEST_LABEL:
+        raise complaint(
+            path,
+            f"the mask has values from {plane.min():g} to {plane.max():g} and looks like a CT",
+            "give CT first, then the mask",
+        )
+    return plane if plane.dtype.kind == "u" and plane.dtype.itemsize < 8 else plane.astype(np.int32)
+
+
+def _profile(planes: Mapping[int, int], step_mm: float, voxel_ml: float) -> LabelProfile:
+    """planes: voxels by slice index. A piece is a run of slices without an empty one between them."""
+    index = np.array(sorted(planes))
+    count = np.array([planes[i] for i in index], dtype=float)
+    pieces = [piece.sum() for piece in np.split(count, np.flatnonzero(np.diff(index) > 1) + 1)]
+    large = sum(piece >= SECOND_PIECE_SHARE * max(pieces) for piece in pieces)
+    return LabelProfile(float(index @ count / count.sum()) * step_mm, float(count.sum()) * voxel_ml, large)
+
+
+def _segments(
+    path: Path, image: sitk.Image, profiles: list[dict[int, LabelProfile]], level_map: Mapping[int, str] | None
+) -> tuple[list[_Segment], list[str]]:
+    """Which structure is which level: by the given map, else by what the file says, else by the numbers."""
+    if level_map is None:
+        named, warnings = _segments_named_in_file(path, image, profiles)
+        if named:
+            return named, warnings
+    if len(profiles) > 1:
+        raise complaint(
+            path, "its segments overlap and none is named after a vertebra", "name the segments L1, L2, ... in Slicer"
+        )
+    if level_map is not None:
+        return _segments_of_map(path, profiles[0], level_map)
+    meaning = labels.recognise_values(profiles[0], str(path))
+    return [_Segment(0, value, level) for value, level in meaning.levels.items()], meaning.warnings
+
+
+def _segments_of_map(
+    path: Path, profile: Mapping[int, LabelProfile], level_map: Mapping[int, str]
+) -> tuple[list[_Segment], list[str]]:
+    segments, warnings = [], []
+    for value, name in level_map.items():
+        level = labels.level_of_name(name)
+        if level is None:
+            raise HealthiVertError(
+                f"the level map gives value {value} the level '{name}', which is no vertebra; write it like 20=L1"
+            )
+        if value in profile:
+            segments.append(_Segment(0, value, level))
+        else:
+            warnings.append(f"{path.name}: the level map's value {value} ({level}) is not in the mask")
+    if not segments:
+        there = ", ".join(map(str, sorted(profile)[:12]))
+        raise complaint(
+            path, f"none of the level map's values is in the mask, which has {there}", "map the values that are there"
+        )
+    twice = [level for level, count in Counter(s.level for s in segments).items() if count > 1]
+    return segments, warnings + [
+        f"{path.name}: several values are mapped to {level} and were joined" for level in twice
+    ]
+
+
+def _segments_named_in_file(
+    path: Path, image: sitk.Image, profiles: list[dict[int, LabelProfile]]
+) -> tuple[list[_Segment], list[str]]:
+    """Slicer's segment names and terminology, or the label table in a NIfTI header (as TotalSegmentator writes)."""
+    found: dict[str, tuple[str, _Segment]] = {}
+    others, warnings = [], []
+    for name, tags, layer, value in _slicer_segments(image) or _label_table(path):
+        level = labels.level_of_name(name)
+        coded = next((labels.SNOMED[code] for code in re.findall(r"\^(\d+)\^", tags) if code in labels.SNOMED), None)
+        if level and coded and level != coded:
+            warnings.append(f"{path.name}: the segment {name} has the terminology of {coded}; its name was believed")
+        level = level or coded
+        if layer >= len(profiles) or value not in profiles[layer]:
+            continue
+        if level is None:
+            others.append(name)
+        elif level in found and level != SACRUM_NAME:
+            raise complaint(
+                path, f"the segments '{found[level][0]}' and '{name}' are both {level}", "rename or remove one of them"
+            )
+        else:
+            found[level] = name, _Segment(layer, value, level)
+    if others and found:
+        more = "" if len(others) <= 3 else f" and {len(others) - 3} more"
+        warnings.append(f"{path.name}: left out, as not vertebrae: {', '.join(others[:3])}{more}")
+    return [segment for _, segment in found.values()], warnings
+
+
+def _slicer_segments(image: sitk.Image) -> list[tuple[str, str, int, int]]:
+    """(name, tags, layer, label value) of each segment of a .seg.nrrd; files before Slicer 4.11 have one layer each."""
+    fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
+    numbers = sorted(int(found[1]) for key in fields if (found := re.fullmatch(r"Segment(\d+)_Name", key)))
+    return [
+        (
+            fields[f"Segment{n}_Name"],
+            fields.get(f"Segment{n}_Tags", ""),
+            int(fields.get(f"Segment{n}_Layer", n if image.GetNumberOfComponentsPerPixel() > 1 else 0)),
+            int(fields.get(f"Segment{n}_LabelValue", 1)),
+        )
+        for n in numbers
+    ]
+
+
+def _label_table(path: Path) -> list[tuple[str, str, int, int]]:
+    """The same from the label table in a NIfTI header extension."""
+    if not suffix_of(path).startswith(".nii"):
+        return []
+    text = read_nifti_header(path).extension.decode("utf-8", "replace")
+    entries = re.findall(r'<Label\b[^>]*\bKey="(\d+)"[^>]*>\s*(?:<!\[CDATA\[)?([^<\]]*)', text)
+    return [(name.strip(), "", 0, int(value)) for value, name in entries]
+
+
+def _left_out(segments: list[_Segment], profiles: list[dict[int, LabelProfile]], path: Path) -> list[str]:
+    """Labels that lie in two places of the spine: which one is the level cannot be known."""
+    words = []
+    for segment in segments:
+        places = profiles[segment.layer][segment.value].stacked_pieces
+        if segment.level != SACRUM_NAME and places > 1:
+            words.append(
+                f"{path.name}: value {segment.value} ({segment.level}) lies in {places} separate places along the spine, "
+                f"as if vertebrae shared a label; {segment.level} was left out: correct the mask to use it"
+            )
+    return words
+
+
+def _numbered(layers: list[sitk.Image], segments: list[_Segment]) -> sitk.Image:
+    """uint8 image of our level numbers."""
+    numbers = np.zeros(sitk.GetArrayViewFromImage(layers[0]).shape, np.uint8)
+    for number, layer in enumerate(layers):
+        table = np.zeros(LARGEST_LABEL + 1, np.uint8)
+        for segment in segments:
+            if segment.layer == number:
+                table[segment.value] = LEVEL_NUMBER[segment.level]
+        for plane, out in zip(sitk.GetArrayViewFromImage(layer), numbers, strict=True):
+            if plane.any():
+                index = np.rint(plane).astype(np.int32) if plane.dtype.kind == "f" else plane
+                np.maximum(out, table[index], out=out)
+    image = sitk.GetImageFromArray(numbers)
+    image.CopyInformation(layers[0])
+    return image
+
+
+def _users_values(segments: list[_Segment]) -> dict[str, int]:
+    """Level -> value. Segments of different layers may share a value; then the results carry our level numbers."""
+    values: dict[str, int] = {}
+    for segment in segments:
+        values.setdefault(segment.level, segment.value)
+    if len(set(values.values())) < len(values):
+        return {level: LEVEL_NUMBER[level] for level in values}
+    return values
+
+
+def _read_structures(folder: Path) -> Segmentation:
+    """A folder with one file per structure (vertebrae_L1.nii.gz, ...), as TotalSegmentator writes by default."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        level = labels.level_of_name(stem_of(file)) if suffix_of(file) else None
+        if level in files:
+            raise complaint(
+                folder, f"the files {files[level].name} and {file.name} are both {level}", "remove one of them"
+            )
+        if level and level != SACRUM_NAME:
+            files[level] = file
+    if not files:
+        raise complaint(
+            folder,
+            "the folder has no vertebra files such as vertebrae_L1.nii.gz",
+            "give a label image or such a folder",
+        )
+    total: sitk.Image | None = None
+    present, warnings = [], []
+    for level, file in files.items():
+        image, words = read_image(file)
+        layers = _layers(image)
+        profiles = [value_profiles(layers[0], file)]
+        if not profiles[0]:
+            continue  # TotalSegmentator writes an empty file for each structure that is not in the scan
+        segments = [_Segment(0, value, level) for value in profiles[0]]
+        warnings += words + (left := _left_out(segments[:1], profiles, file))
+        if not left:
+            present.append(level)
+            total = _joined(total, _numbered(layers, segments), file)
+    if total is None:
+        raise complaint(folder, "every vertebra file in the folder is empty", "give a scan that shows vertebrae")
+    return Segmentation(total, {level: LEVEL_NUMBER[level] for level in present}, tuple(warnings))
+
+
+def _joined(total: sitk.Image | None, one: sitk.Image, file: Path) -> sitk.Image:
+    if total is None:
+        return one
+    if total.GetSize() != one.GetSize() or not np.allclose(total.GetOrigin(), one.GetOrigin(), atol=1e-2):
+        raise complaint(
+            file, "the file has another grid than the other structures in its folder", "export all of them on one grid"
+        )
+    one.CopyInformation(total)
+    return sitk.Maximum(total, one)

@@ -1,0 +1,1 @@
+"""Making training samples from spines, and training generators on them."""

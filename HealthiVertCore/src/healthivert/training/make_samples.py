@@ -1,0 +1,90 @@
+"""Making the shards: phantoms rendered around single levels, hidden and paired with their truth.
+
+In: a seed and a number of spines. Out: OUT/sample_SSSSSS_LEVEL.npz. What is already there is kept, so that an interrupted
+call goes on where it stopped; two calls with one seed make the same files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from healthivert.errors import HealthiVertError
+from healthivert.phantom import Rendered, level_grid, render, sample_spine
+from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """levels_per_spine: how many levels of one person are used. fractured_share: spines with fractures.
+    bodies_only_share: segmentations without posterior elements, as some tools make them."""
+
+    levels_per_spine: int = 4
+    fractured_share: float = 0.6
+    bodies_only_share: float = 0.25
+    box_mm: tuple[float, float, float] = (110.0, 110.0, 200.0)
+    spacings_mm: tuple[float, ...] = (0.8, 1.0, 1.0, 1.5, 2.0, 3.0)
+
+
+def make_samples(out: Path, count: int, seed: int, workers: int, progress: Callable[..., None]) -> int:
+    """Write the samples of count spines into out; returns how many samples were written now."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HealthiVertError(f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out")
+    settings = SampleSettings()
+    written = 0
+    if workers <= 1:
+        for number in range(count):
+            written += spine_samples(seed + number, out, settings)
+            progress("samples", (number + 1) / count, f"spine {number + 1} of {count}")
+        return written
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(spine_samples, seed + number, out, settings) for number in range(count)]
+        for done, future in enumerate(as_completed(futures), start=1):
+            written += future.result()
+            progress("samples", done / count, f"spine {done} of {count}")
+    return written
+
+
+def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
+    """All samples of one spine. A level that the pipeline refuses (not found, cut) is skipped: a run would refuse it too."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    random = np.random.default_rng([seed, 77])
+    spine = sample_spine(seed, fractured=bool(random.random() < settings.fractured_share))
+    levels = random.permutation([level for level in spine.levels if level not in ("T1", "T2", "T3")])
+    written = 0
+    for level in levels[: settings.levels_per_spine]:
+        path = out / f"sample_{seed:06d}_{level}.npz"
+        spacing = float(random.choice(settings.spacings_mm))
+        bodies_only = bool(random.random() < settings.bodies_only_share)
+        if path.exists():
+            continue
+        sample = _sample_at(spine, str(level), spacing, bodies_only, settings)
+        if sample is not None:
+            save_sample(sample, path)
+            written += 1
+    return written
+
+
+def _sample_at(spine, level: str, spacing_mm: float, bodies_only: bool, settings: SampleSettings) -> TrainingSample | None:
+    def case_of(person) -> object:
+        picture = render(person, level_grid(person, level, settings.box_mm, spacing_mm))
+        return case_from_images(picture.ct, _labels(picture, bodies_only), level)
+
+    scan = case_of(spine)
+    healthy = case_of(spine.healthy_twin())
+    try:
+        return make_sample(scan, healthy, level)
+    except HealthiVertError:
+        return None
+
+
+def _labels(picture: Rendered, bodies_only: bool):
+    return picture.bodies if bodies_only else picture.labels

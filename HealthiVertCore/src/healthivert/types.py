@@ -1,0 +1,234 @@
+"""The typed objects that pass from step to step of the data's way.
+
+case -> anatomy -> body -> straighten -> gap -> attention -> generate -> restore -> measure -> grade -> report
+
+Conventions, everywhere in the package:
+  * points and vectors are LPS millimetres (x to the patient's left, y to posterior, z to superior), float64;
+  * arrays of an image are (SI, AP, LR): axis 0 rises to superior, axis 1 to posterior, axis 2 to the patient's left
+    (the order SimpleITK gives for an image in LPS orientation);
+  * heights are millimetres; RHLV is a signed fraction, (healthy - original) / healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from healthivert.anatomy import LEVELS
+
+FloatArray = NDArray[np.floating]
+
+THIRDS = ("anterior", "middle", "posterior")
+HEIGHT_KEYS = (*THIRDS, "mean")
+
+
+@dataclass(frozen=True)
+class SpineCase:
+    """A CT and its vertebra labels on one grid.
+
+    ct, labels: same grid, oriented to the nearest LPS axes (a permutation and flips of the file's grid, so that no
+    value was interpolated). ct is int16 HU; labels is uint8 with our level numbers (anatomy.LEVEL_NUMBER), 0 elsewhere.
+    """
+
+    ct: sitk.Image
+    labels: sitk.Image
+    name: str
+    orientation: str  # the CT file's own axes, e.g. "RAS": results are written back in it
+    label_values: Mapping[str, int]  # level name -> value the user's own segmentation has for it
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The level names present, from cranial to caudal."""
+        return tuple(level for level in LEVELS if level in self.label_values)
+
+
+@dataclass(frozen=True)
+class Heights:
+    """Body heights in mm: the mean of the columns of each AP third in the mid-sagittal band, and of all of them."""
+
+    anterior: float
+    middle: float
+    posterior: float
+    mean: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {key: float(getattr(self, key)) for key in HEIGHT_KEYS}
+
+
+@dataclass(frozen=True)
+class VertebralBody:
+    """One vertebral body without its posterior elements, in its own frame.
+
+    centre: (3,) LPS mm. axes: (3, 3), rows are unit vectors to the patient's left, to posterior, to superior
+    (right-handed: left x posterior = superior), superior along the bisector of the two endplates.
+    superior, inferior: (AP, LR) endplate positions in mm along the superior axis from centre, NaN outside the body's
+    footprint; columns are column_mm apart, the middle column is at the centre.
+    occupancy: (SI, AP, LR) 0..1 of the body in the same frame and step, its middle voxel at the centre.
+    complete: False if the scan's border cuts the body.
+    """
+
+    level: str
+    centre: FloatArray
+    axes: FloatArray
+    superior: FloatArray
+    inferior: FloatArray
+    occupancy: FloatArray
+    column_mm: float
+    complete: bool = True
+
+    @property
+    def height_map(self) -> FloatArray:
+        """(AP, LR) column heights in mm, NaN outside the footprint."""
+        return self.superior - self.inferior
+
+
+@dataclass(frozen=True)
+class StraightFrame:
+    """The smooth body centreline and the frame carried along it: patient LPS mm <-> (left, posterior, arc length) mm.
+
+    arc: (N,) mm, rising to superior; points, left, posterior, tangent: (N, 3).
+    """
+
+    arc: FloatArray
+    points: FloatArray
+    left: FloatArray
+    posterior: FloatArray
+    tangent: FloatArray
+
+
+@dataclass(frozen=True)
+class StraightenedSpine:
+    """A part of the spine resampled along its centreline. All arrays (SI, AP, LR) at spacing_mm isotropic.
+
+    Row i holds arc length arc_start + (i + 0.5) * spacing_mm; column j, k are centred on the centreline.
+    """
+
+    frame: StraightFrame
+    arc_start: float
+    spacing_mm: float
+    ct: FloatArray  # HU
+    labels: NDArray[np.uint8]  # level numbers, whole vertebrae
+    bodies: NDArray[np.uint8]  # level numbers, bodies without posterior elements
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a generator may know: the anatomy on both sides of a gap of fixed height. Arrays (SI, AP, LR), float32.
+
+    ct: -1..1 (window -300..800 HU), 0-information (-1) inside mask. mask: 1 where the generator must draw.
+    attention: 0..1, high where tissue is believed healthy, 0 in the gap. neighbours: 1 on the bodies of the vertebrae
+    beside the target (coarse stage's target). gap: rows [first, last) of the gap; target_label is the level's number.
+    cut: the straightened rows [first, last) that were taken out (None for a conditioning not made from a scan).
+    reference_mm: body height expected from the other levels.
+    """
+
+    ct: FloatArray
+    mask: FloatArray
+    attention: FloatArray
+    neighbours: FloatArray
+    gap: tuple[int, int]
+    cut: tuple[int, int]
+    level: str
+    spacing_mm: float
+    reference_mm: float
+
+
+@dataclass(frozen=True)
+class PseudoHealthy:
+    """A generated vertebra in the gap frame: ct in HU, body as soft mask 0..1 (SI, AP, LR), its mean height in mm.
+
+    The rows of the gap are canonical: the vertebra's slab fills them whatever its height; height_mm says what the mean
+    body height is in the patient.
+    """
+
+    ct: FloatArray
+    body: FloatArray
+    height_mm: float
+    height_sd_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class Genant:
+    grade: int  # 0..3
+    shape: str  # normal, wedge, biconcave, crush
+    by: str = "thresholds"
+
+
+@dataclass(frozen=True)
+class HeightLoss:
+    """What was measured at one vertebra."""
+
+    original: Heights
+    pseudo_healthy: Heights
+    neighbour_reference: Heights | None
+    rhlv: Heights  # signed fractions
+    rhlv_sd: Heights | None
+    rhlv_reference: Mapping[str, float]  # the publication's own formula
+    six_point: Mapping[str, Mapping[str, float]]  # {"original": {"anterior", "middle", "posterior"}, ...} in mm
+    loss_map: FloatArray  # (AP, LR) signed fractions on the healthy body's footprint, NaN outside
+    genant: Genant
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LevelSummary:
+    """One row of `inspect`: a level's heights against what its neighbours say."""
+
+    level: str
+    label: int
+    heights: Heights
+    neighbour_reference: Heights | None
+    suspicion: float  # 0..1
+    genant: Genant
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """One cut through the straightened spine around the target, before and after, for pictures.
+
+    plane: "sagittal" or "coronal". Arrays (SI, AP) or (SI, LR) at spacing_mm: HU, and bodies as soft masks 0..1 of the
+    target. mask and attention show what the generator was given, in its own gap frame (rows differ from before/after).
+    """
+
+    plane: str
+    spacing_mm: float
+    before: FloatArray
+    after: FloatArray
+    body_before: FloatArray
+    body_after: FloatArray
+    conditioning: FloatArray
+    mask: FloatArray
+    attention: FloatArray
+
+
+@dataclass(frozen=True)
+class HeightProfile:
+    """Mid-sagittal column heights from the anterior to the posterior wall. All (N,) in mm, NaN outside the body."""
+
+    ap_mm: FloatArray
+    original: FloatArray
+    pseudo_healthy: FloatArray
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything `run` found, as it is written to report.json and drawn in report.html."""
+
+    case: str
+    vertebra: str
+    model: Mapping[str, str]  # {"name", "sha256"}
+    seed: int
+    samples: int
+    loss: HeightLoss
+    spine: tuple[LevelSummary, ...]
+    warnings: tuple[str, ...]
+    timing_s: Mapping[str, float]
+    versions: Mapping[str, str]
+    views: tuple[View, ...] = ()
+    profile: HeightProfile | None = None

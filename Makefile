@@ -1,0 +1,52 @@
+# make demo     install into .venv and run the demonstration on the bundled phantom
+# make test     install what the tests need, then lint, types, tests
+# make bench    measure everything and write docs/results.md
+# make weights  train the shipped models again from generated data
+#
+# TORCH is handed to `pip install` as it stands:
+#   make demo TORCH=torch                                                          the newest, with CUDA on Linux
+#   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"   the small one, without CUDA
+
+TORCH ?= torch==2.13.0
+# Some installations have a python3.13 that does not start, or one without venv: take the first that really works.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11; do \
+	"$$python" -c "import ensurepip, venv" >/dev/null 2>&1 && echo "$$python" && exit; done; echo python3)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+CORE := HealthiVertCore
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test bench weights clean
+
+demo: $(VENV)/installed
+	$(VENV)/bin/healthivert demo --out demo
+
+test: $(VENV)/installed-for-test
+	@Testing/install_system_packages.sh
+	$(RUN) -m ruff check --config $(CORE)/pyproject.toml $(CORE)/src Testing
+	$(RUN) -m ruff format --check --config $(CORE)/pyproject.toml $(CORE)/src Testing
+	cd $(CORE) && ../$(RUN) -m mypy
+	$(RUN) -m pytest -q -c $(CORE)/pyproject.toml Testing/core
+
+bench: $(VENV)/installed
+	$(RUN) Testing/bench/bench.py
+
+weights: $(VENV)/installed
+	$(RUN) Testing/bench/make_weights.py
+
+clean:
+	rm -rf $(VENV) demo
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per step, renewed when the requirements change, so that a second `make` starts at once.
+$(VENV)/installed: $(CORE)/pyproject.toml | $(RUN)
+	$(RUN) -m pip install --quiet $(TORCH)
+	$(RUN) -m pip install --quiet --editable "$(CORE)[report]"
+	@touch $@
+
+$(VENV)/installed-for-test: $(CORE)/pyproject.toml | $(VENV)/installed
+	$(RUN) -m pip install --quiet --editable "$(CORE)[test]"
+	@touch $@

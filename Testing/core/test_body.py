@@ -1,0 +1,72 @@
+"""Bodies are found without their posterior elements, in any pose, and their heights are right in millimetres."""
+
+import numpy as np
+import pytest
+from conftest import block_spine, lumbar_blocks
+from scipy.spatial.transform import Rotation
+
+from healthivert.body import find_bodies
+from healthivert.errors import HealthiVertError
+from healthivert.measure import third_heights
+from healthivert.types import SpineCase
+
+
+def heights(case: SpineCase, level: str):
+    body = find_bodies(case)[level]
+    return third_heights(body.height_map, body.column_mm)
+
+
+def test_a_straight_block_measures_its_own_height(healthy_case):
+    for level, body in find_bodies(healthy_case).items():
+        assert third_heights(body.height_map, body.column_mm).mean == pytest.approx(27.0, abs=0.3), level
+
+
+def test_posterior_elements_are_cut_off_at_the_canal(healthy_case):
+    for body in find_bodies(healthy_case).values():
+        footprint = np.isfinite(body.superior)
+        depth = footprint.any(axis=1).sum() * body.column_mm
+        assert 28 <= depth <= 33  # the block is 32 mm deep; its arch reaches 55 mm behind the middle
+
+
+def test_a_segmentation_of_bodies_alone_gives_the_same_heights(wedged_case):
+    alone = block_spine(lumbar_blocks(L1=(15.0, 25.0)), arches=False)
+    whole, bodies = heights(wedged_case, "L1"), heights(alone, "L1")
+    for key in ("anterior", "middle", "posterior"):
+        assert getattr(whole, key) == pytest.approx(getattr(bodies, key), abs=0.5)
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 25), (18, 0, 0), (0, 15, 0), (12, -10, 20)])
+def test_rotation_and_tilt_of_the_patient_do_not_change_heights(angles, wedged_case):
+    turned = block_spine(lumbar_blocks(L1=(15.0, 25.0)), rotation=Rotation.from_euler("xyz", angles, degrees=True).as_matrix())
+    for level in ("L1", "L3"):
+        a, b = heights(wedged_case, level), heights(turned, level)
+        for key in ("anterior", "middle", "posterior"):
+            assert getattr(a, key) == pytest.approx(getattr(b, key), abs=0.8), (level, key)
+
+
+@pytest.mark.parametrize("spacing", [(0.6, 0.6, 0.6), (1.0, 1.0, 2.5), (2.0, 2.0, 1.0), (3.0, 3.0, 3.0), (0.8, 0.8, 5.0)])
+def test_heights_are_millimetres_whatever_the_voxels_are(spacing):
+    case = block_spine(lumbar_blocks(L1=(15.0, 25.0)), spacing=spacing)
+    tolerance = 0.3 + 0.55 * max(spacing)  # these blocks lie parallel to the slices: half a slice is not to be known
+    assert heights(case, "L3").mean == pytest.approx(27.0, abs=tolerance)
+    assert heights(case, "L1").anterior < heights(case, "L1").posterior - 4
+
+
+def test_a_body_cut_by_the_border_is_said_to_be_incomplete():
+    import SimpleITK as sitk
+
+    case = block_spine(lumbar_blocks())
+    size = case.ct.GetSize()
+    crop = [sitk.RegionOfInterest(i, [size[0], size[1], size[2] - 30], [0, 0, 0]) for i in (case.ct, case.labels)]
+    bodies = find_bodies(SpineCase(crop[0], crop[1], "cropped", "LPS", case.label_values))
+    assert not bodies["T12"].complete
+    assert bodies["L3"].complete
+
+
+def test_labels_without_any_body_are_refused():
+    import SimpleITK as sitk
+
+    labels = sitk.Image(40, 40, 40, sitk.sitkUInt8)
+    labels[20, 20, 20] = 20
+    with pytest.raises(HealthiVertError, match="L1"):
+        find_bodies(SpineCase(sitk.Image(40, 40, 40, sitk.sitkInt16), labels, "speck", "LPS", {"L1": 20}))

@@ -1,0 +1,99 @@
+"""Heights by thirds, signed loss, grades: each on surfaces whose answer is known."""
+
+import numpy as np
+import pytest
+
+from healthivert.grade import genant_grade
+from healthivert.measure import (
+    gap_height_map,
+    height_loss_map,
+    mid_sagittal_profile,
+    published_rhlv,
+    relative_height_loss,
+    six_point,
+    third_heights,
+)
+from healthivert.types import Heights
+
+
+def plate(heights: np.ndarray, width: int = 40) -> np.ndarray:
+    """(AP, LR) map with the given AP profile and NaN around it."""
+    out = np.full((len(heights) + 10, width + 10), np.nan)
+    out[5:-5, 5:-5] = heights[:, None]
+    return out
+
+
+def test_thirds_of_a_wedge_are_the_means_of_its_thirds():
+    profile = np.linspace(10, 40, 61)
+    found = third_heights(plate(profile), 0.5)
+    inner = 0.92 - 0.08
+    expected = [10 + 30 * (0.08 + inner * (i + 0.5) / 3) for i in range(3)]
+    assert [found.anterior, found.middle, found.posterior] == pytest.approx(expected, abs=0.4)
+    assert found.mean == pytest.approx(25.0, abs=0.2)
+
+
+def test_the_profile_starts_at_the_anterior_wall_and_is_in_millimetres():
+    ap, heights = mid_sagittal_profile(plate(np.linspace(20, 30, 30)), 2.0)
+    assert ap[0] == 1.0 and ap[-1] == 59.0
+    assert heights[0] == pytest.approx(20) and heights[-1] == pytest.approx(30)
+
+
+def test_an_empty_map_is_an_error():
+    with pytest.raises(ValueError, match="empty"):
+        mid_sagittal_profile(np.full((5, 5), np.nan), 1.0)
+
+
+def test_loss_is_signed():
+    healthy = Heights(20, 20, 20, 20)
+    loss = relative_height_loss(Heights(10, 20, 22, 52 / 3), healthy)
+    assert (loss.anterior, loss.middle, loss.posterior) == pytest.approx((0.5, 0.0, -0.1))
+
+
+def test_the_loss_map_lays_a_wider_collapsed_body_onto_the_healthy_one():
+    healthy = plate(np.full(30, 24.0), 40)
+    collapsed = plate(np.linspace(12, 24, 36), 46)
+    loss = height_loss_map(collapsed, healthy)
+    middle = loss[5:-5, 25]
+    assert middle[0] == pytest.approx(0.5, abs=0.03) and middle[-1] == pytest.approx(0.0, abs=0.03)
+    assert np.isnan(loss[0, 0])
+
+
+def test_six_points_lie_beside_the_rims_and_in_the_middle():
+    found = six_point(plate(np.linspace(10, 30, 41)), 1.0)
+    assert found == pytest.approx({"anterior": 13.0, "middle": 20.0, "posterior": 27.0}, abs=0.4)
+
+
+def test_a_generated_body_is_measured_between_its_half_crossings():
+    body = np.zeros((40, 20, 20), np.float32)
+    body[10:30, 3:17, 3:17] = 1.0
+    body[30, 3:17, 3:17] = 0.75  # the face lies a quarter row further than the row's middle
+    found = gap_height_map(body, 1.5)
+    assert np.nanmedian(found) == pytest.approx((30 + 1 / 3 - 9.5) * 1.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("loss", "grade", "shape"),
+    [
+        ((0.05, 0.08, 0.02), 0, "normal"),
+        ((0.19, 0.19, 0.19), 0, "normal"),
+        ((0.22, 0.12, 0.03), 1, "wedge"),
+        ((0.35, 0.25, 0.05), 2, "wedge"),
+        ((0.15, 0.33, 0.10), 2, "biconcave"),
+        ((0.45, 0.47, 0.44), 3, "crush"),
+        ((0.10, 0.12, 0.30), 2, "crush"),
+        ((-0.2, -0.1, 0.0), 0, "normal"),
+    ],
+)
+def test_grades_follow_the_worst_third_and_shapes_its_place(loss, grade, shape):
+    found = genant_grade(Heights(*loss, float(np.mean(loss))))
+    assert (found.grade, found.shape) == (grade, shape)
+
+
+def test_the_published_formula_hides_a_synthesis_that_is_too_low():
+    """Its flaw, kept on purpose: the healthy heights are scaled up to the original's maximum."""
+    original, healthy = np.zeros((60, 40, 40), bool), np.zeros((60, 40, 40), bool)
+    original[10:40, 5:35, 5:35] = True
+    healthy[10:34, 5:35, 5:35] = True
+    assert published_rhlv(original, healthy, 1.0)["mean"] == pytest.approx(0.0, abs=1e-3)
+    healthy[10:50, 5:35, 5:35] = True
+    assert published_rhlv(original, healthy, 1.0)["mean"] == pytest.approx(0.25, abs=1e-3)
