@@ -21,11 +21,11 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import Patch, box_points, cut_patch, sample
+from healthivert.geometry import Patch, cut_patch, sample_box
 from healthivert.types import FloatArray, SpineCase, VertebralBody
 
 STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
-BOX_MM = (64.0, 96.0, 84.0)  # SI, AP, LR: holds the largest lumbar vertebra with its spinous process
+BOX_MM = (60.0, 72.0, 80.0)  # SI, AP, LR: the largest lumbar body and its canal
 BAND_HALF_WIDTH_MM = 4.0  # mid-sagittal band: narrower than any adult canal (at least 12 mm wide)
 ENDPLATE_SHARE = 0.25  # how far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md
 WIDEST = 1.25  # times the normal width for this depth: what is wider is the base of a transverse process (L5)
@@ -153,7 +153,7 @@ def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | 
 
 def _occupancy_in(mark: _Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:
     """(SI, AP, LR) occupancy of the body alone in a frame."""
-    occupancy = sample(mark.patch, box_points(centre, axes, BOX_MM, STEP_MM))
+    occupancy = sample_box(mark.patch, centre, axes, BOX_MM, STEP_MM)
     return cut_posterior_elements(occupancy, STEP_MM, mark.level)
 
 

@@ -6,6 +6,7 @@ HealthiVertError, in one line, for everything that is wrong with them. Results a
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import shutil
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError
-from healthivert.hounsfield import in_hounsfield_units, metal_warning, to_int16
+from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
 from healthivert.image_files import complaint, read_image, stem_of, suffix_of
 from healthivert.labels import oddities
-from healthivert.segmentation import Segmentation, orientation_of, oriented, read_segmentation
+from healthivert.orientation import orientation_of, oriented, orienting_steps
+from healthivert.segmentation import Segmentation, read_segmentation
 from healthivert.types import SpineCase
 
 FEWEST_VOXELS = 16
@@ -50,7 +52,8 @@ def load_case(
     tell("case", 0.0, f"reading {ct.name}")
     image, warnings = _read_ct(ct)
     orientation = orientation_of(image)
-    image = oriented(image, "LPS")
+    for step in orienting_steps(image, "LPS"):
+        image = step(image)
     tell("case", 0.5, f"reading {seg.name}")
     segmentation = read_segmentation(seg, level_map)
     warnings += segmentation.warnings
@@ -63,7 +66,21 @@ def load_case(
     margin = _widened(box, image)
     warnings += metal_warning(sitk.GetArrayViewFromImage(image)[margin], float(np.prod(image.GetSpacing())) / 1000)
     tell("case", 1.0, f"{ct.name}: {len(values)} vertebrae")
-    return SpineCase(image, label_image, stem_of(ct) or ct.resolve().name, orientation, values, tuple(warnings))
+    return SpineCase(image, label_image, _case_name(ct), orientation, values, tuple(warnings))
+
+
+def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineCase:
+    """Read a segmentation that has no CT: the same as load_case, on the segmentation's grid, with air for a CT."""
+    seg = Path(seg)
+    read = read_segmentation(seg, level_map)
+    air = sitk.Image(read.image.GetSize(), sitk.sitkInt16) + HU_RANGE[0]
+    air.CopyInformation(read.image)
+    warnings = (*read.warnings, *oddities(tuple(read.label_values)))
+    return SpineCase(air, read.image, _case_name(seg), read.orientation, read.label_values, warnings)
+
+
+def _case_name(path: Path) -> str:
+    return stem_of(path) if path.is_file() else path.resolve().name
 
 
 def _read_ct(path: Path) -> tuple[sitk.Image, list[str]]:
@@ -151,23 +168,23 @@ def _widened(box: tuple[slice, slice, slice], image: sitk.Image) -> tuple[slice,
     )
 
 
-def write_image(image: sitk.Image, path: Path, case: SpineCase) -> None:
+def write_image(image: sitk.Image, path: Path, case: SpineCase, labels: bool = False) -> None:
     """Write an image that lies on the case's grid, or on a part of it, in the orientation of the CT's own file.
 
     A whole-grid image gets the CT file's size, spacing, origin and direction. The suffix says the format.
+    labels: the image holds level numbers, which are written as the values of the user's own segmentation.
     """
     path = Path(path)
     if suffix_of(path) not in (".nii", ".nii.gz", ".nrrd", ".mha"):
         raise complaint(path, "images are not written in this format", "name it .nii.gz, .nii, .nrrd or .mha")
-    image = oriented(image, case.orientation)
+    image = oriented(_with_users_values(image, case) if labels else image, case.orientation)
     if suffix_of(path) == ".nii.gz":
         _write_nifti_fast(image, path)
     else:
         _write(image, path, compress=suffix_of(path) != ".nii")
 
 
-def write_labels(labels: sitk.Image, path: Path, case: SpineCase) -> None:
-    """Write an image of level numbers with the values that the user's own segmentation has for these levels."""
+def _with_users_values(labels: sitk.Image, case: SpineCase) -> sitk.Image:
     largest = max(case.label_values.values(), default=0)
     table = np.zeros(256, np.uint8 if largest < 256 else np.uint16)
     for level, value in case.label_values.items():
@@ -178,7 +195,7 @@ def write_labels(labels: sitk.Image, path: Path, case: SpineCase) -> None:
         np.take(table, plane, out=out)
     image = sitk.GetImageFromArray(own)
     image.CopyInformation(labels)
-    write_image(image, path, case)
+    return image
 
 
 def _write(image: sitk.Image, path: Path, compress: bool) -> None:
@@ -188,11 +205,17 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
     writer.SetCompressionLevel(FAST_GZIP_LEVEL)
     try:
         writer.Execute(image)
+        if not compress and path.stat().st_size < _voxel_bytes(image):  # a full disk goes unnoticed by SimpleITK
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise HealthiVertError(
             f"{path}: the image cannot be written ({reason}); check the disk's space and permissions"
         ) from error
+
+
+def _voxel_bytes(image: sitk.Image) -> int:
+    return sitk.GetArrayViewFromImage(image).nbytes
 
 
 def _write_nifti_fast(image: sitk.Image, path: Path) -> None:

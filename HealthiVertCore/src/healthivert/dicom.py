@@ -169,7 +169,7 @@ def _volume(stack: Sequence[_Slice], folder: Path) -> tuple[sitk.Image, list[str
     if drift > 0.5 * min(stack[0].spacing):
         degrees = float(np.degrees(np.arctan(np.linalg.norm(shear))))
         warnings.append(
-            f"{folder.name}: the gantry was tilted by {degrees:.1f} degrees; the CT was resampled to a right-angled grid"
+            f"{folder.name}: the gantry was tilted by {degrees:.1f} degrees; resampled to a right-angled grid"
         )
         image = _without_shear(image, stack[0], shear)
     return image, warnings

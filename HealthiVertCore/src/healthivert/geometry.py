@@ -70,15 +70,15 @@ def sample(patch: Patch, points: FloatArray, order: int = 1, outside: float = 0.
     return values.reshape(points.shape[:-1])
 
 
-def box_points(
-    centre: FloatArray, axes: FloatArray, size_mm: tuple[float, float, float], step_mm: float
+def sample_box(
+    patch: Patch, centre: FloatArray, axes: FloatArray, size_mm: tuple[float, float, float], step_mm: float
 ) -> FloatArray:
-    """Points (SI, AP, LR, 3) in LPS mm of a box centred on centre whose edges lie along axes (left, posterior, superior).
+    """Linear samples (SI, AP, LR) of a box centred on centre whose edges lie along axes (rows left, posterior, superior).
 
-    size_mm is (SI, AP, LR); the number of points on each axis is odd, so that the centre is a point of the grid.
+    size_mm is (SI, AP, LR); the number of samples on each axis is odd, so that the centre is a sample. 0 off the patch.
     """
-    half = [int(np.ceil(length / 2 / step_mm)) for length in size_mm]
-    offsets = [np.arange(-n, n + 1) * step_mm for n in half]
-    up, back, left = np.meshgrid(*offsets, indexing="ij")
-    local = np.stack([left, back, up], axis=-1)
-    return centre + local @ axes
+    half = np.array([int(np.ceil(length / 2 / step_mm)) for length in size_mm])
+    step = np.linalg.inv(patch.affine.matrix) @ axes[::-1].T * step_mm  # patch index (i, j, k) per box index
+    matrix = step[::-1]
+    start = patch.affine.to_index(centre)[::-1] - matrix @ half
+    return ndimage.affine_transform(patch.array, matrix, start, tuple(2 * half + 1), order=1, cval=0.0)

@@ -123,7 +123,7 @@ def _nifti_fields(head: bytes, order: str) -> dict:
     else:
         layout = {"dim": ("8h", 40), "bits": ("h", 72), "pixdim": ("8f", 76), "offset": ("f", 108), "qform": ("h", 252)}
         layout |= {"sform": ("h", 254), "quaternion": ("6f", 256), "rows": ("12f", 280)}
-    fields = {name: numbers(*where) for name, where in layout.items()}
+    fields: dict = {name: numbers(*where) for name, where in layout.items()}
     for name in ("bits", "offset", "qform", "sform"):
         fields[name] = int(fields[name][0])
     return fields

@@ -126,20 +126,6 @@ def parse_level(text: str, case: SpineCase) -> str:
     return level
 
 
-def parse_level_map(text: str) -> dict[int, str]:
-    """Read "1=L1,2=L2" (value=level, comma separated). Raises HealthiVertError for anything else."""
-    levels: dict[int, str] = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        value, _, name = entry.partition("=")
-        level = level_of_name(name)
-        if not value.strip().isdecimal() or int(value) == 0 or level is None:
-            raise HealthiVertError(f"--level-map: '{entry}' is not VALUE=LEVEL; write it like --level-map 1=L1,2=L2")
-        levels[int(value)] = level
-    if not levels:
-        raise HealthiVertError("--level-map is empty; write it like --level-map 1=L1,2=L2")
-    return levels
-
-
 @dataclass(frozen=True)
 class LabelProfile:
     """Where one value of a label image lies: mm along the spine (rising to superior), volume, and number of pieces."""

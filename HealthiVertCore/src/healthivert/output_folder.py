@@ -13,11 +13,14 @@ import re
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from healthivert.errors import HealthiVertError
 
-REPORT_NAME = "report.json"
+RESULT_NAMES = (
+    *("report.json", "heights.csv", "report.html", "metrics.json", "figures", "conditioning"),
+    *("pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz", "displacement.nii.gz", "height_loss_map.nii.gz"),
+)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputFolder:
@@ -27,82 +30,83 @@ class OutputFolder:
     Raises HealthiVertError before any work if out cannot be used, and when the disk is full.
     """
 
-    def __init__(self, out: Path, force: bool = False, names: tuple[str, ...] = (REPORT_NAME,)) -> None:
+    def __init__(self, out: Path, force: bool = False, names: tuple[str, ...] = RESULT_NAMES) -> None:
         self.out = Path(os.path.abspath(out))
         self.force = force
         self.names = names
-        self.partial = self.out.parent / f".{self.out.name}.partial-{os.getpid()}"
+        self.partial = self._place() / f".{self.out.name}.partial-{os.getpid()}"
+        self._made: list[Path] = []
 
     def __enter__(self) -> Path:
         self._check()
-        made: list[Path] = []
         try:
-            made = _make_parents(self.partial.parent)
-            _remove_stale(self.out)
+            self._made = _make_parents(self.partial.parent, self.out)
+            _remove_stale(self.partial.parent, self.out.name)
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir()
         except OSError as error:
-            _remove_empty(made)
-            raise HealthiVertError(
-                f"{self.out}: the folder cannot be made ({error.strerror}); choose another --out"
-            ) from error
-        self._made = made
+            self._remove_partial(failed=True)
+            raise self._told(error) from error
         return self.partial
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failed = True
         try:
             if error is None:
                 self._move_into_place()
+                failed = False
         except OSError as failure:
-            error = failure
             raise self._told(failure) from failure
         finally:
-            self._remove_partial()
-            if error is not None:
-                _remove_empty(self._made)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._remove_partial(failed)
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise self._told(error) from error
 
+    def _place(self) -> Path:
+        """Where the hidden folder goes: beside out, or in it if out is a disk of its own or its parent is read-only."""
+        parent = self.out.parent
+        if self.out.is_dir():
+            if self.out.stat().st_dev != parent.stat().st_dev or not os.access(parent, os.W_OK | os.X_OK):
+                return self.out
+        return parent
+
     def _check(self) -> None:
+        elsewhere = "choose another --out"
         if self.out.exists() and not self.out.is_dir():
-            raise HealthiVertError(f"{self.out}: this is a file, not a folder; choose another --out")
-        there = [name for name in self.names if (self.out / name).exists()]
+            raise HealthiVertError(f"{self.out}: this is a file, not a folder; {elsewhere}")
+        there = [name for name in self.names if os.path.lexists(self.out / name)]
         if there and not self.force:
-            raise HealthiVertError(
-                f"{self.out}: results are there already ({there[0]}); pass --force to replace them or choose another --out"
-            )
-        for folder in (self.out, *self.out.parents):
-            if folder.exists():
-                break
-        if not folder.is_dir():
-            raise HealthiVertError(f"{self.out}: {folder} is a file, not a folder; choose another --out")
-        needed = {folder, self.out.parent} if folder == self.out else {folder}
-        for place in needed:
-            if not os.access(place, os.W_OK | os.X_OK):
+            found = f"results are there already ({there[0]})"
+            raise HealthiVertError(f"{self.out}: {found}; pass --force to replace them or {elsewhere}")
+        nearest = next(folder for folder in (self.partial.parent, *self.out.parents) if folder.exists())
+        if not nearest.is_dir():
+            raise HealthiVertError(f"{self.out}: {nearest} is a file, not a folder; {elsewhere}")
+        for folder in (nearest, self.out):
+            if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
                 raise HealthiVertError(
-                    f"{self.out}: {place} cannot be written; correct its permissions or choose another --out"
+                    f"{self.out}: {folder} cannot be written; correct its permissions or {elsewhere}"
                 )
 
     def _move_into_place(self) -> None:
-        """Old entries are set aside first and come back if any move fails."""
-        self.out.mkdir(exist_ok=True)
+        """What is replaced is set aside first, and comes back if a move fails or is interrupted."""
         aside = self.partial / ".replaced"
-        entries = [entry for entry in self.partial.iterdir()]
+        entries = list(self.partial.iterdir())
         aside.mkdir()
-        moved: list[tuple[Path, Path]] = []
+        self.out.mkdir(exist_ok=True)
+        moves: list[tuple[Path, Path]] = []
         try:
             for entry in entries:
                 target = self.out / entry.name
-                if os.path.lexists(target):
-                    os.replace(target, aside / entry.name)
-                    moved.append((aside / entry.name, target))
-                os.replace(entry, target)
-                moved.append((target, entry))
+                for source, goal in ((target, aside / entry.name), (entry, target)):
+                    if os.path.lexists(source):
+                        moves.append((source, goal))  # noted before it is made: an interruption may fall between
+                        os.replace(source, goal)
         except BaseException:
-            for now, before in reversed(moved):
-                os.replace(now, before)
+            for source, goal in reversed(moves):
+                if not os.path.lexists(source):
+                    os.replace(goal, source)
             raise
 
     def _told(self, error: OSError) -> HealthiVertError:
@@ -110,18 +114,24 @@ class OutputFolder:
             return HealthiVertError(f"{self.out}: the disk is full; free some space or choose another --out")
         return HealthiVertError(f"{self.out}: the results cannot be written ({error.strerror}); choose another --out")
 
-    def _remove_partial(self) -> None:
-        """Try again when a second Ctrl-C falls into the removal itself."""
+    def _remove_partial(self, failed: bool) -> None:
+        """Remove the hidden folder and, after a failure, the folders that were made for it.
+
+        Once more if an interruption falls into the removal itself.
+        """
         try:
             shutil.rmtree(self.partial, ignore_errors=True)
         except KeyboardInterrupt:
             shutil.rmtree(self.partial, ignore_errors=True)
             raise
+        finally:
+            if failed:
+                _remove_empty(self._made)
 
 
-def _make_parents(folder: Path) -> list[Path]:
-    """Make a folder and its parents. Returns those that were made, innermost first."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+def _make_parents(folder: Path, out: Path) -> list[Path]:
+    """Make a folder and its parents. Returns what of them and of out was not there, innermost first."""
+    missing = [place for place in dict.fromkeys((out, folder, *folder.parents)) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
 
@@ -132,10 +142,10 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _remove_stale(out: Path) -> None:
+def _remove_stale(place: Path, name: str) -> None:
     """Remove what killed processes left: hidden folders of this output whose process is gone."""
-    for folder in out.parent.glob(f".{out.name}.partial-*"):
-        number = re.fullmatch(r".*\.partial-(\d+)", folder.name)
+    for folder in place.iterdir():
+        number = re.fullmatch(re.escape(f".{name}.partial-") + r"(\d+)", folder.name)
         if number and not _is_running(int(number[1])):
             shutil.rmtree(folder, ignore_errors=True)
 

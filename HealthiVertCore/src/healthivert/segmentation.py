@@ -23,6 +23,7 @@ from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
 from healthivert.image_files import complaint, read_image, read_nifti_header, stem_of, suffix_of
 from healthivert.labels import SACRUM_NAME, LabelProfile
+from healthivert.orientation import orientation_of, oriented
 
 LARGEST_LABEL = 65535
 MOST_LABELS = 300  # a whole-body segmentation has about 120 structures; a CT has thousands of values
@@ -32,9 +33,13 @@ SECOND_PIECE_SHARE = 0.25  # of the larger piece: below it, it is a stray bit of
 
 @dataclass(frozen=True)
 class Segmentation:
-    """image: uint8 level numbers, LPS. label_values: level -> the value the user's file has for it."""
+    """image: uint8 level numbers, LPS. label_values: level -> the value the user's file has for it.
+
+    orientation: the axes of the file's own grid.
+    """
 
     image: sitk.Image
+    orientation: str
     label_values: Mapping[str, int]
     warnings: tuple[str, ...]
 
@@ -53,6 +58,7 @@ def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) ->
     if path.is_dir():
         return _read_structures(path)
     image, warnings = read_image(path, layered=True)
+    orientation = orientation_of(image)
     layers = _layers(image)
     profiles = [value_profiles(layer, path) for layer in layers]
     if not any(profiles):
@@ -66,23 +72,13 @@ def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) ->
     if not segments:
         found = names or "none of its labels is a vertebra that can be used"
         raise complaint(path, f"the mask has no usable vertebra ({found})", "segment the vertebrae or pass --level-map")
-    return Segmentation(_numbered(layers, segments), _users_values(segments), (*warnings, *more))
+    return Segmentation(_numbered(layers, segments), orientation, _users_values(segments), (*warnings, *more))
 
 
 def _layers(image: sitk.Image) -> list[sitk.Image]:
     count = image.GetNumberOfComponentsPerPixel()
     single = [image] if count == 1 else [sitk.VectorIndexSelectionCast(image, i) for i in range(count)]
     return [oriented(layer, "LPS") for layer in single]
-
-
-def orientation_of(image: sitk.Image) -> str:
-    """The nearest anatomical axes of the image's grid, such as "RAS": where each axis points to."""
-    return sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(image.GetDirection())
-
-
-def oriented(image: sitk.Image, orientation: str) -> sitk.Image:
-    """The image with its axes permuted and flipped to an orientation, without a copy if it has it already."""
-    return image if orientation_of(image) == orientation else sitk.DICOMOrient(image, orientation)
 
 
 def value_profiles(image: sitk.Image, path: Path) -> dict[int, LabelProfile]:
@@ -237,8 +233,8 @@ def _left_out(segments: list[_Segment], profiles: list[dict[int, LabelProfile]],
         places = profiles[segment.layer][segment.value].stacked_pieces
         if segment.level != SACRUM_NAME and places > 1:
             words.append(
-                f"{path.name}: value {segment.value} ({segment.level}) lies in {places} separate places along the spine, "
-                f"as if vertebrae shared a label; {segment.level} was left out: correct the mask to use it"
+                f"{path.name}: value {segment.value} ({segment.level}) lies in {places} separate places along "
+                f"the spine, as if vertebrae shared a label; {segment.level} was left out: correct the mask to use it"
             )
     return words
 
@@ -288,9 +284,11 @@ def _read_structures(folder: Path) -> Segmentation:
             "give a label image or such a folder",
         )
     total: sitk.Image | None = None
+    orientation = ""
     present, warnings = [], []
     for level, file in files.items():
         image, words = read_image(file)
+        orientation = orientation or orientation_of(image)
         layers = _layers(image)
         profiles = [value_profiles(layers[0], file)]
         if not profiles[0]:
@@ -302,7 +300,7 @@ def _read_structures(folder: Path) -> Segmentation:
             total = _joined(total, _numbered(layers, segments), file)
     if total is None:
         raise complaint(folder, "every vertebra file in the folder is empty", "give a scan that shows vertebrae")
-    return Segmentation(total, {level: LEVEL_NUMBER[level] for level in present}, tuple(warnings))
+    return Segmentation(total, orientation, {level: LEVEL_NUMBER[level] for level in present}, tuple(warnings))
 
 
 def _joined(total: sitk.Image | None, one: sitk.Image, file: Path) -> sitk.Image:

@@ -74,7 +74,9 @@ def soft_dice_loss(predicted: Tensor, target: Tensor, smoothing: float = 1.0) ->
 
 def sobel_magnitude(image: Tensor) -> Tensor:
     """Gradient magnitude of [B, 1, H, W], scaled so that a straight step of 1 gives 0.5 on both of its sides."""
-    kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=image.dtype, device=image.device)
+    kernel = torch.tensor(
+        [[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=image.dtype, device=image.device
+    )
     kernels = torch.stack([kernel, kernel.T]).unsqueeze(1) / 8
     gradients = conv2d(pad(image, (1, 1, 1, 1), mode="replicate"), kernels)
     return (gradients.square().sum(dim=1, keepdim=True) + 1e-6).sqrt()

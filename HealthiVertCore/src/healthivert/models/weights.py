@@ -73,7 +73,9 @@ def load_weights(name_or_path: str | Path, device: torch.device | str = "cpu") -
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise HealthiVertError(f"{path}: cannot read the weights ({error.strerror}); reinstall or retrain them") from None
+        raise HealthiVertError(
+            f"{path}: cannot read the weights ({error.strerror}); reinstall or retrain them"
+        ) from None
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise HealthiVertError(f"{path}: damaged, or its card is of other weights (SHA-256 differs); reinstall them")
     try:
@@ -111,7 +113,9 @@ def _read_card(path: Path) -> dict[str, Any]:
 def _build(architecture: Mapping[str, Any], path: Path) -> nn.Module:
     name = architecture.get("name")
     if name not in ARCHITECTURES:
-        raise HealthiVertError(f"{path}: the card is of architecture {name!r}; this version knows {', '.join(ARCHITECTURES)}")
+        raise HealthiVertError(
+            f"{path}: the card is of architecture {name!r}; this version knows {', '.join(ARCHITECTURES)}"
+        )
     try:
         return ARCHITECTURES[name](**architecture.get("arguments", {}))
     except (TypeError, ValueError, RuntimeError):

@@ -7,11 +7,13 @@
 """
 
 from healthivert.phantom.grid import Grid, level_grid, whole_spine_grid
+from healthivert.phantom.paint import paint_ct
 from healthivert.phantom.render import Rendered, render
 from healthivert.phantom.sampling import Ranges, sample_spine
 from healthivert.phantom.scanner import Scanner, sample_scanner
 from healthivert.phantom.spine import PhantomSpine
 from healthivert.phantom.truth import truth
+from healthivert.phantom.write import write_phantoms
 
 __all__ = [
     "Grid",
@@ -20,9 +22,11 @@ __all__ = [
     "Rendered",
     "Scanner",
     "level_grid",
+    "paint_ct",
     "render",
     "sample_scanner",
     "sample_spine",
     "truth",
     "whole_spine_grid",
+    "write_phantoms",
 ]

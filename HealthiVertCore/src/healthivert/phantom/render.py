@@ -62,7 +62,7 @@ def render(spine: PhantomSpine, grid: Grid, scanner: Scanner | None) -> Rendered
     shape = fine.size[::-1]
     canvas = _Canvas(
         fine,
-        paint_surroundings(spine, fine),
+        paint_surroundings(spine.tissue, {level: pose.centre for level, pose in poses(spine).items()}, fine),
         np.zeros(shape, np.uint8),
         np.zeros(shape, np.uint8),
         float(np.mean(fine.spacing)),

@@ -7,19 +7,20 @@ Soft tissue has no detail below 2 mm that matters here, so that it is painted on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from healthivert.anatomy import LEVELS
 from healthivert.phantom.bone import coverage
 from healthivert.phantom.grid import Grid
-from healthivert.phantom.posture import poses
-from healthivert.phantom.spine import CHAIN, PhantomSpine
 from healthivert.phantom.tissue import Tissue, look_up, smooth_tile
 from healthivert.types import FloatArray
 
 COARSE_MM = 2.0
-RANK = {level: float(i - 1) for i, level in enumerate(CHAIN)} | {"T13": 11.5, "L6": 16.7, "S1": 17.0}
+_LADDER = [level for level in LEVELS if level not in ("T13", "L6")]
+RANK = {level: float(i - _LADDER.index("T1")) for i, level in enumerate(_LADDER)} | {"T13": 11.5, "L6": 16.7, "S1": 17.0}
 Knots = tuple[tuple[float, float], ...]
 
 
@@ -95,26 +96,25 @@ def _at(rank: FloatArray, knots: Knots) -> FloatArray:
     return np.interp(rank, ranks, values).astype(np.float32)
 
 
-def _place(spine: PhantomSpine, grid: Grid) -> _Place:
+def _place(centres: Mapping[str, FloatArray], grid: Grid) -> _Place:
     lps = grid.coordinates(grid.whole, np.zeros(3), np.eye(3))
-    stand = poses(spine)
-    centres = np.array([stand[level].centre for level in stand])
-    ranks = np.array([RANK[level] for level in stand])
-    order = np.argsort(centres[:, 2])
-    z, x, y = centres[order, 2], centres[order, 0], centres[order, 1]
+    points = np.array([*centres.values()])
+    ranks = np.array([RANK[level] for level in centres])
+    order = np.argsort(points[:, 2])
+    x, y, z = points[order].T
     rank = np.interp(lps[2], z, ranks[order]).astype(np.float32)
     return _Place(
         lps, rank, lps[0] - np.interp(lps[2], z, x).astype(np.float32), lps[1] - np.interp(lps[2], z, y).astype(np.float32)
     )
 
 
-def paint_surroundings(spine: PhantomSpine, grid: Grid) -> FloatArray:
-    """HU (k, j, i) float32 of all that is not spine."""
+def paint_surroundings(tissue: Tissue, centres: Mapping[str, FloatArray], grid: Grid) -> FloatArray:
+    """HU (k, j, i) float32 of all that is not spine. centres: level (or "S1") -> body centre, LPS mm."""
     factors = [max(1, int(COARSE_MM / s + 1e-6)) for s in grid.spacing]
     size = tuple(-(-n // f) + 1 for n, f in zip(grid.size, factors, strict=True))
     spacing = tuple(s * f for s, f in zip(grid.spacing, factors, strict=True))
     coarse = Grid(size, spacing, grid.origin, grid.direction)  # type: ignore[arg-type]
-    hu = _paint(spine.tissue, _place(spine, coarse), max(1.6, 0.8 * max(spacing)))
+    hu = _paint(tissue, _place(centres, coarse), max(1.6, 0.8 * max(spacing)))
     hu = np.broadcast_to(hu, size[::-1])
     for axis, (factor, length) in enumerate(zip(factors[::-1], grid.size[::-1], strict=True)):
         hu = _stretch(hu, axis, factor, length)

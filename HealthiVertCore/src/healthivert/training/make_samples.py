@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
 from healthivert.phantom import Rendered, level_grid, render, sample_spine
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
@@ -28,7 +29,8 @@ class SampleSettings:
     levels_per_spine: int = 4
     fractured_share: float = 0.6
     bodies_only_share: float = 0.25
-    box_mm: tuple[float, float, float] = (110.0, 110.0, 200.0)
+    box_mm: tuple[float, float] = (100.0, 100.0)
+    pitches: float = 5.4  # height of the box in vertebrae: two whole neighbours on both sides
     spacings_mm: tuple[float, ...] = (0.8, 1.0, 1.0, 1.5, 2.0, 3.0)
 
 
@@ -74,8 +76,12 @@ def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
 
 
 def _sample_at(spine, level: str, spacing_mm: float, bodies_only: bool, settings: SampleSettings) -> TrainingSample | None:
+    normal = normal_spine()[level]
+    box = (*settings.box_mm, settings.pitches * (normal.height_mean + normal.disc_below))
+
     def case_of(person) -> object:
-        picture = render(person, level_grid(person, level, settings.box_mm, spacing_mm))
+        scanner = replace(spine.scanner, slice_mm=spacing_mm)
+        picture = render(person, level_grid(person, level, box, spacing_mm), scanner)
         return case_from_images(picture.ct, _labels(picture, bodies_only), level)
 
     scan = case_of(spine)

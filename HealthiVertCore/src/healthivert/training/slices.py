@@ -51,14 +51,18 @@ class SliceDataset:
         first = _read(paths[0])
         self.gap = first.conditioning.gap
         shape = first.conditioning.ct.shape
-        self.volumes = np.empty((len(paths), *shape, len(CHANNELS)), np.uint8)  # channels last: one memory line per voxel
+        self.volumes = np.empty(
+            (len(paths), *shape, len(CHANNELS)), np.uint8
+        )  # channels last: one memory line per voxel
         self.log_height_ratios = np.empty(len(paths), np.float32)
         self.positions: dict[str, list[NDArray[np.float32]]] = {plane: [] for plane in PLANES}
         for number, path in enumerate(paths):
             sample = first if number == 0 else _read(path)
             if sample.conditioning.ct.shape != shape or sample.conditioning.gap != self.gap:
                 found = f"{sample.conditioning.ct.shape} with gap {sample.conditioning.gap}"
-                raise HealthiVertError(f"{path}: is {found}, the first shard {shape} with gap {self.gap}; make all alike")
+                raise HealthiVertError(
+                    f"{path}: is {found}, the first shard {shape} with gap {self.gap}; make all alike"
+                )
             self.volumes[number] = _pack(sample)
             self.log_height_ratios[number] = sample.log_height_ratio
             for plane in PLANES:
@@ -143,7 +147,9 @@ def shards(folder: Path, held_out: float) -> tuple[list[Path], list[Path]]:
     spines = sorted({_spine(path) for path in paths})
     if len(spines) < 2:
         found = f"{len(paths)} shards of {len(spines)} spines"
-        raise HealthiVertError(f"{folder}: holds {found}; training needs two spines or more, one of them to validate on")
+        raise HealthiVertError(
+            f"{folder}: holds {found}; training needs two spines or more, one of them to validate on"
+        )
     kept_back = set(spines[-max(1, round(held_out * len(spines))) :])
     return [p for p in paths if _spine(p) not in kept_back], [p for p in paths if _spine(p) in kept_back]
 
@@ -188,7 +194,9 @@ def _augment(
     def uniform(limit: float) -> NDArray[np.float32]:
         return random.uniform(-limit, limit, (count, 1, 1)).astype(np.float32)
 
-    columns = np.arange(width) + random.integers(-augmentation.shift_columns, augmentation.shift_columns + 1, (count, 1))
+    columns = np.arange(width) + random.integers(
+        -augmentation.shift_columns, augmentation.shift_columns + 1, (count, 1)
+    )
     columns = np.clip(columns, 0, width - 1)
     flip = (random.random((count, 1)) < augmentation.flip_share) & (plane == "coronal")
     columns = np.where(flip, columns[:, ::-1], columns)

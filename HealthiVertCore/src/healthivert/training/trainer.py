@@ -60,12 +60,12 @@ class TrainerSettings:
     betas: tuple[float, float] = (0.5, 0.999)
     warm_up_steps: int = 200
     final_learning_rate: float = 0.02  # share of the learning rate that the cosine ends at
-    clip_norm: float = 5.0  # rarely reached; keeps one odd batch from spoiling Adam's moments
+    clip_norm: float = 5.0  # the usual norm after the first hundred steps: it holds back odd batches only
     ema_decay: float = 0.999
     adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
     held_out: float = 0.05  # of the spines
     seed: int = 0
-    generator: GanSettings = field(default_factory=GanSettings)
+    generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     weights: LossWeights = field(default_factory=LossWeights)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -78,7 +78,15 @@ class TrainerSettings:
     threads: int | None = None
 
 
-FREE_ON_RESUME = ("log_every", "validate_every", "checkpoint_minutes", "wall_clock_minutes", "device", "threads", "steps")
+FREE_ON_RESUME = (
+    "log_every",
+    "validate_every",
+    "checkpoint_minutes",
+    "wall_clock_minutes",
+    "device",
+    "threads",
+    "steps",
+)
 
 
 class GanRun:
@@ -269,7 +277,9 @@ def _stored_run(
     for name, value in wanted.items():
         if name not in FREE_ON_RESUME and record["settings"].get(name) != value:
             before = record["settings"].get(name)
-            raise HealthiVertError(f"{run_dir}: was trained with {name} {before}, not {value}; keep it or start a new run")
+            raise HealthiVertError(
+                f"{run_dir}: was trained with {name} {before}, not {value}; keep it or start a new run"
+            )
     return tensors, record
 
 

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, fold, max_pool2d, unfold
 
 SHARPNESS = 10.0  # softmax scale of the publication: close to "the best match wins"
-FORBIDDEN = -1e4  # a score that no patch of the gap can win with, finite so that a sample without any known patch is defined
+FORBIDDEN = (
+    -1e4
+)  # a score that no patch of the gap can win with, finite so that a sample without any known patch is defined
 
 
 class ContextualAttention(nn.Module):
