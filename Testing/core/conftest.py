@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import SimpleITK as sitk
-
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.types import SpineCase
 
@@ -30,7 +29,8 @@ def block_spine(
     rotation: np.ndarray | None = None,
     arches: bool = True,
 ) -> SpineCase:
-    """Bodies stacked along +z of a frame that is turned by rotation (3, 3) in the patient; posterior is +y of the frame."""
+    """Bodies stacked along +z of a frame that is turned by rotation (3, 3) in the patient; posterior is +y of the
+    frame."""
     rotation = np.eye(3) if rotation is None else rotation
     top = max(b.bottom + max(b.anterior, b.posterior) for b in blocks)
     corners = np.array([[x, y, z] for x in (-45, 45) for y in (-40, 60) for z in (-15, top + 15)]) @ rotation.T

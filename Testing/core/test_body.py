@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 from conftest import block_spine, lumbar_blocks
-from scipy.spatial.transform import Rotation
-
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.measure import third_heights
 from healthivert.types import SpineCase
+from scipy.spatial.transform import Rotation
 
 
 def heights(case: SpineCase, level: str):
@@ -37,14 +36,18 @@ def test_a_segmentation_of_bodies_alone_gives_the_same_heights(wedged_case):
 
 @pytest.mark.parametrize("angles", [(0, 0, 25), (18, 0, 0), (0, 15, 0), (12, -10, 20)])
 def test_rotation_and_tilt_of_the_patient_do_not_change_heights(angles, wedged_case):
-    turned = block_spine(lumbar_blocks(L1=(15.0, 25.0)), rotation=Rotation.from_euler("xyz", angles, degrees=True).as_matrix())
+    turned = block_spine(
+        lumbar_blocks(L1=(15.0, 25.0)), rotation=Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    )
     for level in ("L1", "L3"):
         a, b = heights(wedged_case, level), heights(turned, level)
         for key in ("anterior", "middle", "posterior"):
             assert getattr(a, key) == pytest.approx(getattr(b, key), abs=0.8), (level, key)
 
 
-@pytest.mark.parametrize("spacing", [(0.6, 0.6, 0.6), (1.0, 1.0, 2.5), (2.0, 2.0, 1.0), (3.0, 3.0, 3.0), (0.8, 0.8, 5.0)])
+@pytest.mark.parametrize(
+    "spacing", [(0.6, 0.6, 0.6), (1.0, 1.0, 2.5), (2.0, 2.0, 1.0), (3.0, 3.0, 3.0), (0.8, 0.8, 5.0)]
+)
 def test_heights_are_millimetres_whatever_the_voxels_are(spacing):
     case = block_spine(lumbar_blocks(L1=(15.0, 25.0)), spacing=spacing)
     tolerance = 0.3 + 0.55 * max(spacing)  # these blocks lie parallel to the slices: half a slice is not to be known

@@ -56,6 +56,7 @@ def normal_spine() -> dict[str, NormalVertebra]:
 
 
 def levels_between(first: str, second: str) -> int:
-    """How many levels apart two levels are, in the order of LEVELS (T12 to L1 is 1: T13 is counted only if asked for)."""
+    """How many levels apart two levels are, in the order of LEVELS (T12 to L1 is 1: T13 is counted only if asked
+    for)."""
     ladder = [level for level in LEVELS if level != "T13" or level in (first, second)]
     return abs(ladder.index(first) - ladder.index(second))

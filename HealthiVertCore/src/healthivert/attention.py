@@ -21,7 +21,8 @@ SOFTNESS_MM = 2.0
 
 
 def attention_from_suspicion(straight: StraightenedSpine, suspicion: Mapping[str, float]) -> FloatArray:
-    """1 - suspicion over each body, 1 elsewhere, with soft edges. suspicion: level -> 0..1 (levels left out count as 0)."""
+    """1 - suspicion over each body, 1 elsewhere, with soft edges. suspicion: level -> 0..1 (levels left out count as
+    0)."""
     doubt = np.zeros(straight.bodies.shape, np.float32)
     for level, value in suspicion.items():
         doubt[straight.bodies == LEVEL_NUMBER[level]] = value

@@ -1,7 +1,7 @@
 """The vertebral body without its posterior elements ("de-pedicle"), in its own frame.
 
-In: SpineCase. Out: a VertebralBody per level, with sub-voxel endplates per column. Works in millimetres on each level's own
-frame, so that rotation, scoliosis, voxel size and the grid's axes do not matter:
+In: SpineCase. Out: a VertebralBody per level, with sub-voxel endplates per column. Works in millimetres on each
+level's own frame, so that rotation, scoliosis, voxel size and the grid's axes do not matter:
 
   1. a first axis from the thickest parts of all vertebrae (the bodies), which the posterior elements cannot pull away;
   2. the posterior direction of each level from where its arch lies, smoothed over the spine (the image's posterior
@@ -21,13 +21,15 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import Patch, cut_patch, sample_box
+from healthivert.geometry import Index, Patch, cut_patch, sample_box
 from healthivert.types import FloatArray, SpineCase, VertebralBody
 
 STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
 BOX_MM = (60.0, 72.0, 80.0)  # SI, AP, LR: the largest lumbar body and its canal
 BAND_HALF_WIDTH_MM = 4.0  # mid-sagittal band: narrower than any adult canal (at least 12 mm wide)
-ENDPLATE_SHARE = 0.25  # how far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md
+ENDPLATE_SHARE = (
+    0.25  # how far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md
+)
 WIDEST = 1.25  # times the normal width for this depth: what is wider is the base of a transverse process (L5)
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
 
@@ -59,8 +61,8 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
                 bodies[mark.level] = body
     if not bodies:
         raise HealthiVertError(
-            f"{case.name}: none of the labelled vertebrae ({', '.join(case.levels) or 'none'}) is large enough to hold a "
-            "vertebral body; check the segmentation"
+            f"{case.name}: none of the labelled vertebrae ({', '.join(case.levels) or 'none'}) is large enough to hold "
+            "a vertebral body; check the segmentation"
         )
     return bodies
 
@@ -72,7 +74,7 @@ def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
         return None
     lower, upper = box
     size = labels.GetSize()
-    patch = cut_patch(labels, tuple(a - 4 for a in lower), tuple(b + 4 for b in upper))
+    patch = cut_patch(labels, lower, upper, margin=4)
     mask = patch.array == number
     spacing = np.array(labels.GetSpacing())[::-1]
     if mask.sum() * spacing.prod() < 1500:  # mm3; the smallest thoracic body has about 5000
@@ -80,7 +82,9 @@ def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     core = depth > 0.6 * depth.max()
     padded = np.pad(mask, 2).astype(np.float32)
-    occupancy = ndimage.gaussian_filter(padded, 0.5)  # voxels; takes the staircase off, leaves flat faces where they are
+    occupancy = ndimage.gaussian_filter(
+        padded, 0.5
+    )  # voxels; takes the staircase off, leaves flat faces where they are
     affine = type(patch.affine)(patch.affine.matrix, patch.affine.to_lps(np.full(3, -2.0)))
     return _Landmark(
         level,
@@ -91,13 +95,13 @@ def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
     )
 
 
-def _bounding_box(labels: sitk.Image, number: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def _bounding_box(labels: sitk.Image, number: int) -> tuple[Index, Index] | None:
     """Half-open index bounds (i, j, k) of one label."""
     found = ndimage.find_objects(sitk.GetArrayViewFromImage(labels), max_label=number)
     if len(found) < number or found[number - 1] is None:
         return None
-    slices = found[number - 1][::-1]
-    return tuple(s.start for s in slices), tuple(s.stop for s in slices)
+    k, j, i = found[number - 1]
+    return (i.start, j.start, k.start), (i.stop, j.stop, k.stop)
 
 
 def _weighted_mean_index(mask: np.ndarray, weight: FloatArray) -> FloatArray:
@@ -121,7 +125,10 @@ def _posterior_directions(landmarks: list[_Landmark], superior: FloatArray) -> F
     length = np.linalg.norm(arch, axis=1)
     weight = np.clip((length - ARCH_MIN_MM) / 8.0, 0.0, 1.0) * (arch[:, 1] > 0)
     image_posterior = np.array([0.0, 1.0, 0.0]) - superior[:, 1:2] * superior
-    own = arch / np.maximum(length, 1e-6)[:, None] * weight[:, None] + image_posterior * np.maximum(0.05, 1 - weight)[:, None]
+    own = (
+        arch / np.maximum(length, 1e-6)[:, None] * weight[:, None]
+        + image_posterior * np.maximum(0.05, 1 - weight)[:, None]
+    )
     smooth = np.empty_like(own)
     for i in range(len(own)):
         near = np.exp(-0.5 * ((np.arange(len(own)) - i) / 0.8) ** 2)
@@ -168,8 +175,9 @@ def _frame(superior: FloatArray, posterior: FloatArray) -> FloatArray:
 def cut_posterior_elements(occupancy: FloatArray, step_mm: float, level: str) -> FloatArray:
     """occupancy (SI, AP, LR) 0..1 of a vertebra, its body at the centre -> the same with everything but the body at 0.
 
-    The mid-sagittal band is walked from the body's centre to posterior; where its filled area falls below a third of the
-    body's, the canal begins. A band that never falls (canal filled by the segmentation) is cut at the body's normal depth.
+    The mid-sagittal band is walked from the body's centre to posterior; where its filled area falls below a third of
+    the body's, the canal begins. A band that never falls (canal filled by the segmentation) is cut at the body's normal
+    depth.
     """
     rows, columns, widths = occupancy.shape
     mid_row, mid, mid_width = rows // 2, columns // 2, widths // 2
@@ -182,7 +190,9 @@ def cut_posterior_elements(occupancy: FloatArray, step_mm: float, level: str) ->
     behind = np.flatnonzero(area[mid:] < body_area / 3)
     normal = normal_spine().get(level, normal_spine()["T1"])
     limit = 0.75 * normal.depth + 6.0  # the centre found from the thickest part may lie well in front of the middle
-    wall = mid + behind[0] if behind.size and behind[0] * step_mm <= limit else mid + round(0.5 * normal.depth / step_mm)
+    wall = (
+        mid + behind[0] if behind.size and behind[0] * step_mm <= limit else mid + round(0.5 * normal.depth / step_mm)
+    )
     body = occupancy.copy()
     body[:, wall:, :] = 0.0
     front = np.flatnonzero(area[:wall] > body_area / 3)
@@ -204,7 +214,8 @@ def _component_at_centre(occupancy: FloatArray) -> FloatArray:
 
 
 def read_endplates(occupancy: FloatArray, step_mm: float) -> tuple[FloatArray, FloatArray] | None:
-    """Inferior and superior endplate (AP, LR) in mm from the box's centre, where occupancy crosses 1/2; NaN off the body.
+    """Inferior and superior endplate (AP, LR) in mm from the box's centre, where occupancy crosses 1/2; NaN off the
+    body.
 
     A column's body is its longest filled run, holes of up to 3 mm (veins, Schmorl nodes) included.
     Returns None if fewer than 40 columns are filled.

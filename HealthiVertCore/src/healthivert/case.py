@@ -22,7 +22,7 @@ from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError
 from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
-from healthivert.image_files import complaint, read_image, stem_of, suffix_of
+from healthivert.image_files import complaint, read_image, short_reason, stem_of, suffix_of
 from healthivert.labels import oddities
 from healthivert.orientation import orientation_of, oriented, orienting_steps
 from healthivert.segmentation import Segmentation, read_segmentation
@@ -203,19 +203,16 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
     writer.SetFileName(str(path))
     writer.SetUseCompression(compress)
     writer.SetCompressionLevel(FAST_GZIP_LEVEL)
+    if not compress and shutil.disk_usage(path.parent).free < sitk.GetArrayViewFromImage(image).nbytes:
+        # SimpleITK takes no notice when the disk fills up under a NIfTI file
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     try:
         writer.Execute(image)
-        if not compress and path.stat().st_size < _voxel_bytes(image):  # a full disk goes unnoticed by SimpleITK
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = short_reason(error)
         raise HealthiVertError(
             f"{path}: the image cannot be written ({reason}); check the disk's space and permissions"
         ) from error
-
-
-def _voxel_bytes(image: sitk.Image) -> int:
-    return sitk.GetArrayViewFromImage(image).nbytes
 
 
 def _write_nifti_fast(image: sitk.Image, path: Path) -> None:

@@ -1,4 +1,5 @@
-"""The `healthivert` command: parses arguments and calls healthivert.commands. Exit codes: 0 done, 1 a bug, 2 bad input."""
+"""The `healthivert` command: parses arguments and calls healthivert.commands. Exit codes: 0 done, 1 a bug, 2 bad
+input."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="healthivert", description="Pseudo-healthy vertebrae and height loss from CT. Research use only.")
+    parser = _Parser(
+        prog="healthivert", description="Pseudo-healthy vertebrae and height loss from CT. Research use only."
+    )
     parser.add_argument("--version", action="version", version=f"healthivert {__version__}")
     commands_of = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
 
@@ -79,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = _command(commands_of, "train", _train, "train a generator on prepared samples")
     sub.add_argument("--model", choices=commands.MODELS, default="gan")
-    sub.add_argument("--data", type=Path, required=True, help="folder of samples (.npz) as `healthivert samples` makes them")
+    sub.add_argument(
+        "--data", type=Path, required=True, help="folder of samples (.npz) as `healthivert samples` makes them"
+    )
     sub.add_argument("--out", type=Path, required=True, help="folder of the training run")
     sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     sub.add_argument("--recipe", type=Path, help="JSON file with trainer settings (default: the shipped recipe)")
@@ -101,12 +106,16 @@ def _command(commands_of, name: str, call, text: str) -> argparse.ArgumentParser
 
 def _scan_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("ct", type=Path, metavar="CT", help="NIfTI, NRRD, MetaImage or a DICOM folder")
-    sub.add_argument("segmentation", type=Path, metavar="SEG", help="its vertebrae, as a label map or a folder of masks")
+    sub.add_argument(
+        "segmentation", type=Path, metavar="SEG", help="its vertebrae, as a label map or a folder of masks"
+    )
     _level_map_option(sub)
 
 
 def _level_map_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--level-map", metavar="VALUE=LEVEL,...", help="what the segmentation's numbers mean, e.g. 1=L5,2=L4")
+    sub.add_argument(
+        "--level-map", metavar="VALUE=LEVEL,...", help="what the segmentation's numbers mean, e.g. 1=L5,2=L4"
+    )
 
 
 def _generator_options(sub: argparse.ArgumentParser) -> None:

@@ -18,11 +18,12 @@ from healthivert.errors import HealthiVertError
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
-from healthivert.pipeline import Outcome, regrow
+from healthivert.pipeline import GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress
 from healthivert.types import LevelSummary, Report, SpineCase
 
-MODELS = ("gan", "diffusion")
+MODELS = ("gan", "diffusion")  # the command line's choices
+SHIPPED = ("gan",)  # those that this version can run and train
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class GeneratorChoice:
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    generate: object  # GenerateSamples
+    generate: GenerateSamples
     card: Mapping
 
 
@@ -46,6 +47,11 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     """The generator, ready to be called. torch is imported here and not before: inspecting a spine needs none of it."""
     if choice.samples < 1:
         raise HealthiVertError(f"--samples {choice.samples}: at least one sample is needed; pass 1 or more")
+    if choice.weights is None and choice.model not in SHIPPED:
+        raise HealthiVertError(
+            f"--model {choice.model}: this version ships no such generator; use one of "
+            f"{', '.join(SHIPPED)}, or --weights"
+        )
     import torch
 
     from healthivert.generate import sampler
@@ -249,7 +255,6 @@ def demo(out: Path, choice: GeneratorChoice, progress: Progress, force: bool) ->
     return report, level
 
 
-
 def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) -> None:
     from healthivert.training.make_samples import make_samples
 
@@ -257,3 +262,16 @@ def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) 
         raise HealthiVertError(f"--count {count} --workers {workers}: both must be 1 or more")
     written = make_samples(out, count, seed, workers, progress)
     progress("done", 1.0, f"{written} new samples in {out}")
+
+
+def train(model: str, data: Path, out: Path, resume: bool, recipe: Path | None, progress: Progress) -> None:
+    """Train on a folder of samples; the averaged weights come out as OUT/MODEL.safetensors with their card."""
+    from healthivert.training import trainer
+    from healthivert.training.recipe import read_recipe
+
+    if model not in SHIPPED:
+        raise HealthiVertError(f"--model {model}: cannot be trained by this version; it trains {', '.join(SHIPPED)}")
+    settings = read_recipe(recipe or model).trainer
+    trainer.train(settings, data, out, resume, progress)
+    trainer.export(out, out / f"{model}.safetensors", {})
+    progress("done", 1.0, str(out))

@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from healthivert.image_files import check_grid, complaint
+from healthivert.image_files import check_grid, complaint, short_reason
 
 FEWEST_SLICES = 8
 AXIAL_COSINE = 0.7
@@ -37,7 +37,8 @@ class _Slice:
     modality: str
     localizer: bool
     acquisition: str
-    size: tuple[int, int, int]  # columns, rows, frames
+    size: tuple[int, int]  # columns, rows
+    frames: int
     spacing: tuple[float, float]
     position: NDArray[np.float64]
     row: NDArray[np.float64]  # direction in which the column index grows
@@ -59,16 +60,17 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def read_dicom(folder: Path) -> tuple[sitk.Image, list[str]]:
-    """Read the largest axial CT series of a folder (or one multi-frame file). Returns the image and warnings."""
+    """Read the largest axial CT series of a folder. Returns the image and warnings."""
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    files = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-    found = [one for file in files if file.is_file() and (one := _read_header(file))]
+    headers = {file: _read_header(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    found = [one for one in headers.values() if one]
     if not found:
         raise complaint(folder, "the folder holds no DICOM image", "give the folder of a CT series or an image file")
-    stack, warnings = _choose(found, folder)
-    if stack[0].size[2] > 1:
-        image = _pixels([stack[0].file], folder)
-        return image, warnings + check_grid(image, folder)
+    stack, warnings = _choose([one for one in found if one.frames == 1], found, folder)
+    unread = [file.name for file, one in headers.items() if one is None and is_dicom_file(file)]
+    if unread:
+        words = f"{len(unread)} of the DICOM files are damaged or hold no slice, such as {unread[0]}"
+        warnings.append(f"{folder.name}: {words}")
     stack = _in_order(stack, folder)
     image, more = _volume(stack, folder)
     return image, warnings + more + check_grid(image, folder)
@@ -90,11 +92,10 @@ def _read_header(file: Path) -> _Slice | None:
     def numbers(key: str) -> list[float]:
         return [float(part) for part in tag(key).split("\\") if part.strip()]
 
-    size = (*reader.GetSize(), 1)[:3]
-    spacing, position, axes = reader.GetSpacing()[:2], numbers("0020|0032"), numbers("0020|0037")
+    size, spacing = (*reader.GetSize(), 1), reader.GetSpacing()
+    position, axes = numbers("0020|0032"), numbers("0020|0037")
     if size[2] == 1 and (len(position) != 3 or len(axes) != 6):
         return None
-    axes = axes or [1, 0, 0, 0, 1, 0]
     return _Slice(
         file=file,
         series=tag("0020|000e"),
@@ -102,28 +103,33 @@ def _read_header(file: Path) -> _Slice | None:
         modality=tag("0008|0060"),
         localizer="LOCALIZER" in tag("0008|0008").upper(),
         acquisition=tag("0020|0012"),
-        size=(size[0], size[1], size[2]),
+        size=(size[0], size[1]),
+        frames=size[2],
         spacing=(spacing[0], spacing[1]),
-        position=np.array(position or reader.GetOrigin()[:3]),
+        position=np.array(position),
         row=np.array(axes[:3]),
         column=np.array(axes[3:]),
     )
 
 
-def _choose(found: Sequence[_Slice], folder: Path) -> tuple[list[_Slice], list[str]]:
+def _choose(slices: Sequence[_Slice], found: Sequence[_Slice], folder: Path) -> tuple[list[_Slice], list[str]]:
     """The largest stack of CT slices, an axial one if there is any."""
     stacks: dict[tuple, list[_Slice]] = defaultdict(list)
-    for one in found:
+    for one in slices:
         if one.modality in ("CT", "") and not one.localizer:
             stacks[one.stack].append(one)
-    usable = [stack for stack in stacks.values() if max(len(stack), stack[0].size[2]) >= FEWEST_SLICES]
+    usable = [stack for stack in stacks.values() if len(stack) >= FEWEST_SLICES]
+    if not usable and len(slices) < len(found):
+        raise complaint(
+            folder, "the DICOM image is multi-frame", "convert it to NIfTI (dcm2niix) or to one file per slice"
+        )
     if not usable:
         kinds = ", ".join(sorted({one.modality or "unknown" for one in found}))
         found_words = (
             f"no CT series of at least {FEWEST_SLICES} slices among its {len(found)} images (modality {kinds})"
         )
         raise complaint(folder, found_words, "give the folder of the axial CT series, not of a localizer or one slice")
-    best = max(usable, key=lambda stack: (abs(stack[0].normal[2]) > AXIAL_COSINE, len(stack), stack[0].size[2]))
+    best = max(usable, key=lambda stack: (abs(stack[0].normal[2]) > AXIAL_COSINE, len(stack)))
     if len(usable) == 1:
         return best, []
     names = ", ".join(f"'{stack[0].description}' ({len(stack)})" for stack in usable if stack is not best)
@@ -209,15 +215,14 @@ def _shear(stack: Sequence[_Slice], folder: Path) -> NDArray[np.float64]:
 
 def _pixels(files: Sequence[Path], folder: Path) -> sitk.Image:
     try:
-        if len(files) == 1:
-            return sitk.ReadImage(str(files[0]), imageIO="GDCMImageIO")
         reader = sitk.ImageSeriesReader()
         reader.SetImageIO("GDCMImageIO")
         reader.SetFileNames([str(file) for file in files])
         return reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise complaint(folder, f"its DICOM pixels cannot be read ({reason})", "copy the series again") from error
+        raise complaint(
+            folder, f"its DICOM pixels cannot be read ({short_reason(error)})", "copy the series again"
+        ) from error
 
 
 def _resampled_evenly(image: sitk.Image, along: NDArray[np.float64], step: float) -> sitk.Image:

@@ -4,8 +4,8 @@ In: StraightenedSpine. Out: Conditioning. One and the same function serves train
 
 The gap has the same number of rows whatever was cut out, and what lies outside it moved there rigidly, so that the
 collapsed height cannot leak into what the generator sees. Rows are half-open: rows [first, last) are cut, the row below
-the gap is first - 1 and the row above it is last. Inside the gap rows are canonical: a slab of any height fills them, and
-the height in millimetres is a number beside the picture, not a property of it.
+the gap is first - 1 and the row above it is last. Inside the gap rows are canonical: a slab of any height fills them,
+and the height in millimetres is a number beside the picture, not a property of it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def open_gap(array: NDArray, cut: tuple[int, int], fill: float) -> NDArray:
 
 
 def close_gap(gapped: NDArray, cut: tuple[int, int], into: NDArray) -> NDArray:
-    """The inverse of open_gap: into (SI, ...) with the rows beside the cut taken back from gapped; the cut stays into's."""
+    """The inverse of open_gap: into (SI, ...) with the rows beside the cut taken back from gapped; the cut stays
+    into's."""
     first, last = cut
     out = into.copy()
     below = min(CONTEXT_ROWS, first)
@@ -76,7 +77,8 @@ def close_gap(gapped: NDArray, cut: tuple[int, int], into: NDArray) -> NDArray:
 
 
 def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
-    """The cut rows themselves, stretched or squeezed to GAP_ROWS by linear interpolation: what a generator should draw."""
+    """The cut rows themselves, stretched or squeezed to GAP_ROWS by linear interpolation: what a generator should
+    draw."""
     first, last = cut
     place = first - 0.5 + (np.arange(GAP_ROWS) + 0.5) * (last - first) / GAP_ROWS
     index = np.clip(place, 0, len(array) - 1)
@@ -86,12 +88,16 @@ def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
 
 
 def make_conditioning(
-    straight: StraightenedSpine, level: str, attention: FloatArray, reference_mm: float, cut: tuple[int, int] | None = None
+    straight: StraightenedSpine,
+    level: str,
+    attention: FloatArray,
+    reference_mm: float,
+    cut: tuple[int, int] | None = None,
 ) -> Conditioning:
     """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid; cut: see find_cut.
 
-    Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by the
-    mask.
+    Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by
+    the mask.
     """
     cut = find_cut(straight, level) if cut is None else cut
     number = LEVEL_NUMBER[level]

@@ -1,7 +1,7 @@
 """Regrow a vertebra: slices of the conditioning through a generator in both planes, fused to one volume.
 
-In: Conditioning (numpy) and a model behind models.interface. Out: PseudoHealthy per sample. The only module in which arrays
-become tensors and back.
+In: Conditioning (numpy) and a model behind models.interface. Out: PseudoHealthy per sample. The only module in which
+arrays become tensors and back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, from_window, to_window
 from healthivert.models.interface import Generator, SliceBatch
 from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
@@ -19,12 +20,15 @@ from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
+LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
 LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
 
 
-def sampler(model: Generator, device: torch.device, samples: int, seed: int) -> Callable[[Conditioning], list[PseudoHealthy]]:
-    """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is; the others are of it varied
-    (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands."""
+def sampler(
+    model: Generator, device: torch.device, samples: int, seed: int
+) -> Callable[[Conditioning], list[PseudoHealthy]]:
+    """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is; the others are of it
+    varied (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands."""
 
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
         random = np.random.default_rng(seed)
@@ -57,12 +61,23 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning) -> 
     ct = np.where(weight > 0, ct / seen, conditioning.ct)
     log_ratio = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
     height = conditioning.reference_mm * float(np.exp(np.clip(log_ratio, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
-    return PseudoHealthy(from_window(ct), _within_gap(body / seen), height)
+    body = _within_gap(body / seen)
+    if (body > 0.5).sum() < LEAST_BODY_VOXELS:
+        raise HealthiVertError(
+            f"{conditioning.level}: the generator drew no vertebral body; check that the CT is in Hounsfield units and "
+            "the labels lie on the vertebrae, or use other --weights"
+        )
+    return PseudoHealthy(from_window(ct), body, height)
 
 
 @torch.inference_mode()
 def _forward(
-    model: Generator, device: torch.device, conditioning: Conditioning, plane: str, chosen: np.ndarray, place: FloatArray
+    model: Generator,
+    device: torch.device,
+    conditioning: Conditioning,
+    plane: str,
+    chosen: np.ndarray,
+    place: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     axis = plane_axis(plane)
 
@@ -80,7 +95,8 @@ def _forward(
         plane=torch.full_like(ct, float(PLANES.index(plane))),
     )
     output = model(batch)
-    return tuple(t.float().cpu().numpy() for t in (output.x_stage2[:, 0], output.fine_seg[:, 0], output.pred2_h))
+    drawn, body, log_ratio = (t.float().cpu().numpy() for t in (output.x_stage2, output.fine_seg, output.pred2_h))
+    return drawn[:, 0], body[:, 0], log_ratio
 
 
 def _within_gap(body: FloatArray) -> FloatArray:
@@ -107,8 +123,13 @@ class _Variation:
         ct = conditioning.ct * self.gain + self.offset
         ct += np.random.default_rng(seed).normal(0.0, self.noise, ct.shape).astype(np.float32)
         ct = np.where(conditioning.mask > 0, -1.0, np.clip(ct, -1.0, 1.0)).astype(np.float32)
-        moved = {name: self._move(getattr(conditioning, name)) for name in ("mask", "attention", "neighbours")}
-        return replace(conditioning, ct=self._move(ct), **moved)
+        return replace(
+            conditioning,
+            ct=self._move(ct),
+            mask=self._move(conditioning.mask),
+            attention=self._move(conditioning.attention),
+            neighbours=self._move(conditioning.neighbours),
+        )
 
     def undo(self, vertebra: PseudoHealthy) -> PseudoHealthy:
         if self.noise == 0.0:

@@ -34,6 +34,9 @@ def affine_of(image: sitk.Image) -> Affine:
     return Affine(direction * np.array(image.GetSpacing()), np.array(image.GetOrigin()))
 
 
+Index = tuple[int, int, int]  # (i, j, k)
+
+
 @dataclass(frozen=True)
 class Patch:
     """A box cut from an image: array (k, j, i) as float32 or integers, with its own affine (index i, j, k)."""
@@ -42,11 +45,11 @@ class Patch:
     affine: Affine
 
 
-def cut_patch(image: sitk.Image, lower: tuple[int, int, int], upper: tuple[int, int, int]) -> Patch:
-    """The voxels with lower <= (i, j, k) < upper, clipped to the image. No copy of the rest of the image is made."""
+def cut_patch(image: sitk.Image, lower: Index, upper: Index, margin: int = 0) -> Patch:
+    """The voxels with lower - margin <= (i, j, k) < upper + margin, clipped to the image; nothing else is copied."""
     size = image.GetSize()
-    lo = [max(0, min(a, s - 1)) for a, s in zip(lower, size, strict=True)]
-    hi = [max(a + 1, min(b, s)) for a, b, s in zip(lo, upper, size, strict=True)]
+    lo = [max(0, min(a - margin, s - 1)) for a, s in zip(lower, size, strict=True)]
+    hi = [max(a + 1, min(b + margin, s)) for a, b, s in zip(lo, upper, size, strict=True)]
     view = sitk.GetArrayViewFromImage(image)
     array = np.array(view[lo[2] : hi[2], lo[1] : hi[1], lo[0] : hi[0]])
     affine = affine_of(image)
@@ -58,22 +61,26 @@ def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Pat
     affine = affine_of(image)
     index = affine.to_index(points.reshape(-1, 3))
     margin = margin_mm / np.array(image.GetSpacing())
-    lower = np.floor(index.min(axis=0) - margin).astype(int)
-    upper = np.ceil(index.max(axis=0) + margin).astype(int) + 1
-    return cut_patch(image, tuple(lower), tuple(upper))
+    i, j, k = np.floor(index.min(axis=0) - margin).astype(int).tolist()
+    to_i, to_j, to_k = (np.ceil(index.max(axis=0) + margin).astype(int) + 1).tolist()
+    return cut_patch(image, (i, j, k), (to_i, to_j, to_k))
 
 
 def sample(patch: Patch, points: FloatArray, order: int = 1, outside: float = 0.0) -> FloatArray:
-    """Values of patch at points (..., 3) LPS mm; linear (order 1), cubic (3) or nearest (0); outside beyond the patch."""
+    """Values of patch at points (..., 3) LPS mm; linear (order 1), cubic (3) or nearest (0); outside beyond the
+    patch."""
     index = patch.affine.to_index(points.reshape(-1, 3))[:, ::-1].T
-    values = ndimage.map_coordinates(patch.array, index, order=order, mode="constant", cval=outside, prefilter=order > 1)
+    values = ndimage.map_coordinates(
+        patch.array, index, order=order, mode="constant", cval=outside, prefilter=order > 1
+    )
     return values.reshape(points.shape[:-1])
 
 
 def sample_box(
     patch: Patch, centre: FloatArray, axes: FloatArray, size_mm: tuple[float, float, float], step_mm: float
 ) -> FloatArray:
-    """Linear samples (SI, AP, LR) of a box centred on centre whose edges lie along axes (rows left, posterior, superior).
+    """Linear samples (SI, AP, LR) of a box centred on centre whose edges lie along axes (rows left, posterior,
+    superior).
 
     size_mm is (SI, AP, LR); the number of samples on each axis is odd, so that the centre is a sample. 0 off the patch.
     """

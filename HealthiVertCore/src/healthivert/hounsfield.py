@@ -69,12 +69,10 @@ def _check_looks_like_ct(values: NDArray, path: Path) -> None:
     low, high = int(sample.min()), int(sample.max())
     if low == high and (values == low).all():
         raise complaint(path, f"every voxel of the CT is {low}", "export the CT again")
-    if low >= 0 and high < STORED_OFFSET - 24 and len(np.unique(sample)) <= MOST_MASK_VALUES:
-        raise complaint(path, "the CT has only a few whole values, as a mask has", "give the CT first, then the mask")
-    if values.dtype.itemsize == 1 or (low >= 0 and high <= 255):
-        raise complaint(
-            path, f"the values {low} to {high} are grey levels of a picture", "export the CT in Hounsfield units"
-        )
+    different = len(np.unique(sample))
+    if low >= 0 and (high <= 255 or (high < STORED_OFFSET - 24 and different <= MOST_MASK_VALUES)):
+        found = f"the CT has only {different} different values from {low} to {high}, as a mask or a grey picture has"
+        raise complaint(path, found, "give the CT first, then the mask, with the CT in Hounsfield units")
 
 
 def in_hounsfield_units(

@@ -11,6 +11,7 @@ MetaImage: the ITK MetaIO format description.
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -281,12 +282,19 @@ def sitk_read(path: Path, layered: bool) -> sitk.Image:
             )
         return reader.Execute()
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        if "orthonormal" in reason:
+        reason = short_reason(error)
+        if "orthonormal" in reason or "Bad direction" in reason:
             raise complaint(
                 path, "the orientation matrix is singular or sheared", "resample or export the image again"
             ) from error
         raise complaint(path, f"the file is damaged or no image ({reason})", "copy or export it again") from error
+
+
+def short_reason(error: RuntimeError) -> str:
+    """What SimpleITK says is wrong, without its file names, line numbers and addresses."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "unknown reason")
+    return re.sub(r"\w+\(0x[0-9a-f]+\): *", "", re.sub(r"^.*?ERROR: *", "", told))
 
 
 def single_volume(image: sitk.Image, path: Path) -> tuple[sitk.Image, list[str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
     if lost:
         warnings.append(f"no vertebral body was found in {', '.join(lost)} (too small a part of it is labelled)")
     present = list(bodies)
-    for upper, lower in zip(present, present[1:], strict=False):
+    for upper, lower in pairwise(present):
         if levels_between(upper, lower) > 1:
             warnings.append(f"levels are missing between {upper} and {lower}")
     for level, body in bodies.items():

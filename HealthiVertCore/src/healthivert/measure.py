@@ -19,7 +19,8 @@ RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where ri
 def mid_sagittal_profile(height_map: FloatArray, column_mm: float) -> tuple[FloatArray, FloatArray]:
     """Mean column height over the mid-sagittal band, from the anterior to the posterior wall.
 
-    height_map: (AP, LR) mm, NaN off the body. Returns AP positions (N,) in mm from the anterior wall and heights (N,) mm.
+    height_map: (AP, LR) mm, NaN off the body. Returns AP positions (N,) in mm from the anterior wall and heights (N,)
+    mm.
     """
     footprint = np.isfinite(height_map)
     if not footprint.any():
@@ -53,7 +54,8 @@ def relative_height_loss(original: Heights, healthy: Heights) -> Heights:
 
 
 def gap_height_map(body: FloatArray, row_mm: float) -> FloatArray:
-    """(AP, LR) column heights in mm of a generated body (SI, AP, LR) 0..1 whose rows are row_mm high; NaN off the body."""
+    """(AP, LR) column heights in mm of a generated body (SI, AP, LR) 0..1 whose rows are row_mm high; NaN off the
+    body."""
     endplates = read_endplates(body, 1.0)
     if endplates is None:
         raise ValueError("the generated body is empty")
@@ -62,13 +64,10 @@ def gap_height_map(body: FloatArray, row_mm: float) -> FloatArray:
 
 
 def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:
-    """Signed RHLV on the healthy body's columns. Both maps (AP, LR) in mm, NaN off the body; the footprints are laid on each
-    other by their bounding boxes, since the collapsed body may be wider or lie elsewhere in its frame."""
+    """Signed RHLV on the healthy body's columns. Both maps (AP, LR) in mm, NaN off the body; the footprints are laid
+    on each other by their bounding boxes, since the collapsed body may be wider or lie elsewhere in its frame."""
     rows, columns = np.nonzero(np.isfinite(healthy))
-    onto = np.stack(
-        [_rescale(rows, np.isfinite(healthy).any(axis=1), np.isfinite(original).any(axis=1)),
-         _rescale(columns, np.isfinite(healthy).any(axis=0), np.isfinite(original).any(axis=0))]
-    )
+    onto = np.stack([_rescaled(rows, healthy, original, 1), _rescaled(columns, healthy, original, 0)])
     valid = np.isfinite(original)
     weight = ndimage.map_coordinates(valid.astype(float), onto, order=1, cval=0.0)
     value = ndimage.map_coordinates(np.where(valid, original, 0.0), onto, order=1, cval=0.0)
@@ -79,8 +78,9 @@ def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:
     return loss
 
 
-def _rescale(index: np.ndarray, of: np.ndarray, to: np.ndarray) -> FloatArray:
-    a, b = np.flatnonzero(of)[[0, -1]], np.flatnonzero(to)[[0, -1]]
+def _rescaled(index: np.ndarray, of: FloatArray, to: FloatArray, across: int) -> FloatArray:
+    """Positions along one axis of the map `of`, moved to where they lie in the map `to`."""
+    a, b = (np.flatnonzero(np.isfinite(m).any(axis=across))[[0, -1]] for m in (of, to))
     return b[0] + (index - a[0]) * (b[1] - b[0]) / max(a[1] - a[0], 1)
 
 
@@ -95,12 +95,12 @@ def six_point(height_map: FloatArray, column_mm: float) -> dict[str, float]:
     return {name: float(heights[np.abs(ap - at) <= 1.5].mean()) for name, at in points.items()}
 
 
-def published_rhlv(original: FloatArray, healthy: FloatArray, spacing_mm: float) -> dict[str, float]:
+def published_rhlv(original: np.ndarray, healthy: np.ndarray, spacing_mm: float) -> dict[str, float]:
     """RHLV by the publication's formula (HealthiVert-GAN, evaluation/RHLV_quantification), kept for comparison only.
 
-    Binary bodies (SI, AP, LR) on one straightened grid. Column heights are voxel counts over the central two fifths of the
-    sagittal slices; per region the healthy heights are scaled up to the original's maximum; columns below 0.7 of the
-    column at the mask's centre are dropped. It hides a synthesis that is too low and drops collapsed columns.
+    Binary bodies (SI, AP, LR) on one straightened grid. Column heights are voxel counts over the central two fifths
+    of the sagittal slices; per region the healthy heights are scaled up to the original's maximum; columns below 0.7
+    of the column at the mask's centre are dropped. It hides a synthesis that is too low and drops collapsed columns.
     Keys anterior, middle, posterior, mean; NaN where a region of the healthy body is empty.
     """
     lr = np.flatnonzero(original.any(axis=(0, 1)))
@@ -116,7 +116,12 @@ def published_rhlv(original: FloatArray, healthy: FloatArray, spacing_mm: float)
         ap = np.flatnonzero(new.any(axis=0))
         first, end = ap[0], ap[-1]
         t1, t2 = int(first + (end - first) / 3), int(first + 2 * (end - first) / 3)
-        regions = {"anterior": slice(0, t1), "middle": slice(t1, t2), "posterior": slice(t2, end + 1), "mean": slice(0, end + 1)}
+        regions = {
+            "anterior": slice(0, t1),
+            "middle": slice(t1, t2),
+            "posterior": slice(t2, end + 1),
+            "mean": slice(0, end + 1),
+        }
         counts = [m.sum(axis=0) * spacing_mm for m in (old, new)]
         middles = [float(c[int(np.argwhere(m)[:, 1].mean())]) for c, m in zip(counts, (old, new), strict=True)]
         whole = _published_scale(counts[0], counts[1])

@@ -67,10 +67,10 @@ class OutputFolder:
     def _place(self) -> Path:
         """Where the hidden folder goes: beside out, or in it if out is a disk of its own or its parent is read-only."""
         parent = self.out.parent
-        if self.out.is_dir():
-            if self.out.stat().st_dev != parent.stat().st_dev or not os.access(parent, os.W_OK | os.X_OK):
-                return self.out
-        return parent
+        if not self.out.is_dir():
+            return parent
+        beside = self.out.stat().st_dev == parent.stat().st_dev and os.access(parent, os.W_OK | os.X_OK)
+        return parent if beside else self.out
 
     def _check(self) -> None:
         elsewhere = "choose another --out"

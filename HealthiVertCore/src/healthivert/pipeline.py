@@ -100,7 +100,9 @@ def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
 
 def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> VertebralBody:
     if level not in analysis.bodies:
-        raise HealthiVertError(f"{case.name}: {level} is labelled, but no vertebral body was found in it; check its label")
+        raise HealthiVertError(
+            f"{case.name}: {level} is labelled, but no vertebral body was found in it; check its label"
+        )
     body = analysis.bodies[level]
     if not body.complete:
         raise HealthiVertError(
@@ -225,16 +227,25 @@ def _compare(
     published = published_rhlv(prepared.old_body > 0.5, body_after > 0.5, straight.spacing_mm)
     columns = np.argwhere(body_after > 0.5)[:, 1:] if (body_after > 0.5).any() else np.array(after.shape[1:])[None] // 2
     ap, lr = np.round(columns.mean(axis=0)).astype(int)
-    views = (_view("sagittal", (slice(None), slice(None), lr), prepared, after, body_after),
-             _view("coronal", (slice(None), ap, slice(None)), prepared, after, body_after))
+    views = (
+        _view("sagittal", (slice(None), slice(None), lr), prepared, after, body_after),
+        _view("coronal", (slice(None), ap, slice(None)), prepared, after, body_after),
+    )
     return views, _profile(body, vertebra, straight.spacing_mm), replace(loss, rhlv_reference=published)
 
 
 def _view(plane: str, at, prepared: Prepared, after: FloatArray, body_after: FloatArray) -> View:
     given = prepared.conditioning
     return View(
-        plane, prepared.straight.spacing_mm, prepared.straight.ct[at], after[at], prepared.old_body[at], body_after[at],
-        given.ct[at], given.mask[at], given.attention[at],
+        plane,
+        prepared.straight.spacing_mm,
+        prepared.straight.ct[at],
+        after[at],
+        prepared.old_body[at],
+        body_after[at],
+        given.ct[at],
+        given.mask[at],
+        given.attention[at],
     )
 
 
@@ -243,5 +254,3 @@ def _profile(body: VertebralBody, vertebra: PseudoHealthy, spacing_mm: float) ->
     ap, healthy = mid_sagittal_profile(healthy_heights(vertebra, spacing_mm)[1], spacing_mm)
     own_ap, own = mid_sagittal_profile(body.height_map, body.column_mm)
     return HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), healthy)
-
-

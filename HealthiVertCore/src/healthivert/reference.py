@@ -1,11 +1,12 @@
 """What the other levels say about a level's healthy height, and how suspicious each level is.
 
-In: heights per level. Out: a reference Heights per level and a suspicion 0..1. No image and no model is involved: this is
-the baseline that any generator has to beat, and the number its height heads are relative to.
+In: heights per level. Out: a reference Heights per level and a suspicion 0..1. No image and no model is involved:
+this is the baseline that any generator has to beat, and the number its height heads are relative to.
 
-Heights are divided by what is normal for the level (anatomy.normal_spine), which leaves a person's size and a slow trend
-along the spine. A local, robust straight line through the logarithm of that ratio, without the level itself, is the
-reference. Fractures only take height away, so levels that lie below the line lose their weight and levels above keep it.
+Heights are divided by what is normal for the level (anatomy.normal_spine), which leaves a person's size and a slow
+trend along the spine. A local, robust straight line through the logarithm of that ratio, without the level itself, is
+the reference. Fractures only take height away, so levels that lie below the line lose their weight and levels above
+keep it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def normal_heights(level: str) -> Heights:
 
 
 def neighbour_references(heights: Mapping[str, Heights]) -> dict[str, Heights | None]:
-    """Level -> reference Heights in mm from all other levels; None where no other level of known normal size is there."""
+    """Level -> reference Heights in mm from all other levels; None where no other level of known normal size is
+    there."""
     levels = [level for level in LEVELS if level in heights and level in normal_spine()]
     if not levels:
         return dict.fromkeys(heights)
@@ -43,7 +45,9 @@ def neighbour_references(heights: Mapping[str, Heights]) -> dict[str, Heights | 
         others = np.arange(len(levels)) != i
         if not others.any():
             continue
-        fitted = [_local_line(place[others], ratio[others, j], health[others], place[i]) for j in range(len(HEIGHT_KEYS))]
+        fitted = [
+            _local_line(place[others], ratio[others, j], health[others], place[i]) for j in range(len(HEIGHT_KEYS))
+        ]
         normal = normal_heights(level)
         values = [getattr(normal, k) * float(np.exp(f)) for k, f in zip(HEIGHT_KEYS, fitted, strict=True)]
         result[level] = Heights(*values)
@@ -64,7 +68,8 @@ def _place(level: str) -> float:
 
 
 def _health(place: FloatArray, ratio: FloatArray) -> FloatArray:
-    """(N,) weights 0..1 of the levels: each is held against the line through the others, in its worst third, repeatedly."""
+    """(N,) weights 0..1 of the levels: each is held against the line through the others, in its worst third,
+    repeatedly."""
     health = np.ones(len(place))
     if len(place) < 3:
         return health

@@ -1,8 +1,8 @@
 """Back to the patient: the generated vertebra at its predicted height, in the straightened frame and in the patient.
 
-In: the case, the straightened spine, the conditioning's cut and a PseudoHealthy vertebra. Out: CT, labels and displacement
-on the patient's grid. The lower edge of the cut stays where it is, everything below it stays untouched, everything above
-it moves up along the target's axis by the height that was restored.
+In: the case, the straightened spine, the conditioning's cut and a PseudoHealthy vertebra. Out: CT, labels and
+displacement on the patient's grid. The lower edge of the cut stays where it is, everything below it stays untouched,
+everything above it moves up along the target's axis by the height that was restored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.gap import GAP, GAP_ROWS
-from healthivert.geometry import Affine, affine_of, patch_around
+from healthivert.geometry import affine_of, patch_around
 from healthivert.measure import gap_height_map, third_heights
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, VertebralBody
@@ -28,7 +28,8 @@ DISPLACEMENT_STEP_MM = 4.0
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the generated slab lies. arc_bottom: mm; row_mm: height of one gap row; shift_mm: what lies above moves up."""
+    """Where the generated slab lies. arc_bottom: mm; row_mm: height of one gap row; shift_mm: what lies above moves
+    up."""
 
     arc_bottom: float
     row_mm: float
@@ -79,8 +80,11 @@ def _rows_at(array: FloatArray, index: FloatArray) -> FloatArray:
     return array[lower] * (1 - part) + array[lower + 1] * part
 
 
-def _slab_rows(vertebra: PseudoHealthy, arc: FloatArray, placement: Placement) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Drawn CT and body at arc (SI,), and how far inside the slab each row is (0..1 over one millimetre at its edges)."""
+def _slab_rows(
+    vertebra: PseudoHealthy, arc: FloatArray, placement: Placement
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Drawn CT and body at arc (SI,), and how far inside the slab each row is (0..1 over one millimetre at its
+    edges)."""
     row = (arc - placement.arc_bottom) / placement.row_mm - 0.5 + GAP[0]
     inside = np.clip(np.minimum(arc - placement.arc_bottom, placement.arc_top - arc) + 0.5, 0.0, 1.0)
     body = _rows_at(vertebra.body, np.clip(row, GAP[0], GAP[1] - 1)) * (inside > 0)[:, None, None]
@@ -88,7 +92,8 @@ def _slab_rows(vertebra: PseudoHealthy, arc: FloatArray, placement: Placement) -
 
 
 def _share(body: FloatArray, old_body: FloatArray, spacing_mm: float) -> FloatArray:
-    """Share 0..1 of the generated tissue: 1 up to RIM_MM around the new and the old body, then falling over FEATHER_MM."""
+    """Share 0..1 of the generated tissue: 1 up to RIM_MM around the new and the old body, then falling over
+    FEATHER_MM."""
     either = (body > 0.5) | (old_body > 0.3)
     if not either.any():
         return np.zeros(body.shape, np.float32)
@@ -120,7 +125,9 @@ class _Motion:
 def _motion(case: SpineCase, straight: StraightenedSpine, body: VertebralBody, placement: Placement) -> _Motion:
     frame = straight.frame
     middle = placement.arc_bottom + 0.5 * (placement.slab_mm - placement.shift_mm)
-    at = to_patient(frame, np.array([[0, 0, placement.arc_bottom], [0, 0, middle - 0.5], [0, 0, middle + 0.5], [0, 1, middle]]))
+    at = to_patient(
+        frame, np.array([[0, 0, placement.arc_bottom], [0, 0, middle - 0.5], [0, 0, middle + 0.5], [0, 1, middle]])
+    )
     up = (at[2] - at[1]) / np.linalg.norm(at[2] - at[1])
     back = at[3] - to_patient(frame, np.array([0, 0, middle]))
     back -= (back @ up) * up
@@ -148,8 +155,9 @@ def _top_of_lower_arch(
 
 @dataclass(frozen=True)
 class Restored:
-    """Results on the patient's grid. ct, labels: like the case's. displacement: a coarser vector image in LPS mm that maps
-    a point of the restored scan to where its tissue was. loss_map: RHLV in percent on the regrown body, a sub-grid."""
+    """Results on the patient's grid. ct, labels: like the case's. displacement: a coarser vector image in LPS mm that
+    maps a point of the restored scan to where its tissue was. loss_map: RHLV in percent on the regrown body, a
+    sub-grid."""
 
     ct: sitk.Image
     labels: sitk.Image
@@ -207,7 +215,8 @@ def _moved(image: sitk.Image, motion: _Motion, interpolator: int) -> sitk.Image:
 
 
 def _writable_view(image: sitk.Image) -> np.ndarray:
-    """A view of the image's own memory, (k, j, i): SimpleITK hands out read-only ones, and a copy costs a whole scan."""
+    """A view of the image's own memory, (k, j, i): SimpleITK hands out read-only ones, and a copy costs a whole
+    scan."""
     image.MakeUnique()
     view = sitk.GetArrayViewFromImage(image)
     interface = dict(view.__array_interface__)
@@ -224,7 +233,8 @@ class _ArrayMemory:
 
 
 def _ramp_by_slice(image: sitk.Image, motion: _Motion):
-    """(k, ramp (j, i)) of every slice, without a coordinate array of the whole scan: all terms are linear in the index."""
+    """(k, ramp (j, i)) of every slice, without a coordinate array of the whole scan: all terms are linear in the
+    index."""
     affine = affine_of(image)
     nx, ny, nz = image.GetSize()
     height_step, behind_step = affine.matrix.T @ motion.up, affine.matrix.T @ motion.back
@@ -270,7 +280,9 @@ def _paste(case, ct, labels, straight, body, vertebra, placement, motion, loss_m
         inside = (at >= placement.arc_bottom) & (at <= placement.arc_top)
         row = np.clip((at - placement.arc_bottom) / placement.row_mm - 0.5, 0, GAP_ROWS - 1)
         tube = np.array(vertebra.ct.shape[1:])
-        column = np.stack([row, behind / straight.spacing_mm + (tube[0] - 1) / 2, across / straight.spacing_mm + (tube[1] - 1) / 2])
+        column = np.stack(
+            [row, behind / straight.spacing_mm + (tube[0] - 1) / 2, across / straight.spacing_mm + (tube[1] - 1) / 2]
+        )
         gap = slice(GAP[0], GAP[1])
         part = ndimage.map_coordinates(share, column, order=1, cval=0.0)
         edge = np.clip(np.minimum(at - placement.arc_bottom, placement.arc_top - at) + 0.5, 0, 1)
@@ -327,7 +339,8 @@ def _keep_lower_levels(case, ct, labels, motion, level) -> None:
 
 
 def _displacement_image(like: sitk.Image, motion: _Motion) -> sitk.Image:
-    """Vectors in LPS mm from a point of the restored scan to its tissue's place in the original, every few millimetres."""
+    """Vectors in LPS mm from a point of the restored scan to its tissue's place in the original, every few
+    millimetres."""
     extent = np.array(like.GetSize()) * np.array(like.GetSpacing())
     spacing = np.maximum(np.array(like.GetSpacing()), DISPLACEMENT_STEP_MM)
     size = np.ceil(extent / spacing).astype(int) + 1
@@ -345,7 +358,8 @@ def _displacement_image(like: sitk.Image, motion: _Motion) -> sitk.Image:
 def conditioning_on_patient(
     case: SpineCase, straight: StraightenedSpine, cut: tuple[int, int], level: str, attention: FloatArray
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Where the target is withheld (uint8) and the attention (float32, 0 where withheld), on a part of the patient's grid."""
+    """Where the target is withheld (uint8) and the attention (float32, 0 where withheld), on a part of the patient's
+    grid."""
     rows = straight.ct.shape[0]
     arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
     patch = patch_around(case.labels, grid_points(straight.frame, arc[[0, rows // 2, -1]], straight.spacing_mm), 1.0)

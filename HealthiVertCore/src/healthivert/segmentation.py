@@ -30,6 +30,8 @@ MOST_LABELS = 300  # a whole-body segmentation has about 120 structures; a CT ha
 WHOLE_NUMBER_TOLERANCE = 1e-3
 SECOND_PIECE_SHARE = 0.25  # of the larger piece: below it, it is a stray bit of the same vertebra
 
+Description = tuple[str, str, int, int]  # name, tags with terminology, layer, value in the layer
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -59,13 +61,15 @@ def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) ->
         return _read_structures(path)
     image, warnings = read_image(path, layered=True)
     orientation = orientation_of(image)
+    described = _slicer_segments(image) or _label_table(path)
     layers = _layers(image)
+    del image  # the layers may be copies, and a whole-body mask is large
     profiles = [value_profiles(layer, path) for layer in layers]
     if not any(profiles):
         raise complaint(
             path, "the mask is empty (every voxel is 0)", "segment the vertebrae again or give another file"
         )
-    segments, more = _segments(path, image, profiles, level_map)
+    segments, more = _segments(path, described, profiles, level_map)
     more += _left_out(segments, profiles, path)
     names = ", ".join(f"value {s.value} is {s.level}" for s in segments if s.level == SACRUM_NAME)
     segments = [s for s in segments if s.level != SACRUM_NAME and profiles[s.layer][s.value].stacked_pieces == 1]
@@ -132,11 +136,14 @@ def _profile(planes: Mapping[int, int], step_mm: float, voxel_ml: float) -> Labe
 
 
 def _segments(
-    path: Path, image: sitk.Image, profiles: list[dict[int, LabelProfile]], level_map: Mapping[int, str] | None
+    path: Path,
+    described: list[Description],
+    profiles: list[dict[int, LabelProfile]],
+    level_map: Mapping[int, str] | None,
 ) -> tuple[list[_Segment], list[str]]:
     """Which structure is which level: by the given map, else by what the file says, else by the numbers."""
     if level_map is None:
-        named, warnings = _segments_named_in_file(path, image, profiles)
+        named, warnings = _named_segments(path, described, profiles)
         if named:
             return named, warnings
     if len(profiles) > 1:
@@ -174,13 +181,13 @@ def _segments_of_map(
     ]
 
 
-def _segments_named_in_file(
-    path: Path, image: sitk.Image, profiles: list[dict[int, LabelProfile]]
+def _named_segments(
+    path: Path, described: list[Description], profiles: list[dict[int, LabelProfile]]
 ) -> tuple[list[_Segment], list[str]]:
-    """Slicer's segment names and terminology, or the label table in a NIfTI header (as TotalSegmentator writes)."""
+    """The vertebrae among the described structures that are in the image."""
     found: dict[str, tuple[str, _Segment]] = {}
     others, warnings = [], []
-    for name, tags, layer, value in _slicer_segments(image) or _label_table(path):
+    for name, tags, layer, value in described:
         level = labels.level_of_name(name)
         coded = next((labels.SNOMED[code] for code in re.findall(r"\^(\d+)\^", tags) if code in labels.SNOMED), None)
         if level and coded and level != coded:
@@ -202,8 +209,8 @@ def _segments_named_in_file(
     return [segment for _, segment in found.values()], warnings
 
 
-def _slicer_segments(image: sitk.Image) -> list[tuple[str, str, int, int]]:
-    """(name, tags, layer, label value) of each segment of a .seg.nrrd; files before Slicer 4.11 have one layer each."""
+def _slicer_segments(image: sitk.Image) -> list[Description]:
+    """Each segment of a .seg.nrrd; files before Slicer 4.11 have one layer each."""
     fields = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
     numbers = sorted(int(found[1]) for key in fields if (found := re.fullmatch(r"Segment(\d+)_Name", key)))
     return [
@@ -217,8 +224,8 @@ def _slicer_segments(image: sitk.Image) -> list[tuple[str, str, int, int]]:
     ]
 
 
-def _label_table(path: Path) -> list[tuple[str, str, int, int]]:
-    """The same from the label table in a NIfTI header extension."""
+def _label_table(path: Path) -> list[Description]:
+    """The same from the label table in a NIfTI header extension, as TotalSegmentator writes it."""
     if not suffix_of(path).startswith(".nii"):
         return []
     text = read_nifti_header(path).extension.decode("utf-8", "replace")

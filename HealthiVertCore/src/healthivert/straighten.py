@@ -77,7 +77,8 @@ def to_patient(frame: StraightFrame, coordinates: FloatArray) -> FloatArray:
 
 
 def to_straightened(frame: StraightFrame, points: FloatArray) -> FloatArray:
-    """LPS mm (..., 3) -> straightened (left, posterior, arc) mm: the exact inverse of to_patient, by Newton steps on arc.
+    """LPS mm (..., 3) -> straightened (left, posterior, arc) mm: the exact inverse of to_patient, by Newton steps on
+    arc.
 
     Exact within the tube in which the frame's planes do not cross (the centreline's radius, 150 mm and more).
     """
@@ -169,8 +170,8 @@ def straighten_around(
 ) -> StraightenedSpine:
     """The straightened spine from margin_mm below the lowest point of one body to margin_mm above its highest, at 1 mm.
 
-    The grid starts at the body's lowest point less a whole number of rows, so that voxels of another grid or orientation
-    cannot shift the rows against the body.
+    The grid starts at the body's lowest point less a whole number of rows, so that voxels of another grid or
+    orientation cannot shift the rows against the body.
     """
     low, high = arc_extent(bodies[level], frame)
     rows = int(np.ceil(high - low) + 2 * np.ceil(margin_mm))

@@ -1,1 +1,1 @@
-"""Generators that draw a healthy vertebra into the gap. They know tensors, not patients: nothing here imports geometry."""
+"""Generators that draw a healthy vertebra into the gap. They know tensors; nothing here imports geometry."""

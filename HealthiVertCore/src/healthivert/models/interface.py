@@ -17,8 +17,8 @@ from torch import Tensor
 class SliceBatch:
     """Float tensors [B, 1, H, W], rows rising to superior; W is AP (sagittal) or LR (coronal), H and W multiples of 8.
 
-    ct: -1..1, -1 in the gap. mask: 1 in the gap. attention: 0..1, 0 in the gap. slice_ratio: constant per slice, distance
-    from the middle of the body over its half width. plane: constant, 0 sagittal, 1 coronal.
+    ct: -1..1, -1 in the gap. mask: 1 in the gap. attention: 0..1, 0 in the gap. slice_ratio: constant per slice, the
+    distance from the middle of the body over its half width. plane: constant, 0 sagittal, 1 coronal.
     """
 
     ct: Tensor

@@ -1,7 +1,7 @@
 """The losses of the GAN. Each gives one value per sample, [B]; only `total_loss` reduces, to a weighted mean.
 
-Everything the generator is judged by is differentiable: masks stay soft, and what lies outside the gap, where the output
-is the scan itself, counts for nothing.
+Everything the generator is judged by is differentiable: masks stay soft. What lies outside the gap, where the output is
+the scan itself, counts for nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy, conv2d, pad, smooth_l1_loss
 
 from healthivert.models.interface import GeneratorOutput
 
@@ -31,6 +31,10 @@ class LossWeights:
     gradient: float = 0.5  # fine stage: against blur
     fine_dice: float = 1.0
     coarse_dice: float = 0.6
+    # Not published: Dice alone hardly tells a first, grey mask where to go, is blind to slices without any body, and
+    # rounds the partial volume of an endplate away, from which its height is read.
+    fine_cross_entropy: float = 1.0
+    coarse_cross_entropy: float = 0.6
     edge: float = 2.0
     boundary: float = 0.5
     height: float = 2.0  # each stage
@@ -41,8 +45,8 @@ class LossWeights:
 class SliceTargets:
     """What the generator should have drawn. Tensors [B, 1, H, W], log_height_ratio and height_weight [B].
 
-    ct: -1..1, the whole slice. body: 0..1, the healthy body in the gap. neighbours: 0..1. body_distance: signed distance
-    to the body's outline, negative inside, -1..1. height_weight: 0 for a slice that misses the body.
+    ct: -1..1, the whole slice. body: 0..1, the healthy body in the gap. neighbours: 0..1. body_distance: signed
+    distance to the body's outline, negative inside, -1..1. height_weight: 0 for a slice that misses the body.
     """
 
     ct: Tensor
@@ -70,6 +74,11 @@ def soft_dice_loss(predicted: Tensor, target: Tensor, smoothing: float = 1.0) ->
     both = (predicted * target).sum(dim=(1, 2, 3))
     either = predicted.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
     return 1 - (2 * both + smoothing) / (either + smoothing)
+
+
+def mask_cross_entropy(predicted: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    """Cross entropy of soft masks in a region, from probabilities kept off 0 and 1, where its gradient is infinite."""
+    return masked_mean(binary_cross_entropy(predicted.clamp(1e-4, 1 - 1e-4), target, reduction="none"), region)
 
 
 def sobel_magnitude(image: Tensor) -> Tensor:
@@ -133,6 +142,8 @@ def generator_losses(
         "gradient": gradient_difference_loss(output.x_stage2, targets.ct, mask),
         "fine_dice": soft_dice_loss(output.fine_seg, targets.body),
         "coarse_dice": soft_dice_loss(output.coarse_seg, targets.neighbours),
+        "fine_cross_entropy": mask_cross_entropy(output.fine_seg, targets.body, mask),
+        "coarse_cross_entropy": mask_cross_entropy(output.coarse_seg, targets.neighbours, torch.ones_like(mask)),
         "edge": edge_loss(output.fine_seg, targets.body, mask),
         "boundary": boundary_loss(output.fine_seg, targets.body, targets.body_distance, mask),
         "height": height_loss(output.pred1_h, targets.log_height_ratio, targets.height_weight)

@@ -42,8 +42,8 @@ def save_weights(
 ) -> dict[str, Any]:
     """Write path (.safetensors) and its card (.json), each replaced whole; returns the card as written.
 
-    float16 halves the file; `docs/training.md` and the tests say how little it changes. Raises HealthiVertError for a
-    value that is not finite, or that the storage type cannot hold.
+    float16 halves the file and moves a drawn pixel by less than the 4 HU that a slice is stored with. Raises
+    HealthiVertError for a value that is not finite, or that the storage type cannot hold.
     """
     tensors = {name: value.detach().cpu().to(storage).contiguous() for name, value in model.state_dict().items()}
     for name, value in tensors.items():

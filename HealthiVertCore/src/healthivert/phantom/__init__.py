@@ -1,9 +1,9 @@
 """A generator of spines with known truth: anatomy -> shape -> fracture -> tissue -> scanner.
 
-    spine = sample_spine(seed=1, fractured=True)            a person, as parameters
-    rendered = render(spine, whole_spine_grid(spine), spine.scanner)
-    healthy = render(spine.healthy_twin(), whole_spine_grid(spine), spine.scanner)
-    truth(spine)                                             heights, loss and grade from the analytic endplates
+spine = sample_spine(seed=1, fractured=True)            a person, as parameters
+rendered = render(spine, whole_spine_grid(spine), spine.scanner)
+healthy = render(spine.healthy_twin(), whole_spine_grid(spine), spine.scanner)
+truth(spine)                                             heights, loss and grade from the analytic endplates
 """
 
 from healthivert.phantom.grid import Grid, level_grid, whole_spine_grid

@@ -18,7 +18,7 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Solid:
-    """low, high: the box in the vertebra's frame (left, posterior, superior mm); distance(|left|, posterior, superior)."""
+    """low, high: the box in the vertebra's frame (left, posterior, superior), mm; distance as said above."""
 
     low: Point
     high: Point
@@ -26,7 +26,7 @@ class Solid:
 
 
 def rod(start: Point, end: Point, start_radius: float, end_radius: float, tallness: float = 1.0) -> Solid:
-    """A tapered rod with round ends, mirrored to both sides; `tallness` stretches its section along the superior axis."""
+    """A tapered rod with round ends, on both sides; `tallness` stretches its section along the superior axis."""
     a, b = (np.array([p[0], p[1], p[2] / tallness], np.float32) for p in (start, end))
     along = b - a
     squared = float(along @ along)
@@ -73,7 +73,7 @@ def blade(start: Point, length: float, angle: float, height: float, thickness: f
         place = np.clip(along, 0, length)
         across = np.hypot(along - place, y * down + z * back)
         share = place / length
-        profile = across - height / 2 * (0.8 + 0.25 * share)
+        profile = across - height / 2 * (0.8 + 0.2 * share)
         return _rounded(profile, left - thickness / 2 * (0.8 + 0.5 * share * share), 1.5)
 
     reach = height * 0.55 + 2
@@ -113,14 +113,25 @@ def posterior_elements(vertebra: Vertebra) -> list[Solid]:
     joint = 4.3 * k if lumbar else 3.3 * k
     tip = -height / 2 - 0.75 * v.disc_below - (5.0 * k if lumbar else 2.0 * k)
     solids = [
-        rod((pedicle, wall - 4, root), (pedicle, back - 4, root - 1), v.pedicle_width / 2, v.pedicle_width / 2.2, tallness),
+        rod(
+            (pedicle, wall - 4, root),
+            (pedicle, back - 4, root - 1),
+            v.pedicle_width / 2,
+            v.pedicle_width / 2.2,
+            tallness,
+        ),
         plate(
             (v.canal_width / 2 + 0.8 * lamina, back - 0.4 * v.canal_depth, root - 0.12 * height),
             (0.0, back + 0.5 * lamina, root - (0.4 if lumbar else 0.5) * height),
             lamina,
             height * (0.66 if lumbar else 0.85),
         ),
-        rod((pedicle + 1, back - 0.4 * v.canal_depth, root), (pedicle + 2.2, back - 0.28 * v.canal_depth, root + 0.58 * height), 1.1 * joint, 0.9 * joint),
+        rod(
+            (pedicle + 1, back - 0.4 * v.canal_depth, root),
+            (pedicle + 2.2, back - 0.28 * v.canal_depth, root + 0.58 * height),
+            1.1 * joint,
+            0.9 * joint,
+        ),
         rod((pedicle - 2.5, back + 1, root - 0.4 * height), (pedicle - 4.5, back + 1.5 * k, tip), joint, 0.85 * joint),
         _transverse(v, pedicle, back, root),
         blade((0.0, back + 0.6 * lamina, root - 0.42 * height), *_spinous(v)),
@@ -146,7 +157,9 @@ def _transverse(vertebra: Vertebra, pedicle: float, back: float, root: float) ->
         return rod(start, (reach, back - 0.2 * vertebra.canal_depth, root + 1), 4.2 * k, 2.8 * k, 1.25)
     number = int(vertebra.level[1:])
     reach = float(np.interp(number, [1, 3, 9, 11, 12, 13], [36, 31, 29, 22, 16, 16])) * k
-    return rod((pedicle + 1, back - 0.35 * vertebra.canal_depth, root), (reach, back + 8 * k, root + 2), 4.6 * k, 4.6 * k)
+    return rod(
+        (pedicle + 1, back - 0.35 * vertebra.canal_depth, root), (reach, back + 8 * k, root + 2), 4.6 * k, 4.6 * k
+    )
 
 
 def _spinous(vertebra: Vertebra) -> tuple[float, float, float, float]:
@@ -154,9 +167,9 @@ def _spinous(vertebra: Vertebra) -> tuple[float, float, float, float]:
     k = vertebra.arch_scale
     if vertebra.is_lumbar:
         length = 22.0 if vertebra.level == "L5" else 27.0
-        return length * k, vertebra.spinous_angle, (0.42 if vertebra.level == "L5" else 0.62) * vertebra.height, 5.6 * k
+        return length * k, vertebra.spinous_angle, (0.45 if vertebra.level == "L5" else 0.6) * vertebra.height, 7.0 * k
     length = 32.0 + 10 * np.sin(min(vertebra.spinous_angle, 1.0))
-    return float(length * k), vertebra.spinous_angle, 9.5 * k, 5.0 * k
+    return float(length * k), vertebra.spinous_angle, 9.5 * k, 5.8 * k
 
 
 def ribs(vertebra: Vertebra) -> list[Solid]:
@@ -180,10 +193,7 @@ def ribs(vertebra: Vertebra) -> list[Solid]:
     ]
     last = {11: 5, 12: 4}.get(number, 7)
     radii = [3.4, 3.0, 3.6, 3.4, 3.2, 3.2, 3.2]
-    return [
-        rod(points[i], points[i + 1], radii[i] * k, radii[i + 1] * k, 1.55)
-        for i in range(last - 1)
-    ]
+    return [rod(points[i], points[i + 1], radii[i] * k, radii[i + 1] * k, 1.55) for i in range(last - 1)]
 
 
 def sacrum(width: float, depth: float) -> list[Solid]:

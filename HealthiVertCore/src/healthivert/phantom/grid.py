@@ -12,6 +12,7 @@ from healthivert.phantom.posture import poses
 from healthivert.phantom.spine import PhantomSpine
 from healthivert.types import FloatArray
 
+BEHIND_MM, AHEAD_MM = 100.0, 30.0  # from a body's centre to behind the skin of the back, and to before its front
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -26,7 +27,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.size) < 1 or min(self.spacing) <= 0 or len(self.direction) != 9:
-            raise HealthiVertError(f"phantom: size {self.size} and spacing {self.spacing} make no grid; use positive numbers")
+            raise HealthiVertError(
+                f"phantom: size {self.size} and spacing {self.spacing} make no grid; use positive numbers"
+            )
 
     @staticmethod
     def of(image: sitk.Image) -> Grid:
@@ -88,14 +91,18 @@ class Grid:
         return k, j, i
 
 
-def whole_spine_grid(spine: PhantomSpine, spacing: float = 1.0, field_mm: float = 256.0, margin_mm: float = 18.0) -> Grid:
+def whole_spine_grid(
+    spine: PhantomSpine, spacing: float = 1.0, field_mm: float = 256.0, margin_mm: float = 18.0
+) -> Grid:
     """The usual field of view: field_mm square, as long as the labelled levels, the skin of the back inside it."""
     stand = poses(spine)
     reach = np.array([stand[level].centre for level in spine.levels])
     ends = [spine.vertebra(level).height / 2 + margin_mm for level in (spine.levels[-1], spine.levels[0])]
     low, high = reach[:, 2].min() - ends[0], reach[:, 2].max() + ends[1]
-    side, ap = (reach[:, axis].min() / 2 + reach[:, axis].max() / 2 for axis in (0, 1))
-    origin = (side - field_mm / 2, ap - 0.62 * field_mm, low)
+    side = (reach[:, 0].min() + reach[:, 0].max()) / 2
+    # the skin of the back fits if the spine is not too curved; the bodies always do
+    back = min(reach[:, 1].max() + BEHIND_MM, reach[:, 1].min() - AHEAD_MM + field_mm)
+    origin = (side - field_mm / 2, back - field_mm, low)
     return _grid((field_mm, field_mm, high - low), spacing, origin)
 
 

@@ -73,7 +73,9 @@ def _paint_canal(hu: FloatArray, grid: Grid, tissue: Tissue, body: VertebralBody
         hu[box] += part * (value - hu[box])
 
 
-def _surface(body: VertebralBody, plate: FloatArray, left: FloatArray, posterior: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _surface(
+    body: VertebralBody, plate: FloatArray, left: FloatArray, posterior: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """The endplate's position (mm) under each point, and the distance (mm) from its outline, < 0 inside."""
     valid = np.isfinite(plate)
     nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
@@ -84,7 +86,9 @@ def _surface(body: VertebralBody, plate: FloatArray, left: FloatArray, posterior
     return height, ndimage.map_coordinates((outside - inside) * body.column_mm, place, order=1, mode="nearest")
 
 
-def _paint_disc(hu: FloatArray, grid: Grid, tissue: Tissue, above: VertebralBody, below: VertebralBody, blur: float) -> None:
+def _paint_disc(
+    hu: FloatArray, grid: Grid, tissue: Tissue, above: VertebralBody, below: VertebralBody, blur: float
+) -> None:
     lowest = float(np.nanmin(above.inferior))
     box = _box(grid, above, (-35, -32, lowest - 18), (35, 32, float(np.nanmax(above.inferior)) + 2))
     if box is None:
@@ -106,7 +110,8 @@ def _paint_bone(
     found = ndimage.find_objects(mask.astype(np.uint8))[0]
     margin = [int(np.ceil(MARGIN_MM / s)) for s in grid.spacing[::-1]]
     box = tuple(
-        slice(max(part.start - m, 0), min(part.stop + m, n)) for part, m, n in zip(found, margin, mask.shape, strict=True)
+        slice(max(part.start - m, 0), min(part.stop + m, n))
+        for part, m, n in zip(found, margin, mask.shape, strict=True)
     )
     inside = mask[box]
     spacing = grid.spacing[::-1]
@@ -117,7 +122,9 @@ def _paint_bone(
     distance = ndimage.gaussian_filter(distance, 0.55)
     patient = grid.coordinates(box, np.zeros(3), np.eye(3))  # type: ignore[arg-type]
     struts = look_up(trabecular_tile(), patient, tissue.trabecular_pitch_mm, tissue.texture_offset)
-    marrow = tissue.trabecular * (1 + 0.25 * np.exp(distance / 3.5)) + struts * (tissue.trabecular_texture * tissue.trabecular + 14)
+    marrow = tissue.trabecular * (1 + 0.25 * np.exp(distance / 3.5)) + struts * (
+        tissue.trabecular_texture * tissue.trabecular + 14
+    )
     thickness = np.full_like(distance, max(tissue.cortex_mm, 0.7))
     if body is not None:
         posterior = grid.coordinates(box, body.centre, body.axes)[1]  # type: ignore[arg-type]

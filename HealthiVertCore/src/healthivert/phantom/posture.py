@@ -42,12 +42,12 @@ def _shift(left: float = 0.0, posterior: float = 0.0, superior: float = 0.0) -> 
 
 
 def rim_slope(vertebra: Vertebra) -> float:
-    """Sagittal angle (radians) of each healthy endplate against the body's axis: > 0 where the posterior rim is higher."""
+    """Sagittal angle (radians) of each healthy endplate in the body: > 0 where the posterior rim is higher."""
     return float(np.arctan((vertebra.height_posterior - vertebra.height_anterior) / (2 * vertebra.depth)))
 
 
 def _settled_rim(vertebra: Vertebra) -> tuple[float, float, float]:
-    """How the collapse moved the superior rim: lowered by (mm), tilted in the sagittal and the coronal plane (radians)."""
+    """How the collapse moved the superior rim: lowered by (mm), tilted sagittally and coronally (radians)."""
     if vertebra.fracture is None:
         return 0.0, 0.0, 0.0
     axis = np.linspace(-0.6, 0.6, 41)
@@ -85,13 +85,15 @@ def _chain(spine: PhantomSpine, base: FloatArray) -> dict[str, FloatArray]:
     matrices = {lowest.level: base}
     for above, below in zip(spine.vertebrae[-2::-1], spine.vertebrae[:0:-1], strict=True):
         matrices[above.level] = matrices[below.level] @ _joint(below, above)
-    joint = _shift(0, 0, -lowest.height / 2) @ _turn(-rim_slope(lowest)) @ half_disc @ _turn(-lowest.sagittal) @ half_disc
+    joint = (
+        _shift(0, 0, -lowest.height / 2) @ _turn(-rim_slope(lowest)) @ half_disc @ _turn(-lowest.sagittal) @ half_disc
+    )
     return {**matrices, "S1": base @ joint}
 
 
 @lru_cache(maxsize=16)
 def poses(spine: PhantomSpine) -> dict[str, Pose]:
-    """Level -> pose in LPS mm, with "S1" for the sacrum. The healthy chain's chord is near vertical around the origin."""
+    """Level -> pose in LPS mm, with "S1" for the sacrum. The healthy chain is near vertical, around the origin."""
     healthy = _chain(spine.healthy_twin(), np.eye(4))
     top, bottom = (healthy[v.level][:3, 3] for v in (spine.vertebrae[0], spine.vertebrae[-1]))
     chord = top - bottom

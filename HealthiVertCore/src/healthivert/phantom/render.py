@@ -69,7 +69,9 @@ def render(spine: PhantomSpine, grid: Grid, scanner: Scanner | None) -> Rendered
     )
     _paint_spine(canvas, spine)
     rendered_blur = [0.29 * canvas.blur] * 3
-    hu = acquire(canvas.hu, fine.spacing[::-1], _with_averaging(rendered_blur, factors[::-1], fine.spacing[::-1]), scanner)
+    hu = acquire(
+        canvas.hu, fine.spacing[::-1], _with_averaging(rendered_blur, factors[::-1], fine.spacing[::-1]), scanner
+    )
     hu = _average(hu, factors[::-1])
     centre = tuple(slice(f // 2, None, f) for f in factors[::-1])
     return Rendered(
@@ -120,7 +122,9 @@ def _paint_canal(canvas: _Canvas, spine: PhantomSpine, vertebra: Vertebra, pose:
         part = coverage(canal_distance(vertebra, left, posterior, shrink), canvas.blur)
         hu += part * (value - hu)
     if vertebra.level.startswith(("C", "T")) or vertebra.level == "L1":
-        part = coverage(np.hypot(0.72 * left, posterior - middle) - (2.0 if vertebra.level == "L1" else 3.7), canvas.blur)
+        part = coverage(
+            np.hypot(0.72 * left, posterior - middle) - (2.0 if vertebra.level == "L1" else 3.7), canvas.blur
+        )
         hu += part * (tissue.cord - hu)
 
 
@@ -189,7 +193,7 @@ def _paint_vertebra(canvas: _Canvas, spine: PhantomSpine, vertebra: Vertebra, po
     left, posterior, _ = canvas.places(box, pose)
     arch = np.maximum(arch, -canal_distance(vertebra, left, posterior, 0.3))
     thickness = np.full_like(arch, tissue.arch_cortex_mm)
-    marrow = np.full_like(arch, 0.9 * tissue.trabecular + 90)
+    marrow = np.full_like(arch, 0.8 * tissue.trabecular + 150)
     distance = arch
     inner = canvas.box(pose, body.low, body.high)
     if inner is not None:
@@ -198,7 +202,7 @@ def _paint_vertebra(canvas: _Canvas, spine: PhantomSpine, vertebra: Vertebra, po
         solid, plates, wall = body_distance(vertebra, *place)
         attached = arch[within]
         nearer = solid < attached
-        thickness[within] = np.where(nearer, body_cortex(tissue, plates, wall), thickness[within])
+        thickness[within] = np.where(nearer, body_cortex(vertebra, tissue, place, plates, wall), thickness[within])
         share = coverage(solid + 1.5, 3.0)
         marrow[within] += share * (body_marrow(vertebra, tissue, place, plates, wall) - marrow[within])
         distance[within] = np.minimum(solid, attached)
@@ -221,7 +225,9 @@ def _paint_ribs(canvas: _Canvas, spine: PhantomSpine, vertebra: Vertebra, pose: 
         box = canvas.box(pose, solid.low, solid.high)
         if box is not None:
             distance = _union(canvas, box, pose, [solid])
-            lay_bone(canvas.hu[box], distance, 1.1, spine.tissue.cortex, 0.5 * spine.tissue.trabecular + 60, canvas.blur)
+            lay_bone(
+                canvas.hu[box], distance, 1.1, spine.tissue.cortex, 0.5 * spine.tissue.trabecular + 60, canvas.blur
+            )
 
 
 def _paint_sacrum(canvas: _Canvas, spine: PhantomSpine, pose: Pose) -> None:
@@ -232,4 +238,11 @@ def _paint_sacrum(canvas: _Canvas, spine: PhantomSpine, pose: Pose) -> None:
         return
     grain = look_up(smooth_tile(), canvas.places(box, pose), 1.0, lowest.texture_offset)
     marrow = 0.7 * spine.tissue.trabecular + 20 + 25 * grain
-    lay_bone(canvas.hu[box], _union(canvas, box, pose, solids), spine.tissue.cortex_mm * 1.3, spine.tissue.cortex, marrow, canvas.blur)
+    lay_bone(
+        canvas.hu[box],
+        _union(canvas, box, pose, solids),
+        spine.tissue.cortex_mm * 1.3,
+        spine.tissue.cortex,
+        marrow,
+        canvas.blur,
+    )

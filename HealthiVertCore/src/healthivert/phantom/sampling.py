@@ -1,4 +1,4 @@
-"""Drawing a person: normal dimensions (anatomy.normal_spine), the spread between people, and what may be wrong with them.
+"""Drawing a person: normal dimensions (anatomy.normal_spine), the spread between people, what may be wrong with them.
 
 One stream of random numbers makes the healthy person, a second one the fractures, so that the healthy person does not
 depend on them.
@@ -17,7 +17,7 @@ from healthivert.measure import third_heights
 from healthivert.phantom.fracture import SHAPES, Fracture
 from healthivert.phantom.scanner import sample_scanner
 from healthivert.phantom.shape import height_map
-from healthivert.phantom.spine import CHAIN, BoneIsland, Osteophyte, PhantomSpine, SchmorlNode, Vertebra
+from healthivert.phantom.spine import CHAIN, BoneIsland, Osteophyte, PhantomSpine, Ripple, SchmorlNode, Vertebra
 from healthivert.phantom.tissue import sample_tissue
 
 # Disc wedge (degrees of lordosis) below each lumbar level and T12: about 45 in all, a supine adult's lordosis with the
@@ -47,11 +47,15 @@ class Ranges:
     no_grade: float = 0.15  # part of the deformities that stay below Genant 1
 
 
-def sample_spine(seed: int, fractured: bool = False, levels: Sequence[str] = CHAIN[1:], **ranges: object) -> PhantomSpine:
+def sample_spine(
+    seed: int, fractured: bool = False, levels: Sequence[str] = CHAIN[1:], **ranges: object
+) -> PhantomSpine:
     """One person. `levels` are labelled, reported and (if fractured) fractured; `ranges` override fields of Ranges."""
     unknown = sorted(set(ranges) - {f.name for f in fields(Ranges)})
     if unknown:
-        raise HealthiVertError(f"phantom: no range is called {unknown[0]!r}; ranges are {[f.name for f in fields(Ranges)]}")
+        raise HealthiVertError(
+            f"phantom: no range is called {unknown[0]!r}; ranges are {[f.name for f in fields(Ranges)]}"
+        )
     drawn = Ranges(**ranges)  # type: ignore[arg-type]
     chain = tuple(level for level in LEVELS if level in (*CHAIN, *levels))
     wrong = [level for level in levels if level not in chain[1:] or level.startswith("C")]
@@ -75,12 +79,16 @@ def _smooth_trend(generator: np.random.Generator, count: int, spread: float) -> 
 
 
 def _vertebrae(generator: np.random.Generator, chain: tuple[str, ...], ranges: Ranges) -> tuple[Vertebra, ...]:
-    normal = {**normal_spine(), "C7": replace(normal_spine()["T1"], level="C7")}
+    normal = {**normal_spine(), "C7": normal_spine()["T1"]}
     size = generator.uniform(*ranges.size) * (0.92 if generator.random() < ranges.women else 1.0)
     tallness, breadth = np.exp(generator.normal(0, 0.035, 2))
     jitter = generator.uniform(*ranges.level_jitter)
-    heights = size * tallness * (1 + _smooth_trend(generator, len(chain), 0.025) + generator.normal(0, jitter, len(chain)))
-    widths = size * breadth * (1 + _smooth_trend(generator, len(chain), 0.025) + generator.normal(0, jitter, len(chain)))
+    heights = (
+        size * tallness * (1 + _smooth_trend(generator, len(chain), 0.025) + generator.normal(0, jitter, len(chain)))
+    )
+    widths = (
+        size * breadth * (1 + _smooth_trend(generator, len(chain), 0.025) + generator.normal(0, jitter, len(chain)))
+    )
     depths = size * breadth * (1 + _smooth_trend(generator, len(chain), 0.03) + generator.normal(0, jitter, len(chain)))
     lordosis = generator.uniform(*ranges.lordosis)
     kyphosis = generator.uniform(*ranges.thoracic_disc_kyphosis)
@@ -89,7 +97,7 @@ def _vertebrae(generator: np.random.Generator, chain: tuple[str, ...], ranges: R
     dish = generator.uniform(0.6, 1.5)
     vertebrae = []
     for i, level in enumerate(chain):
-        row = normal[level]
+        row = replace(normal[level], level=level)  # C7, T13 and L6 borrow a neighbour's row
         sagittal = -DISC_LORDOSIS[level] * lordosis if level in DISC_LORDOSIS else kyphosis
         angles = np.deg2rad([sagittal + generator.normal(0, 0.8), coronal[i], axial[i]])
         vertebra = _vertebra(generator, row, heights[i], widths[i], depths[i], angles, dish)
@@ -102,7 +110,11 @@ def _vertebrae(generator: np.random.Generator, chain: tuple[str, ...], ranges: R
 
 def _scoliosis(generator: np.random.Generator, count: int, ranges: Ranges) -> tuple[np.ndarray, np.ndarray]:
     """Coronal and axial angle (degrees) of each joint; their sums are a smooth curve with the drawn Cobb angle."""
-    cobb = generator.uniform(*ranges.cobb) if generator.random() < ranges.scoliosis else generator.uniform(0, ranges.cobb[0])
+    cobb = (
+        generator.uniform(*ranges.cobb)
+        if generator.random() < ranges.scoliosis
+        else generator.uniform(0, ranges.cobb[0])
+    )
     place = np.arange(count) / count
     wave = np.cos(2 * np.pi * (generator.uniform(0.8, 1.6) * place + generator.random()))
     curve = cobb / 2 * wave
@@ -156,10 +168,22 @@ def _thoracic_slope(level: str) -> float:
 def _blemishes(generator: np.random.Generator, vertebra: Vertebra, ageing: float, ranges: Ranges) -> Vertebra:
     """Spurs, pits and bone islands, more with age."""
     spurs = [
-        Osteophyte(float(generator.uniform(-np.pi, 0.15) + 0.0), float(generator.uniform(1, 2 + 3.5 * ageing)), bool(rim))
+        Osteophyte(
+            float(generator.uniform(-np.pi, 0.15) + 0.0), float(generator.uniform(1, 2 + 3.5 * ageing)), bool(rim)
+        )
         for rim in (0, 1)
         for _ in range(2)
         if generator.random() < ranges.osteophytes * ageing
+    ]
+    ripples = [
+        Ripple(
+            amplitude_mm=float(generator.uniform(0.08, 0.3)),
+            left=float(generator.uniform(-0.35, 0.35)),
+            posterior=float(generator.uniform(-0.35, 0.35)),
+            phase=float(generator.uniform(0, 2 * np.pi)),
+            superior=bool(rim),
+        )
+        for rim in (0, 0, 1, 1)
     ]
     nodes = [
         SchmorlNode(
@@ -176,25 +200,31 @@ def _blemishes(generator: np.random.Generator, vertebra: Vertebra, ageing: float
     if generator.random() < ranges.islands:
         place = generator.uniform(-0.3, 0.3, 3) * (vertebra.width, vertebra.depth, vertebra.height)
         islands = [BoneIsland(tuple(float(x) for x in place), float(generator.uniform(1.5, 4)))]  # type: ignore[arg-type]
-    return replace(vertebra, osteophytes=tuple(spurs), nodes=tuple(nodes), islands=tuple(islands))
+    return replace(
+        vertebra, ripples=tuple(ripples), osteophytes=tuple(spurs), nodes=tuple(nodes), islands=tuple(islands)
+    )
 
 
-def _break_some(generator, vertebrae: tuple[Vertebra, ...], levels: tuple[str, ...], ranges: Ranges) -> tuple[Vertebra, ...]:
+def _break_some(
+    generator, vertebrae: tuple[Vertebra, ...], levels: tuple[str, ...], ranges: Ranges
+) -> tuple[Vertebra, ...]:
     """Fracture some of the labelled vertebrae: the thoracolumbar junction and T7-T8 most often."""
     common = {"T7": 2.0, "T8": 2.0, "T11": 2.5, "T12": 4.0, "L1": 4.0, "L2": 2.5, "L3": 1.5, "L4": 1.2}
     weight = np.array([common.get(level, 0.8) for level in levels])
     low, high = ranges.fracture_count
     count = min(low + int(generator.geometric(0.55)) - 1, high, len(levels))
     chosen = {levels[i] for i in generator.choice(len(levels), count, replace=False, p=weight / weight.sum())}
-    return tuple(
-        replace(v, fracture=_fracture(generator, v, ranges)) if v.level in chosen else v for v in vertebrae
-    )
+    return tuple(replace(v, fracture=_fracture(generator, v, ranges)) if v.level in chosen else v for v in vertebrae)
 
 
 def _fracture(generator: np.random.Generator, vertebra: Vertebra, ranges: Ranges) -> Fracture:
     """A collapse whose worst third loses a drawn fraction of its height."""
     shape = str(generator.choice(SHAPES, p=[0.5, 0.27, 0.23]))
-    band = (0.10, 0.20) if generator.random() < ranges.no_grade else [(0.20, 0.25), (0.25, 0.40), (0.40, 0.60)][generator.integers(3)]
+    band = (
+        (0.10, 0.20)
+        if generator.random() < ranges.no_grade
+        else [(0.20, 0.25), (0.25, 0.40), (0.40, 0.60)][generator.integers(3)]
+    )
     loss = generator.uniform(*band)
     draw = generator.uniform
     unit = Fracture(
@@ -207,10 +237,12 @@ def _fracture(generator: np.random.Generator, vertebra: Vertebra, ranges: Ranges
         bulge_mm=draw(0.3, 2.2) * min(loss / 0.4, 1.2),
         step_mm=draw(0.5, 2.5) if shape != "biconcave" and generator.random() < 0.6 else 0.0,
         impaction=draw(0.1, 1.0),
-        kyphosis=draw(0.7, 1.0),
+        kyphosis=draw(0.35, 0.8),
         lumps=tuple((draw(-0.8, 0.8), draw(-0.8, 0.8), draw(0.2, 0.45), draw(-0.12, 0.15)) for _ in range(3)),
     )
     healthy = third_heights(height_map(vertebra), 0.5)
     after = third_heights(height_map(replace(vertebra, fracture=unit)), 0.5)
-    worst = max((getattr(healthy, k) - getattr(after, k)) / getattr(healthy, k) for k in ("anterior", "middle", "posterior"))
+    worst = max(
+        (getattr(healthy, k) - getattr(after, k)) / getattr(healthy, k) for k in ("anterior", "middle", "posterior")
+    )
     return replace(unit, depth_mm=float(loss / worst))

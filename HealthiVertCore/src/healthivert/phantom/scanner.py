@@ -33,19 +33,25 @@ class Scanner:
 
 def sample_scanner(generator: np.random.Generator) -> Scanner:
     """A scanner as clinics have them: mostly thin slices and soft kernels, sometimes thick, sharp or noisy ones."""
-    slice_mm = float(generator.choice([0.625, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0], p=[0.14, 0.14, 0.28, 0.14, 0.12, 0.1, 0.06, 0.02]))
+    slice_mm = float(
+        generator.choice(
+            [0.625, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0], p=[0.14, 0.14, 0.28, 0.14, 0.12, 0.1, 0.06, 0.02]
+        )
+    )
     return Scanner(
         blur_mm=float(generator.uniform(0.38, 0.85)),
         slice_mm=slice_mm,
-        sharpening=float(generator.choice([0.0, generator.uniform(0.2, 0.9)], p=[0.6, 0.4])),
+        sharpening=float(generator.choice([0.0, generator.uniform(0.15, 0.6)], p=[0.6, 0.4])),
         noise_hu=float(np.exp(generator.normal(np.log(16), 0.55))),
         noise_grain_mm=float(generator.uniform(0.45, 1.1)),
         seed=int(generator.integers(2**31)),
     )
 
 
-def acquire(hu: FloatArray, spacing: Sequence[float], rendered_blur: Sequence[float], scanner: Scanner | None) -> FloatArray:
-    """Blur an ideal image as the scanner does. hu (k, j, i), spacing and rendered_blur (mm, already there) per array axis."""
+def acquire(
+    hu: FloatArray, spacing: Sequence[float], rendered_blur: Sequence[float], scanner: Scanner | None
+) -> FloatArray:
+    """Blur an ideal image as the scanner does. hu (k, j, i); spacing, rendered_blur (already there): mm by axis."""
     if scanner is None:
         return hu
     wanted = (scanner.slice_mm / np.sqrt(12), scanner.blur_mm, scanner.blur_mm)

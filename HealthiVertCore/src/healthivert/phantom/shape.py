@@ -10,7 +10,10 @@ import numpy as np
 
 from healthivert.phantom.fracture import sink
 from healthivert.phantom.spine import Vertebra
+from healthivert.phantom.tissue import look_up, smooth_tile
 from healthivert.types import FloatArray
+
+ROUGHNESS_MM = 0.28  # standard deviation of the wall's unevenness, grains of about 5 mm
 
 
 def smooth_max(a: FloatArray, b: FloatArray, radius: float) -> FloatArray:
@@ -19,7 +22,9 @@ def smooth_max(a: FloatArray, b: FloatArray, radius: float) -> FloatArray:
     return np.maximum(a, b) + blend * blend / (4 * radius)
 
 
-def footprint_ratio(vertebra: Vertebra, left: FloatArray, posterior: FloatArray, width: FloatArray | float) -> FloatArray:
+def footprint_ratio(
+    vertebra: Vertebra, left: FloatArray, posterior: FloatArray, width: FloatArray | float
+) -> FloatArray:
     """Position relative to the outline of the endplates seen from above: < 1 inside, 1 on it.
 
     An ellipse in front, squarer behind with the wall drawn in towards the middle: kidney (lumbar) or heart (thoracic).
@@ -50,6 +55,9 @@ def endplates(vertebra: Vertebra, left: FloatArray, posterior: FloatArray) -> tu
     lobes = _dish(u, behind) if split == 0 else (_dish(u - split, behind) + _dish(u + split, behind)) / 2
     superior = half - vertebra.dish_superior * _dish(u, v - vertebra.dish_shift / 2)
     inferior = -half + vertebra.dish_inferior * lobes
+    for ripple in vertebra.ripples:
+        wave = ripple.amplitude_mm * np.cos(left * ripple.left + posterior * ripple.posterior + ripple.phase)
+        superior, inferior = (superior + wave, inferior) if ripple.superior else (superior, inferior + wave)
     for node in vertebra.nodes:
         squared = (left - node.left) ** 2 + (posterior - node.posterior) ** 2
         pit = node.depth_mm * np.exp(-squared / (2 * node.radius_mm**2))
@@ -59,9 +67,11 @@ def endplates(vertebra: Vertebra, left: FloatArray, posterior: FloatArray) -> tu
     return superior, inferior
 
 
-def _spurs(vertebra: Vertebra, left: FloatArray, posterior: FloatArray, radius: FloatArray, level: FloatArray) -> FloatArray:
+def _spurs(
+    vertebra: Vertebra, left: FloatArray, posterior: FloatArray, radius: FloatArray, level: FloatArray
+) -> FloatArray:
     """How far osteophytes push the wall outwards. level: -1 inferior, 1 superior endplate."""
-    growth = np.zeros_like(radius)
+    growth = np.zeros_like(level)
     for spur in vertebra.osteophytes:
         cosine = (left * np.float32(np.cos(spur.angle)) + posterior * np.float32(np.sin(spur.angle))) / radius
         rim = 1.0 if spur.superior else -1.0
@@ -72,7 +82,7 @@ def _spurs(vertebra: Vertebra, left: FloatArray, posterior: FloatArray, radius: 
 def body_distance(
     vertebra: Vertebra, left: FloatArray, posterior: FloatArray, superior: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Signed distance to the body's surface; the part of it that is endplate; and the wall's part. All mm, < 0 inside."""
+    """Signed distances in mm, < 0 inside: to the body's surface, to its endplates, and to its wall."""
     top, bottom = endplates(vertebra, left, posterior)
     level = np.clip(2 * (superior - bottom) / (top - bottom) - 1, -1.15, 1.15)
     width = vertebra.width + level * ((vertebra.width_superior - vertebra.width_inferior) / 2)
@@ -82,6 +92,7 @@ def body_distance(
     middle = np.clip(1 - level * level, 0, 1)
     spared = 1 - 0.75 * np.clip(posterior * np.float32(2 / vertebra.depth) / ratio - 0.2, 0, 0.6) / 0.6
     wall = wall + vertebra.waist * middle * spared
+    wall = wall + ROUGHNESS_MM * look_up(smooth_tile(), [left, posterior, superior], 1.3, vertebra.texture_offset)
     if vertebra.osteophytes:
         wall = wall - _spurs(vertebra, left, posterior, radius, level)
     fracture = vertebra.fracture
@@ -95,7 +106,7 @@ def body_distance(
 
 
 def height_map(vertebra: Vertebra, column_mm: float = 0.5) -> FloatArray:
-    """(AP, LR) heights in mm of the columns along the body's axis, from the two surfaces; NaN outside both endplates."""
+    """(AP, LR) heights in mm of the columns along the body's axis, from the two surfaces; NaN outside them."""
     count = 2 * int(np.ceil(0.6 * max(vertebra.width, vertebra.depth) / column_mm)) + 1
     axis = (np.arange(count) - count // 2) * column_mm
     posterior, left = np.meshgrid(axis, axis, indexing="ij")

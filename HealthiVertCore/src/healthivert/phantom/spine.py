@@ -37,6 +37,17 @@ class SchmorlNode:
 
 
 @dataclass(frozen=True)
+class Ripple:
+    """An undulation of an endplate: amplitude mm, waves per mm to the left and to posterior, phase in radians."""
+
+    amplitude_mm: float
+    left: float
+    posterior: float
+    phase: float
+    superior: bool
+
+
+@dataclass(frozen=True)
 class BoneIsland:
     """A dense ellipsoid in the marrow, in the vertebra's frame (mm)."""
 
@@ -78,6 +89,7 @@ class Vertebra:
     axial: float
     density: float  # this vertebra's trabecular bone relative to the person's
     texture_offset: tuple[float, float, float]
+    ripples: tuple[Ripple, ...] = ()
     osteophytes: tuple[Osteophyte, ...] = ()
     nodes: tuple[SchmorlNode, ...] = ()
     islands: tuple[BoneIsland, ...] = ()

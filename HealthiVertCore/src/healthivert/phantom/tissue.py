@@ -1,7 +1,7 @@
 """What the person is made of: HU of every tissue, thickness of cortex and fat, contrast medium, and random textures.
 
-Ranges are wider than a clinic's, as SynthSeg's are (Billot 2023, Med Image Anal 86:102789), so that a model that learned
-here meets nothing new in a patient.
+Ranges are wider than a clinic's, as SynthSeg's are (Billot 2023, Med Image Anal 86:102789), so that a model that
+learned here meets nothing new in a patient.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def sample_tissue(generator: np.random.Generator, trabecular_hu: tuple[float, fl
     trabecular = draw(*trabecular_hu)
     return Tissue(
         trabecular=trabecular,
-        trabecular_texture=draw(0.08, 0.26),
+        trabecular_texture=draw(0.05, 0.17),
         trabecular_pitch_mm=draw(0.8, 1.5),
-        cortex=draw(850, 1450),
-        cortex_mm=draw(0.35, 0.75) + 0.0012 * trabecular,
+        cortex=draw(750, 1250),
+        cortex_mm=draw(0.22, 0.5) + 0.0007 * trabecular,
         endplate_gain=draw(1.1, 1.9),
-        arch_cortex_mm=draw(0.9, 1.9),
+        arch_cortex_mm=draw(0.5, 1.5),
         disc=draw(60, 110),
         muscle=draw(46, 66) + 0.05 * contrast,
         muscle_fat=draw(0, 0.8) ** 2,
@@ -72,7 +72,7 @@ def sample_tissue(generator: np.random.Generator, trabecular_hu: tuple[float, fl
         fat=draw(-115, -90),
         skin_fat_mm=draw(4, 30),
         half_width_mm=draw(145, 195),
-        half_depth_mm=draw(95, 140),
+        half_depth_mm=draw(108, 150),
         fluid=draw(8, 28),
         cord=draw(32, 44),
         aorta=blood + contrast,
@@ -98,7 +98,7 @@ def smooth_tile() -> FloatArray:
 @cache
 def trabecular_tile() -> FloatArray:
     """(superior, posterior, left) periodic noise of struts that stand upright, on top of larger blotches."""
-    return _tile(((1.7, 0.6, 0.6, 1.0), (5.0, 3.2, 3.2, 0.8)), TEXTURE_SEED + 1)
+    return _tile(((1.7, 0.6, 0.6, 1.0), (5.0, 3.2, 3.2, 0.5)), TEXTURE_SEED + 1)
 
 
 def _tile(layers: tuple[tuple[float, float, float, float], ...], seed: int) -> FloatArray:
@@ -110,8 +110,10 @@ def _tile(layers: tuple[tuple[float, float, float, float], ...], seed: int) -> F
     return total / total.std()
 
 
-def look_up(tile: FloatArray, coordinates: list[FloatArray], pitch_mm: float, offset: tuple[float, float, float]) -> FloatArray:
-    """The tile's value at positions (left, posterior, superior) mm, repeated periodically; linear between its voxels."""
+def look_up(
+    tile: FloatArray, coordinates: list[FloatArray], pitch_mm: float, offset: tuple[float, float, float]
+) -> FloatArray:
+    """The tile's value at positions (left, posterior, superior) mm, repeated periodically and linear in between."""
     places = [c / np.float32(pitch_mm) + np.float32(o) for c, o in zip(coordinates[::-1], offset, strict=True)]
-    places = np.stack(np.broadcast_arrays(*places))
-    return ndimage.map_coordinates(tile, places, order=1, mode="grid-wrap")
+    stacked = np.stack(np.broadcast_arrays(*places))
+    return ndimage.map_coordinates(tile, stacked, order=1, mode="grid-wrap")

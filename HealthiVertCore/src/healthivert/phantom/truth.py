@@ -21,7 +21,11 @@ def true_heights(vertebra: Vertebra) -> Heights:
 
 def truth(spine: PhantomSpine) -> dict[str, Any]:
     """{"seed", "levels": [one row a labelled level, cranial to caudal], "scanner"}, ready for JSON."""
-    return {"seed": spine.seed, "levels": [_row(spine.vertebra(level)) for level in spine.levels], "scanner": asdict(spine.scanner)}
+    return {
+        "seed": spine.seed,
+        "levels": [_row(spine.vertebra(level)) for level in spine.levels],
+        "scanner": asdict(spine.scanner),
+    }
 
 
 def _row(vertebra: Vertebra) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Phantom cases on disk: a scan, its segmentation, their healthy twins, and truth.json, each case whole or not at all."""
+"""Phantom cases on disk: a scan, its segmentation, their healthy twins, truth.json; each case whole or not at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_phantoms(out: Path, count: int, seed: int, fractured: bool, progress: 
 
 
 def scan_grid(spine: PhantomSpine) -> Grid:
-    """The grid of the person's own scanner: its slices, a random pixel size, and in a quarter of cases an oblique box."""
+    """The grid of the person's own scanner: its slices, a random pixel size, in a quarter of cases oblique."""
     generator = np.random.Generator(np.random.PCG64(spine.scanner.seed))
     straight = whole_spine_grid(spine.healthy_twin())
     pixel = float(np.round(generator.uniform(0.85, 1.1), 3))

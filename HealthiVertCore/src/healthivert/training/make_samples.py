@@ -1,7 +1,7 @@
 """Making the shards: phantoms rendered around single levels, hidden and paired with their truth.
 
-In: a seed and a number of spines. Out: OUT/sample_SSSSSS_LEVEL.npz. What is already there is kept, so that an interrupted
-call goes on where it stopped; two calls with one seed make the same files.
+In: a seed and a number of spines. Out: OUT/sample_SSSSSS_LEVEL.npz. What is already there is kept, so that an
+interrupted call goes on where it stopped; two calls with one seed make the same files.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 
 from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.phantom import Rendered, level_grid, render, sample_spine
+from healthivert.phantom import PhantomSpine, Rendered, level_grid, render, sample_spine
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
+from healthivert.types import SpineCase
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ def make_samples(out: Path, count: int, seed: int, workers: int, progress: Calla
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HealthiVertError(f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out")
+        raise HealthiVertError(
+            f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out"
+        ) from None
     settings = SampleSettings()
     written = 0
     if workers <= 1:
@@ -56,7 +59,8 @@ def make_samples(out: Path, count: int, seed: int, workers: int, progress: Calla
 
 
 def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
-    """All samples of one spine. A level that the pipeline refuses (not found, cut) is skipped: a run would refuse it too."""
+    """All samples of one spine. A level that the pipeline refuses (not found, cut) is skipped: a run would refuse it
+    too."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     random = np.random.default_rng([seed, 77])
     spine = sample_spine(seed, fractured=bool(random.random() < settings.fractured_share))
@@ -75,11 +79,13 @@ def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
     return written
 
 
-def _sample_at(spine, level: str, spacing_mm: float, bodies_only: bool, settings: SampleSettings) -> TrainingSample | None:
+def _sample_at(
+    spine: PhantomSpine, level: str, spacing_mm: float, bodies_only: bool, settings: SampleSettings
+) -> TrainingSample | None:
     normal = normal_spine()[level]
     box = (*settings.box_mm, settings.pitches * (normal.height_mean + normal.disc_below))
 
-    def case_of(person) -> object:
+    def case_of(person: PhantomSpine) -> SpineCase:
         scanner = replace(spine.scanner, slice_mm=spacing_mm)
         picture = render(person, level_grid(person, level, box, spacing_mm), scanner)
         return case_from_images(picture.ct, _labels(picture, bodies_only), level)

@@ -1,7 +1,7 @@
 """Training samples: a phantom vertebra as the generator will see it in a patient, with the healthy truth in the gap.
 
-In: seeds. Out: one .npz shard per vertebra. The conditioning is made by the very functions that `run` uses, on the rendered
-labels, half of the time from a fractured scan whose healthy twin is the truth.
+In: seeds. Out: one .npz shard per vertebra. The conditioning is made by the very functions that `run` uses, on the
+rendered labels, half of the time from a fractured scan whose healthy twin is the truth.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ ARRAYS = ("ct", "mask", "attention", "neighbours")
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """conditioning as in a run; target_ct (-1..1) and target_body (0..1), (SI, AP, LR), are the conditioning's frame with the
-    healthy vertebra in the gap; log_height_ratio = log(true healthy mean height / conditioning.reference_mm)."""
+    """conditioning as in a run; target_ct (-1..1) and target_body (0..1), (SI, AP, LR), are the conditioning's frame
+    with the healthy vertebra in the gap; log_height_ratio = log(true healthy mean height /
+    conditioning.reference_mm)."""
 
     conditioning: Conditioning
     target_ct: FloatArray
@@ -66,7 +67,10 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
     partial = path.with_suffix(f".partial-{os.getpid()}.npz")
     np.savez_compressed(
         partial,
-        **{name: _encode(getattr(c, name), name == "ct") for name in ARRAYS},
+        ct=_encode(c.ct, True),
+        mask=_encode(c.mask, False),
+        attention=_encode(c.attention, False),
+        neighbours=_encode(c.neighbours, False),
         target_ct=_encode(sample.target_ct, True),
         target_body=_encode(sample.target_body, False),
         log_height_ratio=np.float32(sample.log_height_ratio),
@@ -85,8 +89,8 @@ def load_sample(path: Path) -> TrainingSample:
         arrays = {name: _decode(file[name], name == "ct") for name in ARRAYS}
         conditioning = Conditioning(
             **arrays,
-            gap=tuple(int(v) for v in file["gap"]),
-            cut=tuple(int(v) for v in file["cut"]),
+            gap=_rows(file["gap"]),
+            cut=_rows(file["cut"]),
             level=str(file["level"]),
             spacing_mm=float(file["spacing_mm"]),
             reference_mm=float(file["reference_mm"]),
@@ -97,6 +101,10 @@ def load_sample(path: Path) -> TrainingSample:
             _decode(file["target_body"], False),
             float(file["log_height_ratio"]),
         )
+
+
+def _rows(pair: np.ndarray) -> tuple[int, int]:
+    return int(pair[0]), int(pair[1])
 
 
 def _encode(values: FloatArray, signed: bool) -> np.ndarray:

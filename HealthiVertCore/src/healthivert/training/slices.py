@@ -1,11 +1,13 @@
 """Training batches: random slices of both planes, varied, with what the generator should have drawn.
 
-In: shards of training.samples (one vertebra each). Out: SliceBatch and SliceTargets. All volumes stay in memory as 8 bit,
-and a batch is put together by array operations alone, so that the model never waits for it.
+In: shards of training.samples (one vertebra each). Out: SliceBatch and SliceTargets. All volumes stay in memory as
+8 bit, and a batch is put together by array operations, so that the model never waits for it.
 """
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +163,7 @@ def _spine(path: Path) -> str:
 def _read(path: Path) -> TrainingSample:
     try:
         return load_sample(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise HealthiVertError(f"{path}: cannot be read as a training shard ({error}); make it again") from None
 
 

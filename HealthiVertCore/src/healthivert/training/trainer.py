@@ -24,7 +24,7 @@ from torch import Tensor
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, HU_WINDOW, ROWS
 from healthivert.models.devices import choose_device
-from healthivert.models.gan import DiscriminatorSettings, Discriminators, GanGenerator, GanSettings, plain_state
+from healthivert.models.gan import Discriminators, DiscriminatorSettings, GanGenerator, GanSettings, plain_state
 from healthivert.models.interface import GeneratorOutput, SliceBatch
 from healthivert.models.losses import (
     LossWeights,

@@ -59,7 +59,7 @@ def propagate(scores: Tensor, height: int, width: int) -> Tensor:
 
 
 def offset_flow(weights: Tensor, height: int, width: int, scale: int) -> Tensor:
-    """Where each position's strongest source lies relative to it. weights [B, L, L] -> [B, 2, height, width] in pixels."""
+    """Where each position's strongest source lies relative to it, in pixels: [B, L, L] -> [B, 2, height, width]."""
     best = weights.detach().argmax(dim=1)  # [B, L of queries]
     here = torch.arange(height * width, device=weights.device)
     rows = torch.div(best, width, rounding_mode="floor") - torch.div(here, width, rounding_mode="floor")

@@ -1,4 +1,4 @@
-"""Three patch discriminators (Isola 2017): one for the CT, one for the body's soft mask, one for the band around the gap.
+"""Three patch discriminators (Isola 2017): for the CT, for the body's soft mask, for the band around the gap.
 
 Only the rows of and beside the gap are shown to them: everything further away is the scan itself in both classes and
 would cost time to learn nothing from. Spectral norm in place of batch norm makes every sample's answer its own.

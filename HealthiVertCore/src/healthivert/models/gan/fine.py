@@ -1,4 +1,4 @@
-"""Stage 2: redraws the gap with texture borrowed from the visible anatomy, segments the regrown body, and its height."""
+"""Stage 2: redraws the gap with texture borrowed from the visible anatomy, and segments the regrown body."""
 
 from __future__ import annotations
 

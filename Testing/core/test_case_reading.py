@@ -1,0 +1,184 @@
+"""A case reads the same whatever its format, orientation, number type or grid, and goes back as it came."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from case_files import as_image, lumbar_hu, lumbar_numbers, oblique_direction, write, write_case
+from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.case import load_case, load_labels, write_image
+from healthivert.types import SpineCase
+
+LUMBAR = ("L1", "L2", "L3", "L4", "L5")
+ORIENTATIONS = ["".join(o) for axes in permutations(("RL", "AP", "IS")) for o in product(*axes)]
+
+
+def same_grid(one: sitk.Image, other: sitk.Image, tolerance: float = 1e-4) -> bool:
+    return one.GetSize() == other.GetSize() and all(
+        np.allclose(getattr(one, what)(), getattr(other, what)(), atol=tolerance)
+        for what in ("GetSpacing", "GetOrigin", "GetDirection")
+    )
+
+
+def arrays(case: SpineCase) -> tuple[np.ndarray, np.ndarray]:
+    return sitk.GetArrayFromImage(case.ct), sitk.GetArrayFromImage(case.labels)
+
+
+def test_there_are_48_orientations() -> None:
+    assert len(set(ORIENTATIONS)) == 48
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_every_orientation_gives_the_same_case_and_goes_back_to_its_own_grid(tmp_path: Path, orientation: str) -> None:
+    ct, seg = write_case(tmp_path, ".nrrd", orientation)
+    case = load_case(ct, seg)
+    hu, numbers = arrays(case)
+    assert case.orientation == orientation
+    assert same_grid(case.ct, as_image(lumbar_hu()))
+    assert np.array_equal(hu, lumbar_hu())
+    assert np.array_equal(numbers, lumbar_numbers())
+    write_image(case.ct, tmp_path / "back.nii.gz", case)
+    before, after = sitk.ReadImage(str(ct)), sitk.ReadImage(str(tmp_path / "back.nii.gz"))
+    assert same_grid(before, after)
+    assert np.array_equal(sitk.GetArrayFromImage(before), sitk.GetArrayFromImage(after))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
+def test_every_format_gives_the_same_case(tmp_path: Path, suffix: str) -> None:
+    case = load_case(*write_case(tmp_path, suffix))
+    assert case.levels == LUMBAR
+    assert case.name == "ct"
+    assert not case.warnings
+    assert np.array_equal(arrays(case)[0], lumbar_hu())
+
+
+@pytest.mark.parametrize("pixel", [sitk.sitkInt32, sitk.sitkFloat32, sitk.sitkFloat64])
+def test_every_ct_number_type_gives_int16_hu(tmp_path: Path, pixel: int) -> None:
+    _, seg = write_case(tmp_path)
+    ct = write(sitk.Cast(as_image(lumbar_hu()), pixel), tmp_path / "typed.nii.gz")
+    case = load_case(ct, seg)
+    assert case.ct.GetPixelID() == sitk.sitkInt16
+    assert np.array_equal(arrays(case)[0], lumbar_hu())
+
+
+def test_float_values_are_rounded_to_the_nearest_hu(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    ct = write(lumbar_hu().astype(np.float32) + np.float32(0.4), tmp_path / "fraction.nrrd")
+    assert np.array_equal(arrays(load_case(ct, seg))[0], lumbar_hu())
+
+
+def test_values_beyond_the_scale_are_clipped(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    hu = lumbar_hu()
+    hu[0, 0, 0], hu[0, 0, 1] = -3024, 30000
+    seen, _ = arrays(load_case(write(hu, tmp_path / "wide.nrrd"), seg))
+    assert (seen.min(), seen.max()) == (-1024, 3071)
+
+
+def test_a_ct_stored_without_its_intercept_is_shifted_and_said(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    hu = lumbar_hu()
+    hu[40:50, 10:14, 5:10] = 1200
+    case = load_case(write((hu + 1024).clip(0).astype(np.uint16), tmp_path / "stored.nrrd"), seg)
+    assert np.array_equal(arrays(case)[0], hu)
+    assert any("1024 was subtracted" in words for words in case.warnings)
+
+
+def test_an_oblique_scan_keeps_its_grid_there_and_back(tmp_path: Path) -> None:
+    ct = write(as_image(lumbar_hu(), "LAS", oblique_direction()), tmp_path / "ct.nii.gz")
+    seg = write(as_image(lumbar_numbers(), "LAS", oblique_direction()), tmp_path / "seg.nii.gz")
+    case = load_case(ct, seg)
+    assert not case.warnings
+    write_image(case.ct, tmp_path / "back.nii.gz", case)
+    write_image(case.labels, tmp_path / "labels.nii.gz", case, labels=True)
+    for name, original in (("back", ct), ("labels", seg)):
+        before, after = sitk.ReadImage(str(original)), sitk.ReadImage(str(tmp_path / f"{name}.nii.gz"))
+        assert same_grid(before, after)
+        assert np.array_equal(sitk.GetArrayFromImage(before), sitk.GetArrayFromImage(after))
+
+
+def test_a_mask_on_another_grid_is_brought_to_the_ct_and_said(tmp_path: Path) -> None:
+    ct, _ = write_case(tmp_path)
+    seg = write(as_image(lumbar_numbers())[5:40, 10:38, 2:], tmp_path / "cropped.nii.gz")
+    case = load_case(ct, seg)
+    assert np.array_equal(arrays(case)[1][2:], lumbar_numbers()[2:])
+    assert any("another grid" in words for words in case.warnings)
+
+
+def test_a_mask_on_a_rotated_grid_lands_on_the_same_anatomy(tmp_path: Path) -> None:
+    ct, _ = write_case(tmp_path)
+    straight = as_image(lumbar_numbers())
+    finer = sitk.Image(110, 110, 190, sitk.sitkUInt8)
+    finer.SetSpacing((1.0, 1.0, 1.0))
+    finer.SetDirection(oblique_direction(8).ravel().tolist())
+    centre = np.array(straight.TransformContinuousIndexToPhysicalPoint([s / 2 for s in straight.GetSize()]))
+    half = np.array(finer.GetDirection()).reshape(3, 3) @ (np.array(finer.GetSize()) / 2)
+    finer.SetOrigin((centre - half).tolist())
+    seg = write(sitk.Resample(straight, finer, sitk.Transform(), sitk.sitkNearestNeighbor), tmp_path / "turned.nrrd")
+    numbers = arrays(load_case(ct, seg))[1]
+    both = np.count_nonzero((numbers == lumbar_numbers()) & (numbers > 0))
+    assert 2 * both / (np.count_nonzero(numbers) + np.count_nonzero(lumbar_numbers())) > 0.9
+
+
+def test_a_4d_file_with_one_volume_is_read_and_said(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    ct = write(sitk.JoinSeries(as_image(lumbar_hu())), tmp_path / "4d.mha")
+    case = load_case(ct, seg)
+    assert np.array_equal(arrays(case)[0], lumbar_hu())
+    assert any("4D" in words for words in case.warnings)
+
+
+def test_a_few_nan_become_air_and_are_said(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    hu = lumbar_hu().astype(np.float32)
+    hu[:2, :3] = np.nan
+    case = load_case(write(hu, tmp_path / "holes.nrrd"), seg)
+    assert (arrays(case)[0][:2, :3] == -1024).all()
+    assert any("NaN" in words for words in case.warnings)
+
+
+def test_metal_near_the_vertebrae_is_said(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    hu = lumbar_hu()
+    hu[30:36, 24:28, 14:18] = 3000
+    case = load_case(write(hu, tmp_path / "screw.nrrd"), seg)
+    assert any("metal" in words for words in case.warnings)
+
+
+def test_a_part_of_the_grid_is_written_where_it_lies_in_the_patient(tmp_path: Path) -> None:
+    case = load_case(*write_case(tmp_path, ".nii.gz", "PIR"))
+    part = case.ct[5:20, 6:30, 10:40]
+    write_image(part, tmp_path / "part.nii.gz", case)
+    after = sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "part.nii.gz")), "LPS")
+    assert same_grid(part, after)
+    assert np.array_equal(sitk.GetArrayFromImage(part), sitk.GetArrayFromImage(after))
+
+
+def test_labels_go_back_with_the_users_own_values(tmp_path: Path) -> None:
+    ct, _ = write_case(tmp_path)
+    own = lumbar_numbers().astype(np.uint16)
+    own[own > 0] += 480
+    seg = write(own, tmp_path / "own.nii.gz")
+    case = load_case(ct, seg, {500 + i: level for i, level in enumerate(LUMBAR)})
+    assert case.label_values["L1"] == 500
+    assert (arrays(case)[1][own == 500] == LEVEL_NUMBER["L1"]).all()
+    write_image(case.labels, tmp_path / "back.nii.gz", case, labels=True)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "back.nii.gz"))), own)
+
+
+def test_a_segmentation_without_ct_is_read_in_its_own_orientation(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path, ".nii.gz", "PIR")
+    case = load_labels(seg)
+    assert (case.levels, case.orientation, case.name) == (LUMBAR, "PIR", "seg")
+    assert (arrays(case)[0] == -1024).all()
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[str, float, str]] = []
+    load_case(*write_case(tmp_path), progress=lambda *words: told.append(words))
+    assert [fraction for _, fraction, _ in told] == sorted(fraction for _, fraction, _ in told)
+    assert told[-1][1] == 1.0
