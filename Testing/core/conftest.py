@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.types import SpineCase
 

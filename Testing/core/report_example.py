@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from healthivert.types import Genant, HeightLoss, HeightProfile, Heights, LevelSummary, Report, View
 from scipy import ndimage
+
+from healthivert.types import Genant, HeightLoss, HeightProfile, Heights, LevelSummary, Report, View
 
 SPACING = 0.8
 ROWS, COLUMNS = 150, 112

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from conftest import block_spine, lumbar_blocks
+from scipy.spatial.transform import Rotation
+
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.measure import third_heights
 from healthivert.types import SpineCase
-from scipy.spatial.transform import Rotation
 
 
 def heights(case: SpineCase, level: str):

@@ -21,6 +21,7 @@ from case_files import (
     write_case,
     write_dicom,
 )
+
 from healthivert.case import load_case, write_image
 from healthivert.errors import HealthiVertError
 
@@ -268,6 +269,12 @@ def the_direction_is_nan(folder: Path) -> Paths:
 def the_metaimage_direction_is_singular(folder: Path) -> Paths:
     path = write(as_image(lumbar_hu()), folder / "bad.mha", compress=False)
     return with_ct(folder, edited(path, b"TransformMatrix = 1 0 0 0 1 0", b"TransformMatrix = 1 0 0 1 0 0"))
+
+
+@bad("bad.mha", "singular or sheared")
+def the_metaimage_direction_is_sheared(folder: Path) -> Paths:
+    path = write(as_image(lumbar_hu()), folder / "bad.mha", compress=False)
+    return with_ct(folder, edited(path, b"TransformMatrix = 1 0 0 0 1 0", b"TransformMatrix = 1 0 0 .6 .8 0"))
 
 
 @bad("bad.nrrd", "does not overlap")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from case_files import ORIGIN, SHAPE, SPACING, as_image, lumbar_hu, lumbar_numbers, write, write_dicom
+
 from healthivert.case import load_case, write_image
 from healthivert.dicom import read_dicom
 from healthivert.errors import HealthiVertError
@@ -43,9 +44,9 @@ def test_the_largest_ct_series_is_chosen_and_said(tmp_path: Path) -> None:
     assert "'thick' (20)" in warnings[0]
 
 
-def test_gantry_tilt_is_corrected_and_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tilt", [15.0, -15.0])
+def test_gantry_tilt_is_corrected_and_said(tmp_path: Path, tilt: float) -> None:
     """A ball-like block stored in sheared slices comes back where it is in the patient."""
-    tilt = 15.0
     normal = np.array([0, -np.sin(np.radians(tilt)), np.cos(np.radians(tilt))])
     column = np.array([0, np.cos(np.radians(tilt)), np.sin(np.radians(tilt))])
     hu = np.full(SHAPE, 0, np.int16)
@@ -63,6 +64,11 @@ def test_gantry_tilt_is_corrected_and_said(tmp_path: Path) -> None:
     inside = np.argwhere(sitk.GetArrayFromImage(image) > 500)[:, ::-1]
     points = np.array([image.TransformIndexToPhysicalPoint(index.tolist()) for index in inside])
     assert points.mean(axis=0) == pytest.approx(centre, abs=0.3)
+    for k in (0, SHAPE[0] - 1):
+        for j in (0, SHAPE[1] - 1):
+            corner = np.array(ORIGIN) + [0, 0, k * SPACING[2]] + j * SPACING[1] * column
+            index = image.TransformPhysicalPointToContinuousIndex(corner.tolist())
+            assert -0.5 <= index[1] <= image.GetSize()[1] - 0.5, "no part of a slice is lost"
     assert np.ptp(points, axis=0) == pytest.approx([44, 44, 44], abs=4.5)
 
 

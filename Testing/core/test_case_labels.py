@@ -17,6 +17,7 @@ from case_files import (
     write_case,
     write_slicer_segmentation,
 )
+
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case
 from healthivert.errors import HealthiVertError

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from case_files import as_image, lumbar_hu, lumbar_numbers, oblique_direction, write, write_case
+from case_files import as_image, lumbar_hu, lumbar_numbers, oblique_direction, patched, write, write_case
+
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case, load_labels, write_image
+from healthivert.image_files import read_image
 from healthivert.types import SpineCase
 
 LUMBAR = ("L1", "L2", "L3", "L4", "L5")
@@ -139,6 +141,20 @@ def test_a_few_nan_become_air_and_are_said(tmp_path: Path) -> None:
     case = load_case(write(hu, tmp_path / "holes.nrrd"), seg)
     assert (arrays(case)[0][:2, :3] == -1024).all()
     assert any("NaN" in words for words in case.warnings)
+
+
+def test_a_nifti_without_orientation_is_said(tmp_path: Path) -> None:
+    _, seg = write_case(tmp_path)
+    ct = patched(write(lumbar_hu(), tmp_path / "plain.nii"), "<2h", 252, 0, 0)
+    image, warnings = read_image(ct)
+    assert "does not say how it is oriented" in warnings[0]
+    assert image.GetSize() == sitk.ReadImage(str(seg)).GetSize()
+
+
+def test_coarse_voxels_are_said(tmp_path: Path) -> None:
+    image = as_image(lumbar_hu())
+    image.SetSpacing((2.0, 2.0, 6.0))
+    assert "coarse" in read_image(write(image, tmp_path / "thick.nrrd"))[1][0]
 
 
 def test_metal_near_the_vertebrae_is_said(tmp_path: Path) -> None:

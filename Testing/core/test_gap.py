@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 from conftest import block_spine, lumbar_blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import find_bodies
 from healthivert.gap import (
@@ -20,8 +23,6 @@ from healthivert.gap import (
 )
 from healthivert.straighten import centreline, straighten_around
 from healthivert.types import SpineCase
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def straightened(case: SpineCase, level: str):

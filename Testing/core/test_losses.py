@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from healthivert.models.losses import (
     HEIGHT_TOLERANCE,
     LossWeights,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from healthivert.grade import genant_grade
 from healthivert.measure import (
     gap_height_map,

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import conv2d, conv_transpose2d
+
 from healthivert.models.gan import (
     Discriminators,
     DiscriminatorSettings,
@@ -17,7 +19,6 @@ from healthivert.models.gan import (
 from healthivert.models.gan.contextual_attention import ContextualAttention, known_patches, propagate
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import LossWeights, SliceTargets, generator_losses, total_loss
-from torch.nn.functional import conv2d, conv_transpose2d
 
 GAP = (32, 64)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from healthivert.models.slices_of import LARGEST_RATIO, plane_axis, slice_positions
 from healthivert.types import Conditioning
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from healthivert.errors import HealthiVertError
 from healthivert.models.devices import choose_device
 from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.models.interface import SliceBatch
 from healthivert.models.weights import load_weights, save_weights
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from healthivert.errors import HealthiVertError
 from healthivert.output_folder import OutputFolder
 

@@ -10,10 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from healthivert.report import write_report
-from healthivert.types import Genant, Heights
 from matplotlib import image
 from report_example import fractured_report, with_rhlv
+
+from healthivert.report import write_report
+from healthivert.types import Genant, Heights
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [

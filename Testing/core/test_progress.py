@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from healthivert.progress import Progress, quiet
 
 LONG_COMMAND = """

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from healthivert.reference import neighbour_references, normal_heights, suspicion
-from healthivert.types import HEIGHT_KEYS, Heights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from healthivert.reference import neighbour_references, normal_heights, suspicion
+from healthivert.types import HEIGHT_KEYS, Heights
 
 SPINE = [f"T{i}" for i in range(5, 13)] + [f"L{i}" for i in range(1, 6)]
 

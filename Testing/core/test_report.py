@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from report_example import fractured_report, with_rhlv
+
 from healthivert.errors import HealthiVertError
 from healthivert.report import headline, report_as_dict, write_report
 from healthivert.report.wording import format_mm, format_percent
 from healthivert.types import Genant, Heights
-from report_example import fractured_report, with_rhlv
 
 KEYS = {"anterior", "middle", "posterior", "mean"}
 

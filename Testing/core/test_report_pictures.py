@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib import image
+from report_example import SPACING, fractured_report
+
 from healthivert.report.figures import Picture, draw_pictures
 from healthivert.report.slices import endplates
 from healthivert.types import HeightLoss, LevelSummary, Report
-from matplotlib import image
-from report_example import SPACING, fractured_report
 
 ORANGE, BLUE = (1.0, 0.6, 0.12), (0.22, 0.71, 0.95)
 

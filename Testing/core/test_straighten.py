@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from conftest import block_spine, lumbar_blocks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import find_bodies
 from healthivert.straighten import centreline, straighten_around, to_patient, to_straightened
 from healthivert.types import VertebralBody
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def curved_bodies(sideways: float, forward: float, turn: float) -> dict[str, VertebralBody]:

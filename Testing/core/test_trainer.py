@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import DiscriminatorSettings, GanSettings
 from healthivert.models.interface import SliceBatch

@@ -375,7 +375,7 @@ def conditioning_on_patient(
     )
     inside = ((column >= -0.5) & (column <= np.array(straight.ct.shape).reshape(3, 1, 1, 1) - 0.5)).all(axis=0)
     withheld = inside & (column[0] >= cut[0] - 0.5) & (column[0] < cut[1] - 0.5)
-    withheld |= inside & (patch.array == LEVEL_NUMBER[level])
+    withheld |= patch.array == LEVEL_NUMBER[level]
     seen = ndimage.map_coordinates(attention, column, order=1, mode="nearest") * (inside & ~withheld)
     images = []
     for array in (withheld.astype(np.uint8), seen.astype(np.float32)):

@@ -169,7 +169,9 @@ def _blemishes(generator: np.random.Generator, vertebra: Vertebra, ageing: float
     """Spurs, pits and bone islands, more with age."""
     spurs = [
         Osteophyte(
-            float(generator.uniform(-np.pi, 0.15) + 0.0), float(generator.uniform(1, 2 + 3.5 * ageing)), bool(rim)
+            angle=float(generator.uniform(-np.pi, 0.15)),
+            length_mm=float(generator.uniform(0.8, 1.5 + 3.5 * ageing) * vertebra.depth / 35),
+            superior=bool(rim),
         )
         for rim in (0, 1)
         for _ in range(2)

@@ -1,6 +1,6 @@
 """Everything around the spine: skin, fat, muscle, lung, bowel, organs and vessels, in HU.
 
-Soft tissue has no detail below 2 mm that matters here, so that it is painted on a coarse lattice and interpolated. Where
+Soft tissue has no detail below 2 mm that matters here: it is painted on a coarse lattice and interpolated. Where
 tissue meets air the steps of that lattice would show: there the distance to the border is interpolated instead.
 """
 
@@ -127,7 +127,7 @@ def _paint_tubes(
         smooth_tile(), [place.lps[0], place.lps[1], 0.35 * place.lps[2]], 1.7, tissue.texture_offset[::-1]
     )
     replaced = np.clip(0.30 * (streaks - 2.1 + 3.2 * tissue.muscle_fat), 0, 0.9)
-    septum = np.clip(0.35 + 0.4 * streaks + tissue.muscle_fat, 0.05, 0.9)
+    septum = np.clip(0.2 + 0.35 * streaks + 0.7 * tissue.muscle_fat, 0, 0.8)
     for tube in muscles(tissue):
         distance = tube.distance(place.rank, place.left, place.posterior)
         hu = hu + septum * coverage(distance - 0.8, blur) * (fat - hu)

@@ -17,9 +17,10 @@ import numpy as np
 
 from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.phantom import PhantomSpine, Rendered, level_grid, render, sample_spine
+from healthivert.phantom import PhantomSpine, level_grid, render, sample_spine
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
-from healthivert.types import SpineCase
+
+TRUTH_SPACING_MM = 1.0
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,15 @@ def _sample_at(
     normal = normal_spine()[level]
     box = (*settings.box_mm, settings.pitches * (normal.height_mean + normal.disc_below))
 
-    def case_of(person: PhantomSpine) -> SpineCase:
-        scanner = replace(spine.scanner, slice_mm=spacing_mm)
-        picture = render(person, level_grid(person, level, box, spacing_mm), scanner)
-        return case_from_images(picture.ct, _labels(picture, bodies_only), level)
-
-    scan = case_of(spine)
-    healthy = case_of(spine.healthy_twin())
+    scanner = replace(spine.scanner, slice_mm=spacing_mm)
+    twin = spine.healthy_twin()
+    scan = render(spine, level_grid(spine, level, box, spacing_mm), scanner)
+    healthy = render(twin, level_grid(twin, level, box, spacing_mm), scanner)
+    # the truth's picture is what this scanner would have made of it, its outline is better than any scanner's
+    outline = render(twin, level_grid(twin, level, box, TRUTH_SPACING_MM), None).bodies
+    given = case_from_images(scan.ct, scan.bodies if bodies_only else scan.labels, level)
+    truth = case_from_images(healthy.ct, outline, level)
     try:
-        return make_sample(scan, healthy, level)
+        return make_sample(given, truth, level)
     except HealthiVertError:
         return None
-
-
-def _labels(picture: Rendered, bodies_only: bool):
-    return picture.bodies if bodies_only else picture.labels

@@ -60,7 +60,7 @@ class TrainerSettings:
     betas: tuple[float, float] = (0.5, 0.999)
     warm_up_steps: int = 200
     final_learning_rate: float = 0.02  # share of the learning rate that the cosine ends at
-    clip_norm: float = 5.0  # the usual norm after the first hundred steps: it holds back odd batches only
+    clip_norm: float = 5.0  # early norms are 5 to 20; Adam ignores a constant scale, so this only evens batches out
     ema_decay: float = 0.999
     adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
     held_out: float = 0.05  # of the spines

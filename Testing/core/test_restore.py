@@ -1,0 +1,149 @@
+"""Back on the patient: nothing below moves, what is above moves up by the restored height, the vertebra has its height."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import block_spine, lumbar_blocks
+
+from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.body import find_bodies
+from healthivert.gap import GAP, ROWS, from_window, slab_to_gap, to_window
+from healthivert.inspection import analyse
+from healthivert.measure import third_heights
+from healthivert.pipeline import prepare, regrow
+from healthivert.types import Conditioning, PseudoHealthy, SpineCase
+
+HEALTHY_MM = 27.0
+LEVEL = "L2"
+
+
+def block_generator(conditioning: Conditioning) -> list[PseudoHealthy]:
+    """Draws an ellipse of 42 x 32 mm over the whole gap, 400 HU bright: brighter than anything in the scan."""
+    shape = conditioning.ct.shape
+    back, left = np.meshgrid(
+        np.arange(shape[1]) - (shape[1] - 1) / 2, np.arange(shape[2]) - (shape[2] - 1) / 2, indexing="ij"
+    )
+    inside = (left / 21) ** 2 + (back / 16) ** 2 <= 1
+    body = np.zeros(shape, np.float32)
+    body[GAP[0] + 1 : GAP[1] - 1, inside] = 1.0
+    return [PseudoHealthy(np.where(body > 0, 400.0, 50.0).astype(np.float32), body, HEALTHY_MM)]
+
+
+def quiet(*_) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def collapsed() -> SpineCase:
+    return block_spine(lumbar_blocks(L2=(15.0, 15.0)))
+
+
+@pytest.fixture(scope="module")
+def outcome(collapsed):
+    return regrow(collapsed, analyse(collapsed), LEVEL, block_generator, quiet)
+
+
+def arrays(case: SpineCase, outcome):
+    images = case.ct, case.labels, outcome.restored.ct, outcome.restored.labels
+    return [sitk.GetArrayFromImage(image).astype(int) for image in images]
+
+
+def test_results_lie_on_the_input_grid(collapsed, outcome):
+    for image in (outcome.restored.ct, outcome.restored.labels):
+        assert image.GetSize() == collapsed.ct.GetSize()
+        assert image.GetOrigin() == collapsed.ct.GetOrigin()
+        assert image.GetDirection() == collapsed.ct.GetDirection()
+
+
+def test_nothing_below_the_target_changes(collapsed, outcome):
+    ct, labels, new_ct, new_labels = arrays(collapsed, outcome)
+    for level in ("L3", "L4", "L5"):
+        own = labels == LEVEL_NUMBER[level]
+        assert (new_ct[own] == ct[own]).all()
+        assert (new_labels[own] == labels[own]).all()
+
+
+def test_the_vertebra_above_moves_up_by_what_was_restored(collapsed, outcome):
+    _, labels, _, new_labels = arrays(collapsed, outcome)
+    own, moved = (np.argwhere(m == LEVEL_NUMBER["L1"]).mean(axis=0) for m in (labels, new_labels))
+    assert moved[0] - own[0] == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
+    assert moved[1:] == pytest.approx(own[1:], abs=1.0)
+
+
+def test_the_regrown_vertebra_measures_what_was_predicted(collapsed, outcome):
+    restored = SpineCase(outcome.restored.ct, outcome.restored.labels, "restored", "LPS", collapsed.label_values)
+    body = find_bodies(restored)[LEVEL]
+    assert third_heights(body.height_map, body.column_mm).mean == pytest.approx(HEALTHY_MM, abs=0.7)
+
+
+def test_loss_is_the_height_that_is_missing(outcome):
+    for third in ("anterior", "middle", "posterior", "mean"):
+        assert getattr(outcome.loss.rhlv, third) == pytest.approx(1 - 15 / 27, abs=0.04)
+    assert outcome.loss.genant.grade == 3 and outcome.loss.genant.shape == "crush"
+    assert np.nanmedian(outcome.loss.loss_map) == pytest.approx(1 - 15 / 27, abs=0.04)
+    painted = sitk.GetArrayFromImage(outcome.restored.loss_map)
+    assert np.median(painted[painted != 0]) == pytest.approx(100 * (1 - 15 / 27), abs=4)
+
+
+def test_no_ghost_of_the_old_vertebra_is_left(collapsed, outcome):
+    """The old body is painted -200: wherever that value showed, the old vertebra would shine through."""
+    labels = sitk.GetArrayFromImage(collapsed.labels)
+    ct = sitk.GetArrayFromImage(collapsed.ct)
+    ct[labels == LEVEL_NUMBER[LEVEL]] = -200
+    image = sitk.GetImageFromArray(ct)
+    image.CopyInformation(collapsed.ct)
+    case = replace(collapsed, ct=image)
+    painted = regrow(case, analyse(case), LEVEL, block_generator, quiet)
+    new_ct, new_labels = (sitk.GetArrayFromImage(i) for i in (painted.restored.ct, painted.restored.labels))
+    body = new_labels == LEVEL_NUMBER[LEVEL]
+    rows = np.flatnonzero(body.any(axis=(1, 2)))
+    middle = [n // 2 for n in ct.shape[1:]]
+    column = new_ct[rows[0] - 4 : rows[-1] + 5, middle[0] - 20 : middle[0], middle[1] - 8 : middle[1] + 8]
+    assert column.min() > 0
+    assert np.median(new_ct[body & (new_ct > 0)]) > 350
+
+
+def test_displacement_points_from_the_restored_scan_back_to_the_tissue(collapsed, outcome):
+    field = outcome.restored.displacement
+    transform = sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))
+    labels = sitk.GetArrayFromImage(outcome.restored.labels)
+    for level, expected in (("T12", -(HEALTHY_MM - 15.0)), ("L4", 0.0)):
+        k, j, i = np.argwhere(labels == LEVEL_NUMBER[level]).mean(axis=0)
+        point = np.array(outcome.restored.labels.TransformContinuousIndexToPhysicalPoint((i, j, k)))
+        assert np.array(transform.TransformPoint(point)) - point == pytest.approx([0, 0, expected], abs=1.5)
+
+
+def test_what_was_withheld_covers_the_target_and_little_else(collapsed, outcome):
+    withheld = outcome.withheld
+    labels = sitk.Resample(collapsed.labels, withheld, sitk.Transform(), sitk.sitkNearestNeighbor)
+    own = sitk.GetArrayFromImage(labels) == LEVEL_NUMBER[LEVEL]
+    mask = sitk.GetArrayFromImage(withheld) > 0
+    assert mask[own].all()
+    other = np.isin(sitk.GetArrayFromImage(labels), [LEVEL_NUMBER["L1"], LEVEL_NUMBER["L3"]])
+    assert mask[other].mean() < 0.12  # facets that lie in the target's rows
+    attention = sitk.GetArrayFromImage(outcome.attention)
+    assert attention[mask].max() == 0 and attention.max() <= 1
+
+
+def test_the_truth_in_the_gap_gives_the_scan_back():
+    """With the hidden rows themselves as the drawing, restoration is the identity, up to interpolation."""
+    case = block_spine(lumbar_blocks())
+    analysis = analyse(case)
+    prepared = prepare(case, analysis, "L3")
+    cut = prepared.conditioning.cut
+
+    def truth(conditioning: Conditioning) -> list[PseudoHealthy]:
+        ct = np.full((ROWS, *conditioning.ct.shape[1:]), -1.0, np.float32)
+        body = np.zeros_like(ct)
+        ct[GAP[0] : GAP[1]] = slab_to_gap(to_window(prepared.straight.ct).astype(np.float32), cut)
+        body[GAP[0] : GAP[1]] = slab_to_gap(prepared.old_body.astype(np.float32), cut)
+        own = analysis.bodies["L3"]
+        return [PseudoHealthy(from_window(ct), body, third_heights(own.height_map, own.column_mm).mean)]
+
+    outcome = regrow(case, analysis, "L3", truth, quiet)
+    assert abs(outcome.loss.rhlv.mean) < 1e-6
+    before, after = (sitk.GetArrayFromImage(i).astype(float) for i in (case.ct, outcome.restored.ct))
+    assert np.abs(before - after).mean() < 2.0
+    assert np.isclose(before, after, atol=60).mean() > 0.99
