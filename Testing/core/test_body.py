@@ -7,18 +7,18 @@ from scipy.spatial.transform import Rotation
 
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
-from healthivert.measure import third_heights
+from healthivert.measure import body_heights
 from healthivert.types import SpineCase
 
 
 def heights(case: SpineCase, level: str):
     body = find_bodies(case)[level]
-    return third_heights(body.height_map, body.column_mm)
+    return body_heights(body)
 
 
 def test_a_straight_block_measures_its_own_height(healthy_case):
     for level, body in find_bodies(healthy_case).items():
-        assert third_heights(body.height_map, body.column_mm).mean == pytest.approx(27.0, abs=0.3), level
+        assert body_heights(body).mean == pytest.approx(27.0, abs=0.3), level
 
 
 def test_posterior_elements_are_cut_off_at_the_canal(healthy_case):

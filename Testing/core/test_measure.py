@@ -38,6 +38,19 @@ def test_the_profile_starts_at_the_anterior_wall_and_is_in_millimetres():
     assert heights[0] == pytest.approx(20) and heights[-1] == pytest.approx(30)
 
 
+def test_a_spur_in_front_of_the_wall_is_not_the_body():
+    body = np.full(32, 24.0)
+    spurred = np.concatenate([[5.0, 6.0, 7.0, 7.0], body])
+    assert third_heights(plate(spurred), 1.0) == third_heights(plate(body), 1.0)
+    coarse = third_heights(plate(spurred), 1.0, rim_mm=5.0)  # on thick voxels the same rows may be a rounded rim
+    assert coarse.anterior < 24.0
+
+
+def test_a_wedge_keeps_its_thin_edge():
+    ap, heights = mid_sagittal_profile(plate(np.linspace(6, 25, 32)), 1.0)
+    assert heights[0] == pytest.approx(6.0) and len(ap) == 32
+
+
 def test_an_empty_map_is_an_error():
     with pytest.raises(ValueError, match="empty"):
         mid_sagittal_profile(np.full((5, 5), np.nan), 1.0)
@@ -59,7 +72,7 @@ def test_the_loss_map_lays_a_wider_collapsed_body_onto_the_healthy_one():
 
 
 def test_six_points_lie_beside_the_rims_and_in_the_middle():
-    found = six_point(plate(np.linspace(10, 30, 41)), 1.0)
+    found = six_point(*mid_sagittal_profile(plate(np.linspace(10, 30, 41)), 1.0))
     assert found == pytest.approx({"anterior": 13.0, "middle": 20.0, "posterior": 27.0}, abs=0.4)
 
 

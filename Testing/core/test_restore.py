@@ -11,7 +11,7 @@ from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import find_bodies
 from healthivert.gap import GAP, ROWS, from_window, slab_to_gap, to_window
 from healthivert.inspection import analyse
-from healthivert.measure import third_heights
+from healthivert.measure import body_heights
 from healthivert.pipeline import prepare, regrow
 from healthivert.types import Conditioning, PseudoHealthy, SpineCase
 
@@ -75,7 +75,7 @@ def test_the_vertebra_above_moves_up_by_what_was_restored(collapsed, outcome):
 def test_the_regrown_vertebra_measures_what_was_predicted(collapsed, outcome):
     restored = SpineCase(outcome.restored.ct, outcome.restored.labels, "restored", "LPS", collapsed.label_values)
     body = find_bodies(restored)[LEVEL]
-    assert third_heights(body.height_map, body.column_mm).mean == pytest.approx(HEALTHY_MM, abs=0.7)
+    assert body_heights(body).mean == pytest.approx(HEALTHY_MM, abs=0.7)
 
 
 def test_loss_is_the_height_that_is_missing(outcome):
@@ -140,7 +140,7 @@ def test_the_truth_in_the_gap_gives_the_scan_back():
         ct[GAP[0] : GAP[1]] = slab_to_gap(to_window(prepared.straight.ct).astype(np.float32), cut)
         body[GAP[0] : GAP[1]] = slab_to_gap(prepared.old_body.astype(np.float32), cut)
         own = analysis.bodies["L3"]
-        return [PseudoHealthy(from_window(ct), body, third_heights(own.height_map, own.column_mm).mean)]
+        return [PseudoHealthy(from_window(ct), body, body_heights(own).mean)]
 
     outcome = regrow(case, analysis, "L3", truth, quiet)
     assert abs(outcome.loss.rhlv.mean) < 1e-6

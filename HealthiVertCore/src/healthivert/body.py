@@ -42,6 +42,7 @@ class _Landmark:
     patch: Patch  # occupancy 0..1 of the level
     body_centre: FloatArray
     centroid: FloatArray
+    voxel_mm: float
     cut_off: bool
 
 
@@ -91,6 +92,7 @@ def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
         Patch(occupancy, affine),
         patch.affine.to_lps(_weighted_mean_index(core, depth)),
         patch.affine.to_lps(_weighted_mean_index(mask, np.ones_like(depth))),
+        float(spacing.max()),
         any(a == 0 or b == s for a, b, s in zip(lower, upper, size, strict=True)),
     )
 
@@ -154,7 +156,7 @@ def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | 
     if endplates is None:
         return None
     inferior, superior = endplates
-    body = VertebralBody(mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM)
+    body = VertebralBody(mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM, mark.voxel_mm)
     return replace(body, complete=not _is_cut(mark, body))
 
 

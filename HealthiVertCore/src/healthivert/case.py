@@ -168,6 +168,14 @@ def _widened(box: tuple[slice, slice, slice], image: sitk.Image) -> tuple[slice,
     )
 
 
+def check_can_write(path: Path) -> None:
+    """Raise HealthiVertError unless the name is one that write_image can write to."""
+    if suffix_of(path) not in (".nii", ".nii.gz", ".nrrd", ".mha"):
+        raise complaint(path, "images are not written in this format", "name it .nii.gz, .nii, .nrrd or .mha")
+    if path.is_dir():
+        raise complaint(path, "this is a folder", "give the name of a file")
+
+
 def write_image(image: sitk.Image, path: Path, case: SpineCase, labels: bool = False) -> None:
     """Write an image that lies on the case's grid, or on a part of it, in the orientation of the CT's own file.
 
@@ -175,9 +183,15 @@ def write_image(image: sitk.Image, path: Path, case: SpineCase, labels: bool = F
     labels: the image holds level numbers, which are written as the values of the user's own segmentation.
     """
     path = Path(path)
-    if suffix_of(path) not in (".nii", ".nii.gz", ".nrrd", ".mha"):
-        raise complaint(path, "images are not written in this format", "name it .nii.gz, .nii, .nrrd or .mha")
-    image = oriented(_with_users_values(image, case) if labels else image, case.orientation)
+    check_can_write(path)
+    write_volume(oriented(_with_users_values(image, case) if labels else image, case.orientation), path)
+
+
+def write_volume(image: sitk.Image, path: Path) -> None:
+    """Write an image on its own grid, in one of the formats of check_can_write.
+
+    Raises OSError if the disk is full, HealthiVertError if the image cannot be written for another reason.
+    """
     if suffix_of(path) == ".nii.gz":
         _write_nifti_fast(image, path)
     else:

@@ -1,33 +1,63 @@
-"""The `healthivert` command: parses arguments and calls healthivert.commands. Exit codes: 0 done, 1 a bug, 2 bad
-input."""
+"""The `healthivert` command: parses arguments and calls healthivert.commands.
+
+Exit codes: 0 done, 1 a bug, 2 bad input, 130 and 143 stopped by Ctrl-C and by SIGTERM. healthivert.commands is imported
+by the command that runs: --help answers at once, and a signal is heard before the seconds that the imports may take.
+"""
 
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from healthivert import __version__, commands
+from healthivert import __version__
 from healthivert.errors import HealthiVertError
-from healthivert.progress import Progress, install_cancellation
+from healthivert.progress import Progress, ignore_signals, install_cancellation
 
-CANCELLED = 130
+if TYPE_CHECKING:
+    from healthivert.commands import GeneratorChoice
+
+MODELS = ("gan", "diffusion")
+LARGEST_SEED = 2**63 - 1  # what every random generator in use takes
+UNUSABLE_PLACE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    cancellation = install_cancellation()
     arguments = _parser().parse_args(argv)
-    install_cancellation()
+    arguments.cancellation = cancellation
     try:
         arguments.call(arguments)
+        sys.stdout.flush()
+        ignore_signals()  # the results are in place: a late signal cannot undo them
     except HealthiVertError as error:
-        print(f"healthivert: {error}", file=sys.stderr)
-        return 2
+        return _complain(str(error))
     except KeyboardInterrupt:
-        print("healthivert: cancelled; nothing was left behind", file=sys.stderr)
-        return CANCELLED
+        print("healthivert: cancelled; no unfinished results were left behind", file=sys.stderr)
+        return 128 + (cancellation.signal or signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its exit
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in UNUSABLE_PLACE:
+            raise
+        place = error.filename or "the place for the results"
+        return _complain(f"{place}: cannot be used ({error.strerror}); make room, or choose another path")
     return 0
+
+
+def _complain(line: str) -> int:
+    print(f"healthivert: {line}", file=sys.stderr)
+    return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,17 +101,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = _command(commands_of, "phantom", _phantom, "generate spines with known truth")
     sub.add_argument("--out", type=Path, required=True, help="folder for the cases")
     sub.add_argument("--count", type=int, required=True, help="how many")
-    sub.add_argument("--seed", type=int, default=0)
+    _seed_option(sub)
     sub.add_argument("--fractured", action="store_true", help="with fractures, and the healthy twin beside each")
 
     sub = _command(commands_of, "paint", _paint, "paint a CT onto a real label map")
     sub.add_argument("segmentation", type=Path, metavar="SEG")
-    sub.add_argument("--out", type=Path, required=True, help="the CT file to write")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, required=True, help="the CT file to write (.nii.gz, .nii, .nrrd or .mha)")
+    _seed_option(sub)
     _level_map_option(sub)
+    _force_option(sub)
 
     sub = _command(commands_of, "train", _train, "train a generator on prepared samples")
-    sub.add_argument("--model", choices=commands.MODELS, default="gan")
+    _model_option(sub)
     sub.add_argument(
         "--data", type=Path, required=True, help="folder of samples (.npz) as `healthivert samples` makes them"
     )
@@ -92,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = _command(commands_of, "samples", _samples, "make training samples from generated spines")
     sub.add_argument("--out", type=Path, required=True, help="folder for the samples; existing ones are kept")
     sub.add_argument("--count", type=int, required=True, help="how many spines")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--workers", type=int, default=1)
+    _seed_option(sub)
+    sub.add_argument("--workers", type=int, default=1, help="processes that render at the same time (default: 1)")
     return parser
 
 
@@ -119,36 +150,54 @@ def _level_map_option(sub: argparse.ArgumentParser) -> None:
 
 
 def _generator_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model", choices=commands.MODELS, default="gan")
+    _model_option(sub)
     sub.add_argument("--weights", type=Path, help="a .safetensors file of your own (its .json beside it)")
-    sub.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    sub.add_argument("--samples", type=int, default=1, help="more than one gives the spread of the answer")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="processor (default: the fastest)"
+    )
+    sub.add_argument("--samples", type=int, default=1, help="more than one gives the spread of the answer (default: 1)")
+    _seed_option(sub)
+
+
+def _model_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", choices=MODELS, default="gan", help="kind of generator (default: gan)")
+
+
+def _seed_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same result (default: 0)")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0 to {LARGEST_SEED}")
+    return int(text)
 
 
 def _force_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--force", action="store_true", help="replace results that are already there")
 
 
-def _choice(arguments) -> commands.GeneratorChoice:
-    return commands.GeneratorChoice(
-        arguments.model, arguments.weights, arguments.device, arguments.samples, arguments.seed
-    )
+def _choice(arguments) -> GeneratorChoice:
+    from healthivert.commands import GeneratorChoice
+
+    return GeneratorChoice(arguments.model, arguments.weights, arguments.device, arguments.samples, arguments.seed)
 
 
 def _progress(arguments) -> Progress:
-    return Progress(json_lines=arguments.json_progress)
+    return Progress(json_lines=arguments.json_progress, cancellation=arguments.cancellation)
 
 
 def _levels_of(arguments) -> dict[int, str] | None:
     """--level-map as {value: level name}. Raises HealthiVertError if it is not VALUE=LEVEL,..."""
     if arguments.level_map is None:
         return None
-    pairs = {}
+    pairs: dict[int, str] = {}
     for part in arguments.level_map.split(","):
         value, sign, level = part.partition("=")
-        if not sign or not value.strip().isdigit() or not level.strip():
+        if not sign or not value.strip().isdecimal() or not level.strip():
             raise HealthiVertError(f"--level-map: '{part}' is not VALUE=LEVEL; write for example 1=L5,2=L4")
+        if int(value) in pairs:
+            raise HealthiVertError(f"--level-map: the value {int(value)} is given twice; give it one level")
         pairs[int(value)] = level.strip()
     return pairs
 
@@ -159,6 +208,8 @@ def _say(arguments, text: str) -> None:
 
 
 def _run(arguments) -> None:
+    from healthivert import commands
+
     report = commands.run(
         arguments.ct,
         arguments.segmentation,
@@ -185,9 +236,11 @@ def _headline(report) -> str:
 
 
 def _inspect(arguments) -> None:
-    # only one of the two may own standard output
-    progress = Progress(json_lines=arguments.json_progress and not arguments.json)
-    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, progress, _levels_of(arguments))
+    from healthivert import commands
+
+    if arguments.json and arguments.json_progress:
+        raise HealthiVertError("--json and --json-progress both write to standard output; give one of them")
+    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, _progress(arguments), _levels_of(arguments))
     found = commands.inspection_as_dict(analysis)
     _say(arguments, json.dumps(found, indent=1) if arguments.json else _table(found))
 
@@ -208,6 +261,8 @@ def _table(found: dict) -> str:
 
 
 def _evaluate(arguments) -> None:
+    from healthivert import commands
+
     if len(arguments.images) % 2:
         raise HealthiVertError(f"evaluate: {len(arguments.images)} files given; give a CT and its segmentation in turn")
     pairs = list(zip(arguments.images[::2], arguments.images[1::2], strict=True))
@@ -221,24 +276,41 @@ def _evaluate(arguments) -> None:
 
 
 def _phantom(arguments) -> None:
+    from healthivert import commands
+
     commands.phantom(arguments.out, arguments.count, arguments.seed, arguments.fractured, _progress(arguments))
 
 
 def _paint(arguments) -> None:
-    commands.paint(arguments.segmentation, arguments.out, arguments.seed, _progress(arguments), _levels_of(arguments))
+    from healthivert import commands
+
+    commands.paint(
+        arguments.segmentation,
+        arguments.out,
+        arguments.seed,
+        _progress(arguments),
+        _levels_of(arguments),
+        arguments.force,
+    )
 
 
 def _train(arguments) -> None:
+    from healthivert import commands
+
     commands.train(
         arguments.model, arguments.data, arguments.out, arguments.resume, arguments.recipe, _progress(arguments)
     )
 
 
 def _samples(arguments) -> None:
+    from healthivert import commands
+
     commands.samples(arguments.out, arguments.count, arguments.seed, arguments.workers, _progress(arguments))
 
 
 def _demo(arguments) -> None:
+    from healthivert import commands
+
     report, truth = commands.demo(arguments.out, _choice(arguments), _progress(arguments), arguments.force)
     _say(arguments, _headline(report))
     _say(arguments, f"the phantom's true loss: {100 * truth['rhlv']['mean']:+.1f} %, Genant grade {truth['genant']}")

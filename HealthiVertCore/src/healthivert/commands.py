@@ -10,20 +10,17 @@ from dataclasses import dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
 
-import SimpleITK as sitk
-
 from healthivert import __version__
-from healthivert.case import load_case, write_image
+from healthivert.case import check_can_write, load_case, load_labels, write_image, write_volume
 from healthivert.errors import HealthiVertError
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import GenerateSamples, Outcome, regrow
-from healthivert.progress import Progress
+from healthivert.progress import Progress, part_of
 from healthivert.types import LevelSummary, Report, SpineCase
 
-MODELS = ("gan", "diffusion")  # the command line's choices
-SHIPPED = ("gan",)  # those that this version can run and train
+SHIPPED = ("gan",)  # the models that this version can run and train
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,9 @@ def run(
     check_can_draw()
     start = time.perf_counter()
     with OutputFolder(out, force) as folder:
-        progress("load", 0.0, "reading the scan")
-        case = load_case(ct, seg, level_map, progress)
+        case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15))
         level = parse_level(vertebra, case)
+        _check_not_alone(case, level, seg)
         read = time.perf_counter() - start
         progress("generator", 0.15, f"loading {choice.model}")
         generator = load_generator(choice)
@@ -107,7 +104,7 @@ def _write_images(folder: Path, case: SpineCase, outcome: Outcome) -> None:
     restored = outcome.restored
     write_image(restored.ct, folder / "pseudo_healthy_ct.nii.gz", case)
     write_image(restored.labels, folder / "pseudo_healthy_seg.nii.gz", case, labels=True)
-    sitk.WriteImage(restored.displacement, str(folder / "displacement.nii.gz"), True)
+    write_volume(restored.displacement, folder / "displacement.nii.gz")
     write_image(restored.loss_map, folder / "height_loss_map.nii.gz", case)
     conditioning = folder / "conditioning"
     conditioning.mkdir()
@@ -150,11 +147,18 @@ def versions() -> dict[str, str]:
     }
 
 
+def _check_not_alone(case: SpineCase, level: str, seg: Path) -> None:
+    """Neighbours that are cut or fractured are said; without any, a healthy height would be made up."""
+    if case.levels == (level,):
+        raise HealthiVertError(
+            f"{seg}: {level} is the only vertebra in it, so nothing tells how tall it was; segment its neighbours, too"
+        )
+
+
 def inspect(
     ct: Path, seg: Path, progress: Progress, level_map: Mapping[int, str] | None = None
 ) -> tuple[SpineCase, SpineAnalysis]:
-    progress("load", 0.0, "reading the scan")
-    case = load_case(ct, seg, level_map, progress)
+    case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.4))
     progress("bodies", 0.4, "finding vertebral bodies")
     analysis = analyse(case)
     progress("done", 1.0, "")
@@ -209,6 +213,7 @@ def evaluate(
             if not chosen:
                 raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
             for place, level in enumerate(chosen):
+                _check_not_alone(case, level, seg)
                 progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
                 rows.append(evaluate_level(case, analysis, level, generator.generate))
         metrics = {
@@ -228,20 +233,31 @@ def phantom(out: Path, count: int, seed: int, fractured: bool, progress: Progres
 
     if count < 1:
         raise HealthiVertError(f"--count {count}: at least one phantom is needed; pass 1 or more")
+    for folder in (out / f"case_{number:04d}" for number in range(count)):
+        if folder.exists():  # said before the minutes that the cases before it would take
+            raise HealthiVertError(f"{folder}: there is a case already; move it away or choose another --out")
     write_phantoms(out, count, seed, fractured, progress)
 
 
-def paint(seg: Path, out: Path, seed: int, progress: Progress, level_map: Mapping[int, str] | None = None) -> None:
+def paint(
+    seg: Path,
+    out: Path,
+    seed: int,
+    progress: Progress,
+    level_map: Mapping[int, str] | None = None,
+    force: bool = False,
+) -> None:
     """A CT painted onto a real label map, on its grid."""
-    from healthivert.case import load_labels
     from healthivert.phantom import paint_ct
 
-    progress("load", 0.0, "reading the labels")
-    case = load_labels(seg, level_map)
-    progress("paint", 0.2, "painting")
-    image = paint_ct(case.labels, seed)
-    progress("write", 0.9, str(out))
-    write_image(image, out, case)
+    check_can_write(out)
+    with OutputFolder(out.parent, force, names=(out.name,)) as folder:
+        progress("load", 0.0, "reading the labels")
+        case = load_labels(seg, level_map)
+        progress("paint", 0.2, "painting")
+        image = paint_ct(case.labels, seed)
+        progress("write", 0.9, str(out))
+        write_image(image, folder / out.name, case)
     progress("done", 1.0, str(out))
 
 

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
-from healthivert.measure import third_heights
+from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
 from healthivert.restore import place, restore_straightened
 from healthivert.types import THIRDS, FloatArray, SpineCase
@@ -29,8 +29,7 @@ def evaluate_level(case: SpineCase, analysis: SpineAnalysis, level: str, generat
     """
     prepared = prepare(case, analysis, level)
     vertebra = generate(prepared.conditioning)[0]
-    body = analysis.bodies[level]
-    true = third_heights(body.height_map, body.column_mm)
+    true = body_heights(analysis.bodies[level])
     predicted, _ = healthy_heights(vertebra, prepared.straight.spacing_mm)
     placement = place(prepared.straight, prepared.conditioning.cut, vertebra)
     after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)

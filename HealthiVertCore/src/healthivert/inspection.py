@@ -14,7 +14,7 @@ import numpy as np
 from healthivert.anatomy import LEVELS, levels_between, normal_spine
 from healthivert.body import find_bodies
 from healthivert.grade import genant_grade
-from healthivert.measure import relative_height_loss, third_heights
+from healthivert.measure import body_heights, relative_height_loss
 from healthivert.reference import neighbour_references, normal_heights, suspicion
 from healthivert.straighten import centreline
 from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
@@ -35,7 +35,7 @@ class SpineAnalysis:
 def analyse(case: SpineCase) -> SpineAnalysis:
     """Find and measure every body, and hold it against the others. Bodies cut by the scan's border are no reference."""
     bodies = find_bodies(case)
-    heights = {level: third_heights(body.height_map, body.column_mm) for level, body in bodies.items()}
+    heights = {level: body_heights(body) for level, body in bodies.items()}
     whole = {level: value for level, value in heights.items() if bodies[level].complete}
     references = neighbour_references(whole)
     summaries = {}

@@ -10,13 +10,18 @@ import numpy as np
 from scipy import ndimage
 
 from healthivert.body import read_endplates
-from healthivert.types import HEIGHT_KEYS, FloatArray, Heights
+from healthivert.types import HEIGHT_KEYS, FloatArray, Heights, VertebralBody
 
 BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body's width of the middle
 RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where rims are rounded
+SPUR_SHARE = 0.5  # a column at the rim lower than this share of those behind it is an osteophyte, not the wall
+SPUR_REACH_MM = 6.0
+RIM_OF_VOXEL = 1.1  # a segmentation rounds a rim over one voxel; what is low for longer than that is a spur
 
 
-def mid_sagittal_profile(height_map: FloatArray, column_mm: float) -> tuple[FloatArray, FloatArray]:
+def mid_sagittal_profile(
+    height_map: FloatArray, column_mm: float, rim_mm: float = 1.0
+) -> tuple[FloatArray, FloatArray]:
     """Mean column height over the mid-sagittal band, from the anterior to the posterior wall.
 
     height_map: (AP, LR) mm, NaN off the body. Returns AP positions (N,) in mm from the anterior wall and heights (N,)
@@ -33,12 +38,30 @@ def mid_sagittal_profile(height_map: FloatArray, column_mm: float) -> tuple[Floa
     enough = filled.sum(axis=1) >= max(1, band.shape[1] / 2)
     rows = np.flatnonzero(enough)
     heights = np.nansum(np.where(filled, band, 0.0), axis=1)[rows] / filled.sum(axis=1)[rows]
-    return (rows - rows[0] + 0.5) * column_mm, heights
+    first = _spur_columns(heights, column_mm, rim_mm)
+    last = len(heights) - _spur_columns(heights[::-1], column_mm, rim_mm)
+    heights = heights[first:last]
+    return (np.arange(len(heights)) + 0.5) * column_mm, heights
 
 
-def third_heights(height_map: FloatArray, column_mm: float) -> Heights:
-    """Mean heights of the anterior, middle and posterior third of the mid-sagittal band, and of the whole band."""
-    ap, heights = mid_sagittal_profile(height_map, column_mm)
+def _spur_columns(heights: FloatArray, column_mm: float, rim_mm: float) -> int:
+    """How many columns at the start are an osteophyte: much lower than the columns behind them, for longer than a rim."""
+    reach = max(2, round(SPUR_REACH_MM / column_mm))
+    columns = 0
+    while columns < len(heights) // 3:
+        behind = heights[columns + 2 : columns + 2 + reach]
+        if behind.size == 0 or heights[columns] >= SPUR_SHARE * np.median(behind):
+            break
+        columns += 1
+    return columns if columns * column_mm > rim_mm else 0
+
+
+def third_heights(height_map: FloatArray, column_mm: float, rim_mm: float = 1.0) -> Heights:
+    """Mean heights of the anterior, middle and posterior third of the mid-sagittal band, and of the whole band.
+
+    height_map: (AP, LR) mm. rim_mm: how far the map's resolution may round a rim; a longer low stretch is a spur.
+    """
+    ap, heights = mid_sagittal_profile(height_map, column_mm, rim_mm)
     depth = ap[-1] + 0.5 * column_mm
     inner = (ap >= RIM_OF_DEPTH * depth) & (ap <= (1 - RIM_OF_DEPTH) * depth)
     ap, heights = ap[inner], heights[inner]
@@ -46,6 +69,16 @@ def third_heights(height_map: FloatArray, column_mm: float) -> Heights:
     thirds = np.clip((place * 3).astype(int), 0, 2)
     anterior, middle, posterior = (float(heights[thirds == i].mean()) for i in range(3))
     return Heights(anterior, middle, posterior, (anterior + middle + posterior) / 3)
+
+
+def body_profile(body: VertebralBody) -> tuple[FloatArray, FloatArray]:
+    """mid_sagittal_profile of a segmented body."""
+    return mid_sagittal_profile(body.height_map, body.column_mm, RIM_OF_VOXEL * body.voxel_mm)
+
+
+def body_heights(body: VertebralBody) -> Heights:
+    """third_heights of a segmented body."""
+    return third_heights(body.height_map, body.column_mm, RIM_OF_VOXEL * body.voxel_mm)
 
 
 def relative_height_loss(original: Heights, healthy: Heights) -> Heights:
@@ -84,15 +117,15 @@ def _rescaled(index: np.ndarray, of: FloatArray, to: FloatArray, across: int) ->
     return b[0] + (index - a[0]) * (b[1] - b[0]) / max(a[1] - a[0], 1)
 
 
-def six_point(height_map: FloatArray, column_mm: float) -> dict[str, float]:
+def six_point(ap_mm: FloatArray, heights: FloatArray) -> dict[str, float]:
     """Anterior, middle and posterior height in mm as read from six points on a mid-sagittal picture.
 
-    Each is the mean of 3 mm around the point: beside the rims (15 % of the depth from either wall) and at half depth.
+    ap_mm, heights: (N,) of mid_sagittal_profile. Each height is the mean of 3 mm around its point: beside the rims (15 %
+    of the depth from either wall) and at half depth.
     """
-    ap, heights = mid_sagittal_profile(height_map, column_mm)
-    depth = ap[-1] + 0.5 * column_mm
+    depth = ap_mm[-1] + ap_mm[0]
     points = {"anterior": 0.15 * depth, "middle": 0.5 * depth, "posterior": 0.85 * depth}
-    return {name: float(heights[np.abs(ap - at) <= 1.5].mean()) for name, at in points.items()}
+    return {name: float(heights[np.abs(ap_mm - at) <= 1.5].mean()) for name, at in points.items()}
 
 
 def published_rhlv(original: np.ndarray, healthy: np.ndarray, spacing_mm: float) -> dict[str, float]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from healthivert.errors import HealthiVertError
 
 RESULT_NAMES = (
-    *("report.json", "heights.csv", "report.html", "metrics.json", "figures", "conditioning"),
+    *("report.json", "heights.csv", "levels.csv", "report.html", "metrics.json", "figures", "conditioning"),
     *("pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz", "displacement.nii.gz", "height_loss_map.nii.gz"),
 )
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

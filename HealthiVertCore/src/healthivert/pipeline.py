@@ -20,6 +20,8 @@ from healthivert.gap import CONTEXT_ROWS, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.inspection import SpineAnalysis, fallback_reference, neighbour_warnings
 from healthivert.measure import (
+    body_heights,
+    body_profile,
     gap_height_map,
     height_loss_map,
     mid_sagittal_profile,
@@ -176,7 +178,7 @@ def _measure(
     placement: Placement,
 ) -> HeightLoss:
     spacing = prepared.straight.spacing_mm
-    original = third_heights(body.height_map, body.column_mm)
+    original = body_heights(body)
     healthy, healthy_map = healthy_heights(vertebra, spacing)
     rhlv = relative_height_loss(original, healthy)
     return HeightLoss(
@@ -187,8 +189,8 @@ def _measure(
         rhlv_sd=_spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in samples]),
         rhlv_reference={},
         six_point={
-            "original": six_point(body.height_map, body.column_mm),
-            "pseudo_healthy": six_point(healthy_map, spacing),
+            "original": six_point(*body_profile(body)),
+            "pseudo_healthy": six_point(*mid_sagittal_profile(healthy_map, spacing)),
         },
         loss_map=height_loss_map(body.height_map, healthy_map),
         genant=genant_grade(rhlv),
@@ -252,5 +254,5 @@ def _view(plane: str, at, prepared: Prepared, after: FloatArray, body_after: Flo
 def _profile(body: VertebralBody, vertebra: PseudoHealthy, spacing_mm: float) -> HeightProfile:
     """Both profiles against the healthy body's depth; the original's depth is scaled onto it."""
     ap, healthy = mid_sagittal_profile(healthy_heights(vertebra, spacing_mm)[1], spacing_mm)
-    own_ap, own = mid_sagittal_profile(body.height_map, body.column_mm)
+    own_ap, own = body_profile(body)
     return HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), healthy)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
@@ -16,14 +17,27 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Progress:
-    """Callable: progress(stage, fraction, message). fraction is of the whole command or of the stage, 0 to 1."""
+    """Callable: progress(stage, fraction, message). fraction is of the whole command, 0 to 1.
 
-    def __init__(self, json_lines: bool = False, stream: TextIO | None = None, verbose: bool = False) -> None:
+    With a cancellation, the step after it raises KeyboardInterrupt: Python swallows the first one where it falls into a
+    finaliser.
+    """
+
+    def __init__(
+        self,
+        json_lines: bool = False,
+        stream: TextIO | None = None,
+        verbose: bool = False,
+        cancellation: Cancellation | None = None,
+    ) -> None:
         self.json_lines = json_lines
         self.stream = stream or (sys.stdout if json_lines else sys.stderr)
         self.shown = json_lines or verbose or self.stream.isatty()
+        self.cancellation = cancellation
 
     def __call__(self, stage: str, fraction: float, message: str = "") -> None:
+        if self.cancellation is not None and self.cancellation.signal is not None:
+            raise KeyboardInterrupt
         if not self.shown:
             return
         fraction = round(min(1.0, max(0.0, float(fraction))), 4)
@@ -37,6 +51,13 @@ class Progress:
 
 def quiet(stage: str, fraction: float, message: str = "") -> None:
     """The progress of library use: none."""
+
+
+def part_of(
+    progress: Callable[[str, float, str], None], first: float, last: float
+) -> Callable[[str, float, str], None]:
+    """The progress of a step that takes a command from fraction first to fraction last."""
+    return lambda stage, fraction, message: progress(stage, first + fraction * (last - first), message)
 
 
 class Cancellation:
@@ -58,3 +79,9 @@ def install_cancellation() -> Cancellation:
     for number in SIGNALS:
         signal.signal(number, cancellation)
     return cancellation
+
+
+def ignore_signals() -> None:
+    """From here on SIGINT and SIGTERM do nothing, not even while Python shuts down."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

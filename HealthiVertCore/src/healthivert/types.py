@@ -69,6 +69,7 @@ class VertebralBody:
     superior, inferior: (AP, LR) endplate positions in mm along the superior axis from centre, NaN outside the body's
     footprint; columns are column_mm apart, the middle column is at the centre.
     occupancy: (SI, AP, LR) 0..1 of the body in the same frame and step, its middle voxel at the centre.
+    voxel_mm: largest voxel edge of the segmentation: how far a rim may be rounded by it.
     complete: False if the scan's border cuts the body.
     """
 
@@ -79,6 +80,7 @@ class VertebralBody:
     inferior: FloatArray
     occupancy: FloatArray
     column_mm: float
+    voxel_mm: float = 1.0
     complete: bool = True
 
     @property

@@ -21,9 +21,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from healthivert.errors import HealthiVertError
+from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
 
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"gan": lambda **arguments: GanGenerator(GanSettings(**arguments))}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "gan": lambda **arguments: GanGenerator(GanSettings(**arguments)),
+    "diffusion": lambda **arguments: DiffusionGenerator(DiffusionSettings(**arguments)),
+}
 
 
 class NamedModel(Protocol):

@@ -167,7 +167,7 @@ def _spinous(vertebra: Vertebra) -> tuple[float, float, float, float]:
     k = vertebra.arch_scale
     if vertebra.is_lumbar:
         length = 22.0 if vertebra.level == "L5" else 27.0
-        return length * k, vertebra.spinous_angle, (0.45 if vertebra.level == "L5" else 0.6) * vertebra.height, 7.0 * k
+        return length * k, vertebra.spinous_angle, (0.45 if vertebra.level == "L5" else 0.56) * vertebra.height, 7.0 * k
     length = 32.0 + 10 * np.sin(min(vertebra.spinous_angle, 1.0))
     return float(length * k), vertebra.spinous_angle, 9.5 * k, 5.8 * k
 

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from healthivert.anatomy import LEVEL_NAME
 from healthivert.gap import GAP, slab_to_gap, to_window
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.measure import third_heights
+from healthivert.measure import body_heights
 from healthivert.pipeline import Prepared, prepare
 from healthivert.types import Conditioning, FloatArray, SpineCase
 
@@ -52,8 +52,7 @@ def make_sample(scan: SpineCase, healthy: SpineCase, level: str) -> TrainingSamp
 
 
 def _sample(given: Prepared, truth: Prepared, truth_analysis: SpineAnalysis, level: str) -> TrainingSample:
-    body = truth_analysis.bodies[level]
-    height = third_heights(body.height_map, body.column_mm).mean
+    height = body_heights(truth_analysis.bodies[level]).mean
     target_ct, target_body = given.conditioning.ct.copy(), np.zeros_like(given.conditioning.ct)
     cut = truth.conditioning.cut
     target_ct[GAP[0] : GAP[1]] = slab_to_gap(to_window(truth.straight.ct).astype(np.float32), cut)
