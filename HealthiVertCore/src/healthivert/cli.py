@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MODELS = ("gan", "diffusion")
 LARGEST_SEED = 2**63 - 1  # what every random generator in use takes
+READER_GONE = 141  # as the shell names the end by SIGPIPE, which Windows does not have
 UNUSABLE_PLACE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
@@ -42,11 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HealthiVertError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
+        ignore_signals()  # what was begun is removed: an impatient second signal must not change the exit status
         print("healthivert: cancelled; no unfinished results were left behind", file=sys.stderr)
         return 128 + (cancellation.signal or signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its exit
-        return 128 + signal.SIGPIPE
+        return READER_GONE
     except OSError as error:
         if error.errno not in UNUSABLE_PLACE:
             raise
@@ -75,8 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     commands_of = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
 
     sub = _command(commands_of, "demo", _demo, "regrow the fractured vertebra of the bundled phantom")
-    sub.add_argument("--out", type=Path, default=Path("healthivert-demo"), help="folder for the results")
+    sub.add_argument("--out", type=Path, metavar="DIR", default=Path("healthivert-demo"), help="folder for the results")
     _generator_options(sub)
+    _samples_option(sub)
     _force_option(sub)
 
     sub = _command(commands_of, "inspect", _inspect, "heights and suspicion of every level; writes nothing")
@@ -86,27 +89,32 @@ def _parser() -> argparse.ArgumentParser:
     sub = _command(commands_of, "run", _run, "regrow one vertebra and measure its height loss")
     _scan_arguments(sub)
     sub.add_argument("--vertebra", required=True, metavar="LEVEL", help="the level to regrow, for example L1")
-    sub.add_argument("--out", type=Path, required=True, help="folder for the results")
+    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
     _generator_options(sub)
+    _samples_option(sub)
     _force_option(sub)
 
     sub = _command(commands_of, "evaluate", _evaluate, "hide and regrow healthy levels, and compare")
     sub.add_argument("images", nargs="+", type=Path, metavar="CT SEG", help="pairs of a CT and its segmentation")
-    sub.add_argument("--levels", help="levels to hide, for example T5,T6 (default: all that look healthy)")
-    sub.add_argument("--out", type=Path, required=True, help="folder for metrics.json")
+    sub.add_argument(
+        "--levels", metavar="LEVEL,...", help="levels to hide, for example T5,T6 (default: all that look healthy)"
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for metrics.json")
     _level_map_option(sub)
     _generator_options(sub)
     _force_option(sub)
 
     sub = _command(commands_of, "phantom", _phantom, "generate spines with known truth")
-    sub.add_argument("--out", type=Path, required=True, help="folder for the cases")
-    sub.add_argument("--count", type=int, required=True, help="how many")
+    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the cases")
+    sub.add_argument("--count", type=int, metavar="N", required=True, help="how many")
     _seed_option(sub)
     sub.add_argument("--fractured", action="store_true", help="with fractures, and the healthy twin beside each")
 
     sub = _command(commands_of, "paint", _paint, "paint a CT onto a real label map")
-    sub.add_argument("segmentation", type=Path, metavar="SEG")
-    sub.add_argument("--out", type=Path, required=True, help="the CT file to write (.nii.gz, .nii, .nrrd or .mha)")
+    sub.add_argument("segmentation", type=Path, metavar="SEG", help="label map or folder of masks")
+    sub.add_argument(
+        "--out", type=Path, metavar="FILE", required=True, help="the CT file to write (.nii.gz, .nii, .nrrd or .mha)"
+    )
     _seed_option(sub)
     _level_map_option(sub)
     _force_option(sub)
@@ -114,17 +122,27 @@ def _parser() -> argparse.ArgumentParser:
     sub = _command(commands_of, "train", _train, "train a generator on prepared samples")
     _model_option(sub)
     sub.add_argument(
-        "--data", type=Path, required=True, help="folder of samples (.npz) as `healthivert samples` makes them"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        required=True,
+        help="folder of samples (.npz) as `healthivert samples` makes them",
     )
-    sub.add_argument("--out", type=Path, required=True, help="folder of the training run")
+    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the training run")
     sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
-    sub.add_argument("--recipe", type=Path, help="JSON file with trainer settings (default: the shipped recipe)")
+    sub.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="JSON file with trainer settings (default: the shipped recipe)"
+    )
 
     sub = _command(commands_of, "samples", _samples, "make training samples from generated spines")
-    sub.add_argument("--out", type=Path, required=True, help="folder for the samples; existing ones are kept")
-    sub.add_argument("--count", type=int, required=True, help="how many spines")
+    sub.add_argument(
+        "--out", type=Path, metavar="DIR", required=True, help="folder for the samples; existing ones are kept"
+    )
+    sub.add_argument("--count", type=int, metavar="N", required=True, help="how many spines")
     _seed_option(sub)
-    sub.add_argument("--workers", type=int, default=1, help="processes that render at the same time (default: 1)")
+    sub.add_argument(
+        "--workers", type=int, metavar="N", default=1, help="processes that render at the same time (default: 1)"
+    )
     return parser
 
 
@@ -151,12 +169,19 @@ def _level_map_option(sub: argparse.ArgumentParser) -> None:
 
 def _generator_options(sub: argparse.ArgumentParser) -> None:
     _model_option(sub)
-    sub.add_argument("--weights", type=Path, help="a .safetensors file of your own (its .json beside it)")
+    sub.add_argument(
+        "--weights", type=Path, metavar="FILE", help="a .safetensors file of your own (its .json beside it)"
+    )
     sub.add_argument(
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="processor (default: the fastest)"
     )
-    sub.add_argument("--samples", type=int, default=1, help="more than one gives the spread of the answer (default: 1)")
     _seed_option(sub)
+
+
+def _samples_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--samples", type=int, metavar="N", default=1, help="more than one gives the spread of the answer (default: 1)"
+    )
 
 
 def _model_option(sub: argparse.ArgumentParser) -> None:
@@ -164,7 +189,9 @@ def _model_option(sub: argparse.ArgumentParser) -> None:
 
 
 def _seed_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--seed", type=_seed, default=0, help="the same seed gives the same result (default: 0)")
+    sub.add_argument(
+        "--seed", type=_seed, metavar="N", default=0, help="the same seed gives the same result (default: 0)"
+    )
 
 
 def _seed(text: str) -> int:
@@ -180,7 +207,8 @@ def _force_option(sub: argparse.ArgumentParser) -> None:
 def _choice(arguments) -> GeneratorChoice:
     from healthivert.commands import GeneratorChoice
 
-    return GeneratorChoice(arguments.model, arguments.weights, arguments.device, arguments.samples, arguments.seed)
+    samples = getattr(arguments, "samples", 1)  # `evaluate` needs one
+    return GeneratorChoice(arguments.model, arguments.weights, arguments.device, samples, arguments.seed)
 
 
 def _progress(arguments) -> Progress:
@@ -272,13 +300,14 @@ def _evaluate(arguments) -> None:
     )
     for row in [*metrics["rows"], {"case": "mean", "vertebra": "", **metrics["mean"]}]:
         numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if isinstance(v, float))
-        _say(arguments, f"{row['case']} {row['vertebra']}: {numbers}")
+        _say(arguments, f"{row['case']} {row['vertebra']}".strip() + f": {numbers}")
 
 
 def _phantom(arguments) -> None:
     from healthivert import commands
 
     commands.phantom(arguments.out, arguments.count, arguments.seed, arguments.fractured, _progress(arguments))
+    _say(arguments, f"{arguments.count} cases in {arguments.out}")
 
 
 def _paint(arguments) -> None:
@@ -292,20 +321,25 @@ def _paint(arguments) -> None:
         _levels_of(arguments),
         arguments.force,
     )
+    _say(arguments, f"painted CT: {arguments.out}")
 
 
 def _train(arguments) -> None:
     from healthivert import commands
 
-    commands.train(
+    card = commands.train(
         arguments.model, arguments.data, arguments.out, arguments.resume, arguments.recipe, _progress(arguments)
     )
+    done, wanted = card["recipe"]["steps_done"], card["recipe"]["steps"]
+    how_far = f"{done} steps" if done == wanted else f"stopped at step {done} of {wanted}, --resume goes on"
+    _say(arguments, f"weights: {arguments.out / arguments.model}.safetensors ({how_far})")
 
 
 def _samples(arguments) -> None:
     from healthivert import commands
 
-    commands.samples(arguments.out, arguments.count, arguments.seed, arguments.workers, _progress(arguments))
+    made = commands.samples(arguments.out, arguments.count, arguments.seed, arguments.workers, _progress(arguments))
+    _say(arguments, f"{made} new samples in {arguments.out}")
 
 
 def _demo(arguments) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from healthivert import __version__
 from healthivert.case import check_can_write, load_case, load_labels, write_image, write_volume
 from healthivert.errors import HealthiVertError
+from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
@@ -49,6 +50,8 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
             f"--model {choice.model}: this version ships no such generator; use one of "
             f"{', '.join(SHIPPED)}, or --weights"
         )
+    if choice.weights is not None and choice.weights.suffix != ".safetensors":
+        raise complaint(choice.weights, "this is not a .safetensors file", "give weights as `train` writes them")
     import torch
 
     from healthivert.generate import sampler
@@ -203,6 +206,9 @@ def evaluate(
     """Leave-one-out over all cases; writes metrics.json and returns what is in it."""
     from healthivert.evaluate import evaluable_levels, evaluate_level, mean_row
 
+    for path in (path for pair in pairs for path in pair):
+        if not path.exists():  # said before the hours that the cases before it may take
+            raise complaint(path, "there is no such file or folder", "check the path")
     generator = load_generator(replace(choice, samples=1))
     with OutputFolder(out, force) as folder:
         rows = []
@@ -271,23 +277,31 @@ def demo(out: Path, choice: GeneratorChoice, progress: Progress, force: bool) ->
     return report, level
 
 
-def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) -> None:
+def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) -> int:
+    """Make what is missing of the training samples of count spines; returns how many that were."""
     from healthivert.training.make_samples import make_samples
 
     if count < 1 or workers < 1:
-        raise HealthiVertError(f"--count {count} --workers {workers}: both must be 1 or more")
+        raise HealthiVertError(f"--count {count} --workers {workers}: one of them is too small; pass 1 or more")
     written = make_samples(out, count, seed, workers, progress)
     progress("done", 1.0, f"{written} new samples in {out}")
+    return written
 
 
-def train(model: str, data: Path, out: Path, resume: bool, recipe: Path | None, progress: Progress) -> None:
-    """Train on a folder of samples; the averaged weights come out as OUT/MODEL.safetensors with their card."""
+def train(model: str, data: Path, out: Path, resume: bool, recipe: Path | None, progress: Progress) -> dict:
+    """Train on a folder of samples; the averaged weights come out as OUT/MODEL.safetensors with the card it returns.
+
+    A run that a signal stops exports what it has, and can be resumed.
+    """
     from healthivert.training import trainer
     from healthivert.training.recipe import read_recipe
 
     if model not in SHIPPED:
         raise HealthiVertError(f"--model {model}: cannot be trained by this version; it trains {', '.join(SHIPPED)}")
     settings = read_recipe(recipe or model).trainer
+    if out.exists() and not out.is_dir():
+        raise complaint(out, "this is a file, not a folder", "choose another --out")
     trainer.train(settings, data, out, resume, progress)
-    trainer.export(out, out / f"{model}.safetensors", {})
+    card = trainer.export(out, out / f"{model}.safetensors", {})
     progress("done", 1.0, str(out))
+    return card

@@ -41,8 +41,9 @@ def analyse(case: SpineCase) -> SpineAnalysis:
     summaries = {}
     for level, own in heights.items():
         reference = references.get(level) if level in whole else neighbour_references({**whole, level: own})[level]
-        grade = genant_grade(relative_height_loss(own, reference)) if reference else Genant(0, "normal")
-        doubt = suspicion(own, reference) if bodies[level].complete else 0.0
+        comparable = reference is not None and bodies[level].complete
+        grade = genant_grade(relative_height_loss(own, reference)) if reference and comparable else Genant(0, "normal")
+        doubt = suspicion(own, reference) if comparable else 0.0
         warnings = _level_warnings(level, bodies, reference)
         summaries[level] = LevelSummary(level, case.label_values[level], own, reference, doubt, grade, warnings)
     return SpineAnalysis(bodies, centreline(bodies), summaries, (*case.warnings, *_spine_warnings(case, bodies)))

@@ -15,6 +15,7 @@ from healthivert.types import HEIGHT_KEYS, FloatArray, Heights, VertebralBody
 BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body's width of the middle
 RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where rims are rounded
 SPUR_SHARE = 0.5  # a column at the rim lower than this share of those behind it is an osteophyte, not the wall
+RIM_SHARE = 0.6  # columns lower than this share of the median are rim: no loss is mapped there
 SPUR_REACH_MM = 6.0
 RIM_OF_VOXEL = 1.1  # a segmentation rounds a rim over one voxel; what is low for longer than that is a spur
 
@@ -105,7 +106,8 @@ def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:
     weight = ndimage.map_coordinates(valid.astype(float), onto, order=1, cval=0.0)
     value = ndimage.map_coordinates(np.where(valid, original, 0.0), onto, order=1, cval=0.0)
     loss = np.full(healthy.shape, np.nan)
-    seen = weight > 0.5
+    # on the rounded rim a fraction of a millimetre is a large share of nearly nothing
+    seen = (weight > 0.5) & (healthy[rows, columns] > RIM_SHARE * np.nanmedian(healthy))
     here = rows[seen], columns[seen]
     loss[here] = 1.0 - value[seen] / weight[seen] / healthy[here]
     return loss

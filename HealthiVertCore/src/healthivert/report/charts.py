@@ -57,7 +57,7 @@ def draw_loss_map(loss_map: FloatArray) -> Figure:
     figure, axes = _chart()
     rows, columns = np.nonzero(np.isfinite(loss_map))
     shown = 100 * loss_map[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    limit = 10 * np.ceil(10 * max(np.nanpercentile(np.abs(loss_map), 98), SMALLEST_LOSS_SCALE))
+    limit = 10 * np.ceil(10 * max(np.nanpercentile(np.abs(loss_map), 95), SMALLEST_LOSS_SCALE))
     depth, width = shown.shape
     image = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     axes.contour(np.isfinite(shown).astype(float), levels=[0.5], colors=[MUTED], linewidths=1)

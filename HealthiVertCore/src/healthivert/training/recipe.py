@@ -11,17 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from healthivert.errors import HealthiVertError
 from healthivert.progress import Progress
+from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.make_samples import make_samples
+from healthivert.training.task import RunSettings
 from healthivert.training.trainer import TrainerSettings, export, train
 
 SIMPLE = (int, float, str, bool, type(None))
+TRAINERS: dict[str, type[RunSettings]] = {"gan": TrainerSettings, "diffusion": DiffusionTrainerSettings}
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Recipe:
     model: str
     spines: int
     first_seed: int
-    trainer: TrainerSettings
+    trainer: RunSettings
 
 
 def read_recipe(name_or_path: str | Path) -> Recipe:
@@ -42,8 +45,8 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         else:
             text = resources.files("healthivert").joinpath(f"recipes/{name_or_path}.json").read_text(encoding="utf-8")
         content = json.loads(text)
-        samples = content["samples"]
-        return Recipe(content["model"], samples["count"], samples["seed"], trainer_settings(content["trainer"]))
+        model, samples = content["model"], content["samples"]
+        return Recipe(model, samples["count"], samples["seed"], trainer_settings(model, content["trainer"]))
     except OSError as error:
         raise HealthiVertError(
             f"recipe {name_or_path}: {error.strerror}; name a shipped one (gan) or a JSON file"
@@ -54,16 +57,20 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         ) from None
 
 
-def trainer_settings(values: Mapping[str, Any]) -> TrainerSettings:
-    """TrainerSettings with plain values replaced. Raises HealthiVertError for a name it does not have."""
-    defaults = asdict(TrainerSettings())
-    known = {field.name for field in fields(TrainerSettings) if isinstance(defaults[field.name], SIMPLE)}
+def trainer_settings(model: str, values: Mapping[str, Any]) -> RunSettings:
+    """A model's trainer settings with plain values replaced. Raises HealthiVertError for a model or a name it does not
+    know."""
+    if model not in TRAINERS:
+        raise HealthiVertError(f"recipe: no model {model!r} can be trained; known are {', '.join(TRAINERS)}")
+    standard = TRAINERS[model]()
+    defaults = asdict(standard)
+    known = {name for name, value in defaults.items() if isinstance(value, SIMPLE)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise HealthiVertError(
             f"recipe: unknown trainer settings {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
-    return TrainerSettings(**values)
+    return replace(standard, **values)
 
 
 def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: Callable[..., None]) -> dict:

@@ -1,7 +1,8 @@
-"""Training the GAN, from a folder of shards to weights that can be shipped. Read it from `train` downwards.
+"""Training, from a folder of shards to weights that can be shipped. Read it from `train` downwards.
 
 In: shards of training.samples. Out, in the run's folder: checkpoint.json and its tensors, metrics.jsonl. `export` makes
-the shipped weights of a run. Every step draws its randomness from (seed, step) alone, so a run that is stopped and
+the shipped weights of a run. What is trained is a Task (training.task); the GAN's is here, the diffusion model's in
+training.diffusion_task. Every step draws its randomness from (seed, step) alone, so a run that is stopped and
 resumed goes on exactly as if it had never stopped, with no random state to store.
 """
 
@@ -17,7 +18,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,8 +33,7 @@ from healthivert.models.losses import (
     hinge_discriminator_loss,
     total_loss,
 )
-from healthivert.models.slices_of import PLANES
-from healthivert.models.weights import save_weights
+from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.training.checkpoint import (
     RECORD,
     load_checkpoint,
@@ -44,53 +43,38 @@ from healthivert.training.checkpoint import (
     with_prefix,
 )
 from healthivert.training.metrics import MetricsLog, Stopwatch
-from healthivert.training.slices import Augmentation, SliceDataset, shards
+from healthivert.training.slices import SliceDataset, shards
+from healthivert.training.task import (
+    FREE_ON_RESUME,
+    RunSettings,
+    learning_rate,
+    next_batch,
+    set_learning_rate,
+    update_average,
+)
 from healthivert.training.validation import validate
 
 Progress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
-class TrainerSettings:
-    """A run's recipe. One step is one batch of one plane; the planes take turns."""
+class TrainerSettings(RunSettings):
+    """The GAN's. Learning rate and betas of both sides, as published."""
 
-    steps: int = 20_000
-    batch_size: int = 16  # as fast per image as 32 on a CPU, and more updates
-    learning_rate: float = 2e-4  # of both sides, with these betas, as published
     betas: tuple[float, float] = (0.5, 0.999)
-    warm_up_steps: int = 200
-    final_learning_rate: float = 0.02  # share of the learning rate that the cosine ends at
-    clip_norm: float = 5.0  # early norms are 5 to 20; Adam ignores a constant scale, so this only evens batches out
-    ema_decay: float = 0.999
     adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
-    held_out: float = 0.05  # of the spines
-    seed: int = 0
     generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     weights: LossWeights = field(default_factory=LossWeights)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    # What follows may differ when a run is resumed: it changes when things happen, not what is learnt.
-    log_every: int = 50
-    validate_every: int = 1_000
-    checkpoint_minutes: float = 5.0
-    wall_clock_minutes: float | None = None
-    device: str = "cpu"
-    threads: int | None = None
 
-
-FREE_ON_RESUME = (
-    "log_every",
-    "validate_every",
-    "checkpoint_minutes",
-    "wall_clock_minutes",
-    "device",
-    "threads",
-    "steps",
-)
+    def start(self, gap: tuple[int, int], device: torch.device) -> GanRun:
+        return GanRun(self, gap, device)
 
 
 class GanRun:
     """The two players, their optimisers, the average that is shipped, and the step they are at."""
+
+    name = GanGenerator.name
 
     def __init__(self, settings: TrainerSettings, gap: tuple[int, int], device: torch.device) -> None:
         torch.manual_seed(settings.seed)
@@ -117,9 +101,12 @@ class GanRun:
         restore_optimiser(self.critics_optimiser, tensors, "critics_optimiser")
         self.step = step
 
+    def train_step(self, data: SliceDataset, watch: Stopwatch) -> dict[str, float]:
+        return train_step(self, data, watch)
+
 
 def train(
-    settings: TrainerSettings, data_dir: Path, run_dir: Path, resume: bool = False, progress: Progress | None = None
+    settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool = False, progress: Progress | None = None
 ) -> dict[str, float]:
     """Train until settings.steps, the wall-clock limit, SIGTERM or Ctrl-C; returns the last validation.
 
@@ -133,7 +120,7 @@ def train(
     training_paths, validation_paths = shards(data_dir, settings.held_out)
     _report(progress, "load", 0.0, f"reading {len(training_paths)} + {len(validation_paths)} vertebrae")
     data, held_out = SliceDataset(training_paths), SliceDataset(validation_paths)
-    run = GanRun(settings, data.gap, device)
+    run = settings.start(data.gap, device)
     validation: dict[str, float] = {}
     if stored is not None:
         tensors, record = stored
@@ -144,11 +131,12 @@ def train(
 
     def checkpoint() -> None:
         record = {"step": run.step, "settings": asdict(settings), "validation": validation, "vertebrae": len(data)}
+        record["model"] = run.name
         save_checkpoint(run_dir, run.tensors(), record)
 
     with _stop_requests() as stop_requested:
         while run.step < settings.steps and not stop_requested() and not watch.past(settings.wall_clock_minutes):
-            losses = train_step(run, data, watch)
+            losses = run.train_step(data, watch)
             diverged = [name for name, value in losses.items() if not math.isfinite(value)]
             if diverged:
                 raise HealthiVertError(
@@ -175,14 +163,9 @@ def train(
 def train_step(run: GanRun, data: SliceDataset, watch: Stopwatch) -> dict[str, float]:
     """One update of the discriminators (once they play) and of the generator; the mean of every loss, before it."""
     settings = run.settings
-    random = np.random.default_rng([settings.seed, run.step])
-    plane = PLANES[run.step % len(PLANES)]
-    with watch.part("data_share"):
-        batch, targets = data.draw(plane, settings.batch_size, random, settings.augmentation)
-        batch, targets = batch.to(run.device), targets.to(run.device)
+    batch, targets, _ = next_batch(settings, run.step, data, run.device, watch)
     for optimiser in (run.optimiser, run.critics_optimiser):
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(settings, run.step)
+        set_learning_rate(optimiser, learning_rate(settings, run.step))
 
     output = run.generator(batch)
     adversarial = run.step >= settings.adversarial_start
@@ -192,7 +175,7 @@ def train_step(run: GanRun, data: SliceDataset, watch: Stopwatch) -> dict[str, f
             losses["discriminators"] = update_discriminators(run, batch, targets, output)
     losses |= update_generator(run, batch, targets, output, adversarial)
     run.step += 1
-    update_average(run)
+    update_average(run.average, run.generator, settings, run.step)
     watch.count_step()
     return losses
 
@@ -228,30 +211,16 @@ def update_generator(
     return means
 
 
-@torch.no_grad()
-def update_average(run: GanRun) -> None:
-    """Exponential moving average of the weights as they act; it starts fast, or it would remember the random start."""
-    decay = min(run.settings.ema_decay, run.step / (run.step + 10))
-    current = plain_state(run.generator)
-    for name, value in run.average.named_parameters():
-        value.lerp_(current[name], 1 - decay)
-
-
-def learning_rate(settings: TrainerSettings, step: int) -> float:
-    """Linear warm-up, then half a cosine down to final_learning_rate."""
-    warm = min(1.0, (step + 1) / max(1, settings.warm_up_steps))
-    way = min(1.0, max(0, step - settings.warm_up_steps) / max(1, settings.steps - settings.warm_up_steps))
-    floor = settings.final_learning_rate
-    return settings.learning_rate * warm * (floor + (1 - floor) * (1 + math.cos(math.pi * way)) / 2)
-
-
 def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
     """Write the averaged weights of a run's last checkpoint and their card; `card` adds to it (data, metrics, licence).
 
     Raises HealthiVertError if the run has no whole checkpoint.
     """
     tensors, record = load_checkpoint(run_dir)
-    model = GanGenerator(GanSettings(width=record["settings"]["generator"]["width"]))
+    arguments = record["settings"]["generator"]
+    if "spectral_norm" in arguments:  # the average is kept in the plain form
+        arguments = {**arguments, "spectral_norm": False}
+    model: Any = ARCHITECTURES[record.get("model", "gan")](**arguments)
     model.load_state_dict(with_prefix(tensors, "average"))
     facts = {
         "spacing_mm": 1.0,
@@ -265,9 +234,7 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
     return save_weights(out, model, {**facts, **card})
 
 
-def _stored_run(
-    settings: TrainerSettings, run_dir: Path, resume: bool
-) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def _stored_run(settings: RunSettings, run_dir: Path, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if not resume:
         if (run_dir / RECORD).exists():
             raise HealthiVertError(f"{run_dir}: already holds a training run; resume it or choose another folder")

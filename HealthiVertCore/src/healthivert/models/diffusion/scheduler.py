@@ -5,7 +5,8 @@ whole batch or a tensor [B]; 0 is almost clean, `timesteps - 1` almost pure nois
 nothing of networks, and remembers nothing between calls: every random number is handed in, so that one scheduler
 serves any number of loops.
 
-Formulas: Ho 2020 (arXiv 2006.11239), Song 2020 (DDIM, 2010.02502), Nichol 2021 (2102.09672), Salimans 2022 (2202.00512).
+Formulas, by their numbers on arXiv: Ho 2020 (2006.11239), Song 2020 (DDIM, 2010.02502), Nichol 2021 (2102.09672),
+Salimans 2022 (2202.00512).
 """
 
 from __future__ import annotations

@@ -1,0 +1,279 @@
+"""Measure everything that README and docs state, and write it to docs/results.md. `make bench` runs this.
+
+Real scans are looked for in HEALTHIVERT_REAL_CASES (default ../shared/real_cases); rows that need them say so when
+they are not there. Every other row is made from seeds that no training has seen. Timings are of whole processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from healthivert import commands
+from healthivert.case import load_case, load_labels
+from healthivert.evaluate import evaluate_level, mean_row
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.measure import body_heights
+from healthivert.phantom import paint_ct, render, sample_spine, truth, whole_spine_grid
+from healthivert.pipeline import regrow
+from healthivert.progress import quiet
+from healthivert.training.samples import case_from_images
+from healthivert.types import THIRDS, SpineCase
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
+SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
+PHANTOMS = 20
+
+# Mid-sagittal heights of the real cases (anterior, middle, posterior thirds, mm), measured independently to +-0.7 mm.
+INDEPENDENT = {
+    "lumbar": {
+        "L1": (21.3, 22.7, 24.8),
+        "L2": (23.6, 24.0, 24.0),
+        "L3": (22.9, 23.3, 24.7),
+        "L4": (24.9, 23.8, 20.5),
+        "L5": (27.9, 26.9, 20.5),
+    },
+    "verse004": {
+        "T11": (22.7, 22.9, 23.0),
+        "T12": (23.0, 23.8, 24.3),
+        "L1": (11.8, 9.5, 13.4),
+        "L2": (27.8, 26.1, 26.4),
+        "L3": (27.9, 25.6, 25.8),
+        "L4": (27.6, 25.5, 25.1),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results: what was measured, what it should be, what came out, and whether it is met."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool | None
+
+    def __str__(self) -> str:
+        mark = {True: "met", False: "**missed**", None: ""}[self.met]
+        return f"| {self.what} | {self.target} | {self.measured} | {mark} |"
+
+
+def height_errors(analysis: SpineAnalysis, case: str) -> np.ndarray:
+    reference = INDEPENDENT[case]
+    return np.array(
+        [
+            getattr(analysis.levels[level].heights, third) - value
+            for level, values in reference.items()
+            for third, value in zip(THIRDS, values, strict=True)
+        ]
+    )
+
+
+def pictures(mean: dict[str, float]) -> str:
+    return f"Dice {mean['dice']:.3f}; SSIM {mean['ssim']:.3f}; PSNR {mean['psnr']:.1f} dB"
+
+
+def real_lumbar(generator: commands.LoadedGenerator) -> Iterator[Row]:
+    case = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+    analysis = analyse(case)
+    errors = height_errors(analysis, "lumbar")
+    measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"
+    yield Row("real lumbar CT: body heights", "<= 1 mm on average", measured, bool(np.abs(errors).mean() <= 1))
+    for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", ("L1", "L2", "L3", "L4", "L5"))):
+        mean = mean_row([evaluate_level(case, analysis, level, generator.generate) for level in levels])
+        text = (
+            f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
+            f"neighbours {mean['rhdr_two_neighbours']:.1f} %); {pictures(mean)}"
+        )
+        yield Row(f"real lumbar CT: {name} hidden and regrown", "RHDR <= 6 %", text, mean["rhdr"] <= 6)
+
+
+def painted_verse004(generator: commands.LoadedGenerator) -> Iterator[Row]:
+    labels = load_labels(REAL / "verse004" / "seg.nii.gz")
+    case = SpineCase(paint_ct(labels.labels, 3), labels.labels, "verse004", labels.orientation, labels.label_values)
+    analysis = analyse(case)
+    errors = height_errors(analysis, "verse004")
+    measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"
+    yield Row("verse004: body heights", "<= 1 mm on average", measured, bool(np.abs(errors).mean() <= 1))
+    first = max(analysis.levels, key=lambda level: analysis.levels[level].suspicion)
+    yield Row("verse004: most suspicious level", "L1", first, first == "L1")
+    found = {level: regrow(case, analysis, level, generator.generate, quiet).loss for level in ("L1", "L2", "L3", "L4")}
+    loss = found["L1"].rhlv.mean
+    yield Row(
+        "verse004: L1 (severe)", "RHLV >= 40 %", f"{100 * loss:.0f} %, grade {found['L1'].genant.grade}", loss >= 0.4
+    )
+    grades = {level: found[level].genant.grade for level in ("L2", "L3", "L4")}
+    text = ", ".join(f"{level} {grade}" for level, grade in grades.items())
+    yield Row("verse004: grades of L2-L4", "0", text, not any(grades.values()))
+
+
+def fractured_phantoms(generator: commands.LoadedGenerator) -> Iterator[Row]:
+    """The most fractured level of each spine is regrown, with all other fractures left in place."""
+    loss, height, exact, grades = [], [], [], []
+    baseline = []
+    for number in range(PHANTOMS):
+        spine = sample_spine(SEED + number, fractured=True)
+        rows = {row["level"]: row for row in truth(spine)["levels"]}
+        target = max((v for v in rows if rows[v]["fractured"]), key=lambda v: max(rows[v]["rhlv"].values()))
+        picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
+        case = case_from_images(picture.ct, picture.labels, f"phantom {number}")
+        analysis = analyse(case)
+        found = regrow(case, analysis, target, generator.generate, quiet).loss
+        true = rows[target]
+        loss.append(100 * (found.rhlv.mean - true["rhlv"]["mean"]))
+        height.append(abs(body_heights(analysis.bodies[target]).mean - true["heights_mm"]["mean"]))
+        reference = analysis.levels[target].neighbour_reference
+        baseline.append(100 * abs(1 - found.original.mean / reference.mean - true["rhlv"]["mean"]))
+        grades.append((true["genant"], found.genant.grade))
+        exact.append(grades[-1][0] == grades[-1][1])
+        print(f"  phantom {number}: {target} error {loss[-1]:+.1f} points, grade {grades[-1]}", flush=True)
+    error = float(np.abs(loss).mean())
+    spread = 1.96 * float(np.std(loss, ddof=1))
+    text = f"{error:.1f} points (reference alone {np.mean(baseline):.1f}); bias {np.mean(loss):+.1f}"
+    text += f", limits +-{spread:.1f}"
+    yield Row(f"{PHANTOMS} fractured phantoms: RHLV mean absolute error", "<= 8 points", text, error <= 8)
+    yield Row(
+        "the same: height of the fractured body", "<= 0.8 mm", f"{np.mean(height):.2f} mm", np.mean(height) <= 0.8
+    )
+    share = float(np.mean(exact))
+    near = float(np.mean([abs(a - b) <= 1 for a, b in grades]))
+    yield Row("the same: Genant grade exact", ">= 80 %", f"{share:.0%} (within one grade {near:.0%})", share >= 0.8)
+
+
+def healthy_phantoms(generator: commands.LoadedGenerator) -> Iterator[Row]:
+    """Healthy levels of unseen spines hidden and regrown, three of each."""
+    rows = []
+    for number in range(6):
+        spine = sample_spine(SEED + 500 + number)
+        picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
+        case = case_from_images(picture.ct, picture.labels, f"phantom {number}")
+        analysis = analyse(case)
+        rows.extend(evaluate_level(case, analysis, level, generator.generate) for level in ("T8", "T12", "L3"))
+    mean = mean_row(rows)
+    text = (
+        f"RHDR {mean['rhdr']:.1f} % (reference {mean['rhdr_reference']:.1f} %, two neighbours "
+        f"{mean['rhdr_two_neighbours']:.1f} %); {pictures(mean)}"
+    )
+    yield Row(f"{len(rows)} healthy phantom levels hidden and regrown", "RHDR <= 6 %", text, mean["rhdr"] <= 6)
+
+
+def timings(_: commands.LoadedGenerator) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory(prefix="healthivert-bench-") as folder:
+        work = Path(folder)
+        if (REAL / "lumbar").is_dir():
+            seconds, gigabytes = timed_run(
+                REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz", "L4", work / "lumbar"
+            )
+            text = f"{seconds:.1f} s, {gigabytes:.2f} GB"
+            yield Row("`run`, real lumbar CT (3 mm)", "<= 30 s, <= 2 GB", text, seconds <= 30 and gigabytes <= 2)
+        ct, seg = large_scan(work)
+        seconds, gigabytes = timed_run(ct, seg, "L1", work / "large")
+        text = f"{seconds:.1f} s, {gigabytes:.2f} GB"
+        yield Row("`run`, 512 x 512 x 600 CT", "<= 30 s, <= 2 GB", text, seconds <= 30 and gigabytes <= 2)
+        start = time.perf_counter()
+        spine = sample_spine(SEED)
+        grid = whole_spine_grid(spine)
+        render(spine, grid, spine.scanner)
+        size = " x ".join(str(n) for n in grid.size)
+        seconds = time.perf_counter() - start
+        yield Row(f"phantom {size} at 1 mm", "<= 20 s", f"{seconds:.1f} s", seconds <= 20)
+
+
+def large_scan(work: Path) -> tuple[Path, Path]:
+    """A whole phantom spine resampled to 512 x 512 x 600 voxels."""
+    spine = sample_spine(SEED + 1, fractured=True)
+    picture = render(spine, whole_spine_grid(spine, spacing=1.0), spine.scanner)
+    paths = []
+    for name, image, way in (("ct", picture.ct, sitk.sitkLinear), ("seg", picture.labels, sitk.sitkNearestNeighbor)):
+        extent = np.array(image.GetSize()) * np.array(image.GetSpacing())
+        spacing = extent / np.array([512, 512, 600])
+        large = sitk.Resample(
+            image, [512, 512, 600], sitk.Transform(), way, image.GetOrigin(), spacing.tolist(), image.GetDirection()
+        )
+        paths.append(work / f"{name}.nii.gz")
+        sitk.WriteImage(large, str(paths[-1]), True, 1)
+    return paths[0], paths[1]
+
+
+def timed_run(ct: Path, seg: Path, level: str, out: Path) -> tuple[float, float]:
+    """Wall seconds and peak gigabytes of a whole `healthivert run`."""
+    command = [sys.executable, "-m", "healthivert", "run", str(ct), str(seg), "--vertebra", level, "--out", str(out)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        raise RuntimeError(f"{' '.join(command)} failed: {process.stderr.read().decode() if process.stderr else ''}")
+    return time.perf_counter() - start, usage.ru_maxrss / 1e6
+
+
+SECTIONS: dict[str, tuple[Callable[[commands.LoadedGenerator], Iterator[Row]], str | None]] = {
+    "lumbar": (real_lumbar, "lumbar"),
+    "verse004": (painted_verse004, "verse004"),
+    "fractured": (fractured_phantoms, None),
+    "healthy": (healthy_phantoms, None),
+    "timings": (timings, None),
+}
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    return f"{os.cpu_count()} cores, {model}, {platform.system()}, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", "HealthiVertCore/src"], cwd=ROOT, capture_output=True, text=True
+    )
+    return done.stdout.strip() + (" with uncommitted changes" if changed.stdout.strip() else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gan")
+    parser.add_argument("--only", nargs="*", choices=SECTIONS)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    arguments = parser.parse_args()
+    generator = commands.load_generator(commands.GeneratorChoice(arguments.model))
+    lines = [
+        "# Results",
+        "",
+        "Written by `make bench`. Nothing here was typed by hand.",
+        "",
+        f"- commit {commit()}; {machine()}",
+        f"- model {arguments.model}, sha256 {generator.card['sha256'][:16]}...; phantom seeds from {SEED}",
+        "- sampling seed 0",
+        "",
+        "| what | target | measured | |",
+        "|---|---|---|---|",
+    ]
+    for name, (section, needed) in SECTIONS.items():
+        if arguments.only and name not in arguments.only:
+            continue
+        if needed and not (REAL / needed).is_dir():
+            lines.append(str(Row(name, "", "not measured: the real case is not on this machine", None)))
+            continue
+        for row in section(generator):
+            print(row, flush=True)
+            lines.append(str(row))
+    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
