@@ -33,7 +33,7 @@ bench: $(VENV)/installed
 	$(RUN) Testing/bench/bench.py
 
 weights: $(VENV)/installed
-	$(RUN) Testing/bench/make_weights.py
+	$(RUN) -m healthivert.training.recipe gan --work runs/weights --out $(CORE)/src/healthivert/weights/gan.safetensors
 
 clean:
 	rm -rf $(VENV) demo

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import sys
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 import torch
 from conftest import Block, block_spine, lumbar_blocks
@@ -15,6 +19,7 @@ from healthivert.cli import main
 from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.models.weights import save_weights
 from healthivert.progress import SIGNALS
+from healthivert.training import make_samples
 
 SPACING_MM = 2.0
 
@@ -61,3 +66,20 @@ def usable_weights(folder: Path) -> list[object]:
     if resources.files("healthivert").joinpath("weights/gan.safetensors").is_file():
         return []
     return ["--weights", write_weights(folder / "untrained.safetensors")]
+
+
+def write_shards(folder: Path) -> Path:
+    """One vertebra of one generated spine through `samples`, and the same under the name of a second spine."""
+    quick = partial(make_samples.SampleSettings, levels_per_spine=1, spacings_mm=(3.0,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make_samples, "SampleSettings", quick)
+        assert call("samples", "--out", folder, "--count", 1, "--seed", 6) == 0
+    made = list(folder.iterdir())
+    assert len(made) == 1 and made[0].name.startswith("sample_000006_")
+    shutil.copy(made[0], folder / made[0].name.replace("000006", "000007"))
+    return folder
+
+
+def command(*words: object) -> list[str]:
+    """The command as a process of its own."""
+    return [sys.executable, "-m", "healthivert", *map(str, words)]

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from command_line_case import call, usable_weights, write_spine
+from command_line_case import call, command, usable_weights, write_shards, write_spine
 from conftest import Block, lumbar_blocks
 
 from healthivert import __version__
 from healthivert.phantom import write as phantom_files
 from healthivert.phantom.grid import Grid
-from healthivert.progress import Cancellation, Progress
-from healthivert.training import make_samples
 
 HEIGHT_KEYS = {"anterior", "middle", "posterior", "mean"}
 RESULTS = {
     *("report.json", "heights.csv", "levels.csv", "report.html", "figures", "conditioning"),
     *("pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz", "displacement.nii.gz", "height_loss_map.nii.gz"),
 }
-STOPPED_WITHIN_S = 2.0
 Captured = pytest.CaptureFixture[str]
 
 
@@ -345,23 +337,8 @@ def test_a_painted_ct_can_be_inspected_with_its_labels(scan, tmp_path: Path, cap
     assert levels["L3"]["heights_mm"]["mean"] == pytest.approx(27.0, abs=1.5)
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One vertebra of one generated spine through `samples`, and the same under the name of a second spine."""
-    out = tmp_path_factory.mktemp("shards")
-    quick = partial(make_samples.SampleSettings, levels_per_spine=1, spacings_mm=(3.0,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make_samples, "SampleSettings", quick)
-        assert call("samples", "--out", out, "--count", 1, "--seed", 6) == 0
-    made = list(out.iterdir())
-    assert len(made) == 1 and made[0].name.startswith("sample_000006_")
-    shutil.copy(made[0], out / made[0].name.replace("000006", "000007"))
-    yield out
-
-
-def test_training_goes_on_where_it_stopped_and_its_weights_load(
-    shards: Path, scan, tmp_path: Path, capsys: Captured
-) -> None:
+def test_training_goes_on_where_it_stopped_and_its_weights_load(scan, tmp_path: Path, capsys: Captured) -> None:
+    shards = write_shards(tmp_path / "shards")
     recipe, out = tmp_path / "recipe.json", tmp_path / "run"
     for steps, more in ((2, []), (3, ["--resume"])):
         trainer = {"steps": steps, "batch_size": 2, "adversarial_start": 1, "log_every": 1}
@@ -381,10 +358,6 @@ def test_training_goes_on_where_it_stopped_and_its_weights_load(
 
 
 # The command as it is installed
-
-
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "healthivert", *map(str, words)]
 
 
 def test_the_module_is_the_command_and_tells_its_version() -> None:
@@ -408,83 +381,3 @@ def test_a_reader_that_goes_away_is_no_bug(scan) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 141
-
-
-# Being stopped
-
-
-def test_a_cancellation_that_python_swallowed_is_heard_at_the_next_step() -> None:
-    cancellation = Cancellation()
-    progress = Progress(json_lines=True, stream=io.StringIO(), cancellation=cancellation)
-    progress("load", 0.0)
-    with pytest.raises(KeyboardInterrupt):
-        cancellation(signal.SIGTERM, None)
-    with pytest.raises(KeyboardInterrupt):
-        progress("write", 0.5)
-
-
-def test_a_training_that_is_stopped_says_how_to_go_on(shards: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    words = command("train", "--data", shards, "--out", out)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        while not (out / "metrics.jsonl").exists():
-            assert process.poll() is None, "it ended by itself"
-            time.sleep(0.05)
-        time.sleep(0.5)  # the handlers of the training are in place
-        process.send_signal(signal.SIGTERM)
-        assert "--resume goes on" in process.stdout.read()
-        assert process.wait(60) == 0
-    assert {"checkpoint.json", "gan.safetensors", "gan.json"} <= {entry.name for entry in out.iterdir()}
-
-
-def start_run(scan, out: Path, weights: list[object]) -> subprocess.Popen[str]:
-    words = command("run", *scan, "--vertebra", "L1", "--out", out, "--json-progress", *weights)
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(stage: str, stream: io.TextIOBase) -> None:
-    for line in stream:
-        if json.loads(line)["stage"] == stage:
-            return
-    pytest.fail(f"the command ended before its stage '{stage}'")
-
-
-@pytest.mark.parametrize(
-    ("stage", "numbers"),
-    [
-        ("case", [signal.SIGTERM]),
-        ("generator", [signal.SIGINT]),
-        ("generate", [signal.SIGTERM, signal.SIGTERM]),
-        ("restore", [signal.SIGINT, signal.SIGTERM]),
-        ("report", [signal.SIGTERM]),
-    ],
-)
-def test_a_signal_stops_a_run_at_once_and_leaves_nothing(
-    stage: str, numbers: list[signal.Signals], scan, weights, tmp_path: Path
-) -> None:
-    with start_run(scan, tmp_path / "out", weights) as process:
-        assert process.stdout is not None and process.stderr is not None
-        wait_for(stage, process.stdout)
-        start = time.monotonic()
-        for number in numbers:
-            process.send_signal(number)
-            time.sleep(0.02)  # two signals at once would be one
-        process.stdout.read()
-        told = process.stderr.read()
-        assert process.wait(60) == 128 + numbers[0]
-        assert time.monotonic() - start < STOPPED_WITHIN_S
-    assert told == "healthivert: cancelled; no unfinished results were left behind\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_signal_keeps_the_results_that_were_there(scan, weights, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "report.json").write_text("old")
-    with start_run(scan, tmp_path / "out", ["--force", *weights]) as process:
-        assert process.stdout is not None
-        wait_for("write", process.stdout)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 128 + signal.SIGTERM
-    assert (tmp_path / "out" / "report.json").read_text() == "old"
-    assert [entry.name for entry in tmp_path.rglob("*")] == ["out", "report.json"]

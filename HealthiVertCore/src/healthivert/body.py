@@ -156,7 +156,9 @@ def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | 
     if endplates is None:
         return None
     inferior, superior = endplates
-    body = VertebralBody(mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM, mark.voxel_mm)
+    body = VertebralBody(
+        mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM, mark.voxel_mm
+    )
     return replace(body, complete=not _is_cut(mark, body))
 
 

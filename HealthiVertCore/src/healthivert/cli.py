@@ -278,7 +278,8 @@ def _table(found: dict) -> str:
     for row in found["levels"]:
         own, reference = row["heights_mm"], row["neighbour_reference"]
         expected = f"{reference['mean']:14.1f}" if reference else f"{'-':>14}"
-        loss = f"{100 * (1 - own['mean'] / reference['mean']):+7.1f}" if reference else f"{'-':>7}"
+        comparable = reference and row["complete"]
+        loss = f"{100 * (1 - own['mean'] / reference['mean']):+7.1f}" if comparable else f"{'-':>7}"
         lines.append(
             f"{row['level']:<6} {row['label']:>5} {own['anterior']:9.1f} {own['middle']:7.1f} {own['posterior']:10.1f}"
             f" {own['mean']:8.1f}   {expected} {loss}  {row['suspicion']:9.2f}  {row['grade']:>5}"

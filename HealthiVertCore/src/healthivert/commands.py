@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,8 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     from healthivert.models.weights import load_weights
 
     device = choose_device(choice.device)
+    # the convolutions are small: beyond half of the cores, threads mostly wait for each other
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     model, card = load_weights(choice.weights or choice.model, device)
     torch.manual_seed(choice.seed)
     return LoadedGenerator(sampler(model, device, choice.samples, choice.seed), card)
@@ -186,6 +189,7 @@ def _level_as_dict(summary: LevelSummary) -> dict:
         "suspicion": round(summary.suspicion, 4),
         "grade": summary.genant.grade,
         "shape": summary.genant.shape,
+        "complete": summary.complete,
         "warnings": list(summary.warnings),
     }
 

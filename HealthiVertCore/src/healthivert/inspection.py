@@ -45,7 +45,9 @@ def analyse(case: SpineCase) -> SpineAnalysis:
         grade = genant_grade(relative_height_loss(own, reference)) if reference and comparable else Genant(0, "normal")
         doubt = suspicion(own, reference) if comparable else 0.0
         warnings = _level_warnings(level, bodies, reference)
-        summaries[level] = LevelSummary(level, case.label_values[level], own, reference, doubt, grade, warnings)
+        summaries[level] = LevelSummary(
+            level, case.label_values[level], own, reference, doubt, grade, warnings, bodies[level].complete
+        )
     return SpineAnalysis(bodies, centreline(bodies), summaries, (*case.warnings, *_spine_warnings(case, bodies)))
 
 

@@ -188,6 +188,7 @@ class LevelSummary:
     suspicion: float  # 0..1
     genant: Genant
     warnings: tuple[str, ...] = ()
+    complete: bool = True  # False: the scan's border cuts the body, so its heights are not its whole heights
 
 
 @dataclass(frozen=True)

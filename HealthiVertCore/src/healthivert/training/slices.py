@@ -226,8 +226,9 @@ def _blur(images: NDArray[np.float32], region: NDArray[np.bool_]) -> NDArray[np.
             padded = np.pad(values, [(0, 0)] + [(1, 1) if a == axis else (0, 0) for a in (1, 2)], mode="edge")
             size = values.shape[axis]
             low, middle, high = (padded.take(range(start, start + size), axis) for start in range(3))
-            values = (low + 2 * middle + high) / 4
+            values = ((low + 2 * middle + high) / 4).astype(np.float32, copy=False)
         return values
 
     weight = region.astype(np.float32)
-    return binomial(images * weight) / np.maximum(binomial(weight), 1e-6)
+    mean = binomial(images * weight) / np.maximum(binomial(weight), 1e-6)
+    return mean.astype(np.float32, copy=False)
