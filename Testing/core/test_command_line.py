@@ -381,3 +381,13 @@ def test_a_reader_that_goes_away_is_no_bug(scan) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 141
+
+
+def test_demo_regrows_the_bundled_phantom_and_tells_its_truth(weights, tmp_path: Path, capsys: Captured):
+    assert call("demo", "--out", tmp_path / "demo", *weights) == 0
+    said = capsys.readouterr().out
+    assert "true loss: +28.7 %, Genant grade 3" in said
+    report = report_of(tmp_path / "demo")
+    assert report["vertebra"] == "L1" and not report["warnings"]
+    assert report["heights_mm"]["original"]["mean"] == pytest.approx(15.7, abs=0.5)
+    assert (tmp_path / "demo" / "report.html").stat().st_size > 100_000

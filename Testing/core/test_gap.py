@@ -102,3 +102,16 @@ def test_the_window_has_an_inverse_inside_it():
     hu = np.linspace(-300, 800, 50)
     assert np.allclose(from_window(to_window(hu)), hu)
     assert to_window(np.array([-1000.0]))[0] == -1 and to_window(np.array([2000.0]))[0] == 1
+
+
+def test_the_end_of_the_scan_is_not_shown_as_air():
+    import SimpleITK as sitk
+
+    whole = block_spine(lumbar_blocks())
+    size = whole.ct.GetSize()
+    crop = [sitk.RegionOfInterest(i, [size[0], size[1], 60], [0, 0, 75]) for i in (whole.ct, whole.labels)]
+    case = SpineCase(crop[0], crop[1], "cropped", "LPS", {"L4": 23, "L3": 22, "L2": 21})
+    straight = straightened(case, "L3")
+    assert not straight.seen.all() and (straight.ct[~straight.seen] == -1000).all()
+    conditioning = make_conditioning(straight, "L3", np.ones(straight.ct.shape, np.float32), 27.0)
+    assert from_window(conditioning.ct[conditioning.mask == 0]).min() > 40  # nothing in this spine is darker than 50 HU

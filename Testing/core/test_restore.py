@@ -1,4 +1,4 @@
-"""Back on the patient: nothing below moves, what is above moves up by the restored height, the vertebra has its height."""
+"""Back on the patient: nothing below moves, what is above moves up, the vertebra has its height."""
 
 from dataclasses import replace
 

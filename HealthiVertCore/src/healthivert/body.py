@@ -57,7 +57,8 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
         tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
         posterior = _posterior_directions(landmarks, tangents)
         for mark, tangent, back in zip(landmarks, tangents, posterior, strict=True):
-            body = _extract(mark, _frame(tangent, back), alone=len(landmarks) == 1)
+            others = sum(not other.cut_off for other in landmarks if other is not mark)
+            body = _extract(mark, _frame(tangent, back), alone=others == 0)
             if body is not None:
                 bodies[mark.level] = body
     if not bodies:

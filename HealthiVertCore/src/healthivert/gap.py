@@ -87,6 +87,15 @@ def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
     return array[lower] * (1 - part) + array[lower + 1] * part
 
 
+def beyond_the_border(ct: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
+    """ct with every voxel outside the scan given the value of the nearest one inside: the scan's end is no anatomy, and
+    air above a vertebra would be taken for some."""
+    if seen.all() or not seen.any():
+        return ct
+    nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
+    return ct[tuple(nearest)]
+
+
 def make_conditioning(
     straight: StraightenedSpine,
     level: str,
@@ -106,7 +115,7 @@ def make_conditioning(
     target = ndimage.binary_dilation(target, iterations=max(1, round(MARGIN_MM / straight.spacing_mm)))
     mask = open_gap(target.astype(np.float32), cut, 0.0)
     mask[GAP[0] : GAP[1]] = 1.0
-    ct = open_gap(to_window(straight.ct).astype(np.float32), cut, -1.0)
+    ct = open_gap(to_window(beyond_the_border(straight.ct, straight.seen)).astype(np.float32), cut, -1.0)
     healthy = open_gap(attention.astype(np.float32), cut, 0.0)
     beside = open_gap(((straight.bodies > 0) & (straight.bodies != number)).astype(np.float32), cut, 0.0)
     hidden = mask > 0

@@ -78,12 +78,15 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
 
 
 def fallback_reference(body: VertebralBody) -> Heights:
-    """Population heights scaled by this body's own endplate size: all there is when no other level is complete."""
+    """Population heights scaled a little by this body's endplate size: all there is when no other level is complete.
+
+    Only a third of the difference in size is believed: between people, heights vary much less than widths do.
+    """
     normal = normal_spine()[body.level]
     footprint = np.isfinite(body.superior)
     area = float(footprint.sum()) * body.column_mm**2
     scale = float(np.sqrt(area / (0.85 * normal.width * normal.depth)))  # 0.85: a kidney shape in its bounding box
-    scale = min(max(scale, 0.75), 1.25)
+    scale = min(max(scale, 0.75), 1.25) ** (1 / 3)
     population = normal_heights(body.level)
     return Heights(*(getattr(population, key) * scale for key in HEIGHT_KEYS))
 

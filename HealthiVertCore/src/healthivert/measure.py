@@ -46,7 +46,7 @@ def mid_sagittal_profile(
 
 
 def _spur_columns(heights: FloatArray, column_mm: float, rim_mm: float) -> int:
-    """How many columns at the start are an osteophyte: much lower than the columns behind them, for longer than a rim."""
+    """How many columns at the start are an osteophyte: much lower than those behind them, for longer than a rim."""
     reach = max(2, round(SPUR_REACH_MM / column_mm))
     columns = 0
     while columns < len(heights) // 3:
@@ -122,8 +122,8 @@ def _rescaled(index: np.ndarray, of: FloatArray, to: FloatArray, across: int) ->
 def six_point(ap_mm: FloatArray, heights: FloatArray) -> dict[str, float]:
     """Anterior, middle and posterior height in mm as read from six points on a mid-sagittal picture.
 
-    ap_mm, heights: (N,) of mid_sagittal_profile. Each height is the mean of 3 mm around its point: beside the rims (15 %
-    of the depth from either wall) and at half depth.
+    ap_mm, heights: (N,) of mid_sagittal_profile. Each height is the mean of 3 mm around its point: beside the rims
+    (15 % of the depth from either wall) and at half depth.
     """
     depth = ap_mm[-1] + ap_mm[0]
     points = {"anterior": 0.15 * depth, "middle": 0.5 * depth, "posterior": 0.85 * depth}

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import SimpleITK as sitk
 from scipy.interpolate import UnivariateSpline
 from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from healthivert.anatomy import LEVEL_NUMBER
-from healthivert.geometry import patch_around, sample
+from healthivert.geometry import affine_of, patch_around, sample
 from healthivert.types import FloatArray, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
 
 KNOT_MM = 0.5  # of the tabulated frame; a chord of this length leaves a curve of 100 mm radius by 0.0003 mm
@@ -26,10 +27,10 @@ AP_MM, LR_MM = 64.0, 72.0  # the tube that is resampled: the largest body, and t
 def centreline(bodies: Mapping[str, VertebralBody]) -> StraightFrame:
     """A smoothing spline through the bodies' centres, with the posterior direction carried along.
 
-    Bodies that the scan's border cuts are left out where at least two others remain: their centres are not centres.
+    Bodies that the scan's border cuts are left out where any other remains: their centres are not centres.
     """
     chosen = [body for body in bodies.values() if body.complete]
-    if len(chosen) < 2:
+    if not chosen:
         chosen = list(bodies.values())
     chosen = chosen[::-1]  # caudal to cranial
     centres = np.array([body.centre for body in chosen])
@@ -162,7 +163,13 @@ def straighten(
         more = (own > occupied[first:last]) & (own >= 0.5)
         numbers[first:last][more] = LEVEL_NUMBER[level]
         occupied[first:last] = np.maximum(occupied[first:last], own)
-    return StraightenedSpine(frame, arc_start, spacing_mm, ct, labels, numbers)
+    return StraightenedSpine(frame, arc_start, spacing_mm, ct, _within(case.ct, points), labels, numbers)
+
+
+def _within(image: sitk.Image, points: FloatArray) -> np.ndarray:
+    """Which of the points (..., 3) LPS mm lie between the centres of the image's voxels, where it can be interpolated."""
+    index = affine_of(image).to_index(points)
+    return ((index >= 0) & (index <= np.array(image.GetSize()) - 1)).all(axis=-1)
 
 
 def straighten_around(

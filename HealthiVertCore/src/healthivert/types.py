@@ -114,6 +114,7 @@ class StraightenedSpine:
     arc_start: float
     spacing_mm: float
     ct: FloatArray  # HU
+    seen: NDArray[np.bool_]  # False beyond the scan's border, where ct is air
     labels: NDArray[np.uint8]  # level numbers, whole vertebrae
     bodies: NDArray[np.uint8]  # level numbers, bodies without posterior elements
 

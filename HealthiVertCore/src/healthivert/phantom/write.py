@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
+from healthivert.case import write_volume
 from healthivert.output_folder import OutputFolder
 from healthivert.phantom.grid import Grid, whole_spine_grid
 from healthivert.phantom.render import render
@@ -64,8 +64,8 @@ def _write_case(spine: PhantomSpine, folder: Path) -> None:
     grid = scan_grid(spine)
     for prefix, person in (("", spine), ("healthy_", spine.healthy_twin())):
         rendered = render(person, grid, spine.scanner)
-        sitk.WriteImage(rendered.ct, str(folder / f"{prefix}ct.nii.gz"))
-        sitk.WriteImage(rendered.labels, str(folder / f"{prefix}seg.nii.gz"))
+        write_volume(rendered.ct, folder / f"{prefix}ct.nii.gz")
+        write_volume(rendered.labels, folder / f"{prefix}seg.nii.gz")
     facts: dict[str, Any] = truth(spine)
     facts["scanner"] |= {"spacing_mm": grid.spacing, "direction": grid.direction}
     (folder / "truth.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")

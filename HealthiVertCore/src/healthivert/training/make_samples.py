@@ -7,9 +7,11 @@ interrupted call goes on where it stopped; two calls with one seed make the same
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -44,25 +46,31 @@ def make_samples(out: Path, count: int, seed: int, workers: int, progress: Calla
         raise HealthiVertError(
             f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out"
         ) from None
-    settings = SampleSettings()
+    work = partial(spine_samples, out=out, settings=SampleSettings())
+    seeds = range(seed, seed + count)
     written = 0
-    if workers <= 1:
-        for number in range(count):
-            written += spine_samples(seed + number, out, settings)
-            progress("samples", (number + 1) / count, f"spine {number + 1} of {count}")
-        return written
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(spine_samples, seed + number, out, settings) for number in range(count)]
-        for done, future in enumerate(as_completed(futures), start=1):
-            written += future.result()
-            progress("samples", done / count, f"spine {done} of {count}")
+    try:
+        # leaving the pool's block ends its processes at once, so that a cancelled call does not wait for their spines
+        with get_context("spawn").Pool(workers, initializer=_worker) if workers > 1 else nullcontext() as pool:
+            results = map(work, seeds) if pool is None else pool.imap_unordered(work, seeds)
+            for done, samples in enumerate(results, start=1):
+                written += samples
+                progress("samples", done / count, f"spine {done} of {count}")
+    finally:
+        for unfinished in out.glob("*.partial-*.npz"):
+            unfinished.unlink(missing_ok=True)
     return written
+
+
+def _worker() -> None:
+    """One thread each, and Ctrl-C is the parent's business."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
     """All samples of one spine. A level that the pipeline refuses (not found, cut) is skipped: a run would refuse it
     too."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     random = np.random.default_rng([seed, 77])
     spine = sample_spine(seed, fractured=bool(random.random() < settings.fractured_share))
     levels = random.permutation([level for level in spine.levels if level not in ("T1", "T2", "T3")])

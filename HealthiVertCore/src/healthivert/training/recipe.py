@@ -51,7 +51,7 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         raise HealthiVertError(
             f"recipe {name_or_path}: {error.strerror}; name a shipped one (gan) or a JSON file"
         ) from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise HealthiVertError(
             f"recipe {name_or_path}: not a recipe ({error}); compare it with the shipped one"
         ) from None
@@ -70,6 +70,12 @@ def trainer_settings(model: str, values: Mapping[str, Any]) -> RunSettings:
         raise HealthiVertError(
             f"recipe: unknown trainer settings {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
+    for name, value in values.items():
+        wanted = int | float if defaults[name] is None or isinstance(defaults[name], float) else type(defaults[name])
+        if not isinstance(value, wanted) or isinstance(value, bool) is not isinstance(defaults[name], bool):
+            raise HealthiVertError(
+                f"recipe: {name} {value!r} is not of the right type; it is {defaults[name]!r} by itself"
+            )
     return replace(standard, **values)
 
 

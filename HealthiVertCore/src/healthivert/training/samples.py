@@ -43,8 +43,10 @@ def case_from_images(ct: sitk.Image, labels: sitk.Image, name: str) -> SpineCase
 
 
 def make_sample(scan: SpineCase, healthy: SpineCase, level: str) -> TrainingSample:
-    """The level hidden in scan, its twin in healthy as the truth. Both may be the same case; healthy's labels may lie on
-    a finer grid than its CT, since both are read in millimetres."""
+    """The level hidden in scan, its twin in healthy as the truth. Both may be the same case.
+
+    healthy's labels may lie on a finer grid than its CT, since both are read in millimetres.
+    """
     given = prepare(scan, analyse(scan), level)
     truth_analysis = analyse(healthy)
     truth = prepare(healthy, truth_analysis, level)
