@@ -30,14 +30,8 @@ from healthivert.measure import (
     six_point,
     third_heights,
 )
-from healthivert.restore import (
-    Placement,
-    Restored,
-    conditioning_on_patient,
-    place,
-    restore_patient,
-    restore_straightened,
-)
+from healthivert.restore import Placement, place, restore_straightened
+from healthivert.restore_patient import Restored, conditioning_on_patient, restore_patient
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
 from healthivert.types import (
     HEIGHT_KEYS,

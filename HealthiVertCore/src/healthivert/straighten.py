@@ -167,9 +167,9 @@ def straighten(
 
 
 def _within(image: sitk.Image, points: FloatArray) -> np.ndarray:
-    """Which of the points (..., 3) LPS mm lie between the centres of the image's voxels, where it can be interpolated."""
+    """Which of the points (..., 3) LPS mm lie between the centres of the image's voxels and can be interpolated."""
     index = affine_of(image).to_index(points)
-    return ((index >= 0) & (index <= np.array(image.GetSize()) - 1)).all(axis=-1)
+    return np.asarray(((index >= 0) & (index <= np.array(image.GetSize()) - 1)).all(axis=-1))
 
 
 def straighten_around(

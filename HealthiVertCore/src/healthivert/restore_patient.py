@@ -1,0 +1,336 @@
+"""Back to the patient's own grid: the regrown vertebra in place, and everything above it moved up.
+
+In: the case, the straightened spine, the target's body, a PseudoHealthy vertebra and its Placement. Out: Restored. The
+patient's tissue moves by one vector above the target, not at all below it, and is stretched over the slab in between;
+voxels that do not move are copied, not interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from healthivert.anatomy import LEVEL_NUMBER, LEVELS
+from healthivert.gap import GAP, GAP_ROWS
+from healthivert.geometry import Affine, affine_of, patch_around
+from healthivert.restore import Placement, generated_share, source_arc
+from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
+from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
+
+ARCH_RAMP_MM = 10.0  # behind the posterior wall the movement starts above the lower level's facets, over this distance
+DISPLACEMENT_STEP_MM = 4.0
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """The movement of the patient's own tissue: output point q comes from q - shift * ramp(q) * up."""
+
+    corner: FloatArray  # LPS mm, on the centreline at the slab's bottom
+    up: FloatArray
+    back: FloatArray
+    placement: Placement
+    arch_floor: float  # mm above the slab's bottom where the movement starts behind the wall
+    wall: float  # mm behind the corner
+
+    def ramp(self, points: FloatArray) -> FloatArray:
+        """(...,) 0 below the target, 1 above it. points: (..., 3) LPS mm."""
+        offset = points - self.corner
+        return self.ramp_at(offset @ self.up, offset @ self.back)
+
+    def source(self, points: FloatArray) -> FloatArray:
+        """Where the tissue at points (..., 3) of the restored patient was, LPS mm."""
+        return points - self.placement.shift_mm * self.ramp(points)[..., None] * self.up
+
+    def ramp_at(self, height: FloatArray, behind: FloatArray) -> FloatArray:
+        floor = self.arch_floor * np.clip((behind - self.wall) / ARCH_RAMP_MM, 0.0, 1.0)
+        return np.clip((height - floor) / self.placement.slab_mm, 0.0, 1.0)
+
+
+def _motion(case: SpineCase, straight: StraightenedSpine, body: VertebralBody, placement: Placement) -> _Motion:
+    frame = straight.frame
+    middle = placement.arc_bottom + 0.5 * (placement.slab_mm - placement.shift_mm)
+    at = to_patient(
+        frame, np.array([[0, 0, placement.arc_bottom], [0, 0, middle - 0.5], [0, 0, middle + 0.5], [0, 1, middle]])
+    )
+    up = (at[2] - at[1]) / np.linalg.norm(at[2] - at[1])
+    back = at[3] - to_patient(frame, np.array([0, 0, middle]))
+    back -= (back @ up) * up
+    back /= np.linalg.norm(back)
+    corner = at[0]
+    rows = np.flatnonzero(np.isfinite(body.superior).any(axis=1))
+    wall_local = (rows[-1] - body.superior.shape[0] // 2 + 1) * body.column_mm
+    wall = float((body.centre + wall_local * body.axes[1] - corner) @ back) + 1.0
+    floor = _top_of_lower_arch(case, body.level, corner, up, back, wall)
+    return _Motion(corner, up, back, placement, floor, wall)
+
+
+def _top_of_lower_arch(
+    case: SpineCase, level: str, corner: FloatArray, up: FloatArray, back: FloatArray, wall: float
+) -> float:
+    """How far the posterior elements of the levels below reach above the slab's bottom, mm (0 where they do not)."""
+    below = [LEVEL_NUMBER[v] for v in LEVELS[LEVELS.index(level) + 1 :] if v in case.levels]
+    if not below:
+        return 0.0
+    patch = patch_around(case.labels, np.stack([corner - 10 * up, corner + 30 * up]), 60.0)
+    points = patch.affine.to_lps(np.argwhere(np.isin(patch.array, below))[:, ::-1].astype(float)) - corner
+    arch = points[(points @ back) > wall]
+    return float(np.clip((arch @ up).max(initial=-1.0) + 1.0, 0.0, 40.0))
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Results on the patient's grid. ct, labels: like the case's. displacement: a coarser vector image in LPS mm that
+    maps a point of the restored scan to where its tissue was. loss_map: RHLV in percent on the regrown body, a
+    sub-grid."""
+
+    ct: sitk.Image
+    labels: sitk.Image
+    displacement: sitk.Image
+    loss_map: sitk.Image
+
+
+def restore_patient(
+    case: SpineCase,
+    straight: StraightenedSpine,
+    body: VertebralBody,
+    vertebra: PseudoHealthy,
+    placement: Placement,
+    loss_map: FloatArray,
+) -> Restored:
+    """loss_map: (AP, LR) signed fractions on the tube's columns, NaN off the healthy body."""
+    motion = _motion(case, straight, body, placement)
+    ct = _moved(case.ct, motion, sitk.sitkLinear)
+    labels = _moved(case.labels, motion, sitk.sitkNearestNeighbor)
+    drawing = _draw(straight, body, vertebra, placement, loss_map)
+    loss = _paste(ct, labels, body, drawing, motion)
+    _keep_lower_levels(case, ct, labels, motion, body.level)
+    return Restored(ct, labels, _displacement_image(case.ct, motion), loss)
+
+
+def _moved(image: sitk.Image, motion: _Motion, interpolator: int) -> sitk.Image:
+    """The image with the patient's own tissue moved. Voxels that do not move are copied, not interpolated."""
+    out = sitk.Image(image)
+    if abs(motion.placement.shift_mm) < 1e-6:
+        return out
+    shift = sitk.TranslationTransform(3, (-motion.placement.shift_mm * motion.up).tolist())
+    affine = affine_of(image)
+    target = _writable_view(out)
+    source = sitk.GetArrayViewFromImage(image)
+    order = 1 if interpolator == sitk.sitkLinear else 0
+    slabs = _ramp_by_slice(image, motion)
+    moving = [k for k, ramp in slabs if (ramp > 0).any()]
+    if not moving:
+        return out
+    low, high = moving[0], moving[-1] + 1
+    size = list(image.GetSize())
+    reference = sitk.RegionOfInterest(image, [*size[:2], high - low], [0, 0, low])
+    rigid = sitk.Resample(image, reference, shift, interpolator, float(source.min()))
+    rigid_view = sitk.GetArrayViewFromImage(rigid)
+    for k, ramp in _ramp_by_slice(image, motion):
+        if k < low or k >= high:
+            continue
+        target[k] = np.where(ramp >= 1.0, rigid_view[k - low], target[k])
+        j, i = np.nonzero((ramp > 0) & (ramp < 1))
+        if i.size:
+            points = affine.to_lps(np.stack([i, j, np.full(i.size, k)], axis=1).astype(float))
+            points -= motion.placement.shift_mm * ramp[j, i][:, None] * motion.up
+            values = _sample_image(source, affine, points, order)
+            target[k, j, i] = np.round(values) if order else values
+    return out
+
+
+def _writable_view(image: sitk.Image) -> np.ndarray:
+    """A view of the image's own memory, (k, j, i): SimpleITK hands out read-only ones, and a copy costs a whole
+    scan."""
+    image.MakeUnique()
+    view = sitk.GetArrayViewFromImage(image)
+    interface = dict(view.__array_interface__)
+    interface["data"] = (interface["data"][0], False)
+    return np.asarray(_ArrayMemory(interface, image))
+
+
+class _ArrayMemory:
+    """Exposes memory through the array interface and keeps its owner alive."""
+
+    def __init__(self, interface: dict, owner: sitk.Image) -> None:
+        self.__array_interface__ = interface
+        self.owner = owner
+
+
+def _ramp_by_slice(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, FloatArray]]:
+    """(k, ramp (j, i)) of every slice, without a coordinate array of the whole scan: all terms are linear in the
+    index."""
+    affine = affine_of(image)
+    nx, ny, nz = image.GetSize()
+    height_step, behind_step = affine.matrix.T @ motion.up, affine.matrix.T @ motion.back
+    start = affine.origin - motion.corner
+    height = start @ motion.up + np.arange(ny)[:, None] * height_step[1] + np.arange(nx)[None] * height_step[0]
+    behind = start @ motion.back + np.arange(ny)[:, None] * behind_step[1] + np.arange(nx)[None] * behind_step[0]
+    for k in range(nz):
+        yield k, motion.ramp_at(height + k * height_step[2], behind + k * behind_step[2])
+
+
+def _sample_image(array: np.ndarray, affine: Affine, points: FloatArray, order: int) -> FloatArray:
+    index = affine.to_index(points)[:, ::-1]
+    low = np.maximum(np.floor(index.min(axis=0)).astype(int) - 1, 0)
+    high = np.ceil(index.max(axis=0)).astype(int) + 2
+    part = array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    if 0 in part.shape:
+        return np.full(len(points), array.min())
+    return ndimage.map_coordinates(part, (index - low).T, order=order, mode="nearest", output=np.float32)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The generated slab, to be read at patient points. Arrays (GAP_ROWS, AP, LR); loss (AP, LR) without holes."""
+
+    frame: StraightFrame
+    placement: Placement
+    spacing_mm: float
+    ct: FloatArray
+    body: FloatArray
+    share: FloatArray
+    loss: FloatArray
+
+    def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray, FloatArray]:
+        """CT (HU), share of it 0..1, whether it is body, and RHLV, each (N,), at points (N, 3) LPS mm."""
+        across, behind, arc = to_straightened(self.frame, points).T
+        above, below = arc - self.placement.arc_bottom, self.placement.arc_top - arc
+        row = np.clip(above / self.placement.row_mm - 0.5, 0, GAP_ROWS - 1)
+        index = np.stack([row, *_tube_index(behind, across, self.ct.shape, self.spacing_mm)])
+        inside = np.clip(np.minimum(above, below) + 0.5, 0, 1) * ((above >= 0) & (below >= 0))
+        ct = ndimage.map_coordinates(self.ct, index, order=1, mode="nearest")
+        share = ndimage.map_coordinates(self.share, index, order=1, cval=0.0) * inside
+        body = (ndimage.map_coordinates(self.body, index, order=1, cval=0.0) > 0.5) & (inside > 0)
+        return ct, share, body, ndimage.map_coordinates(self.loss, index[1:], order=1, mode="nearest")
+
+
+def _tube_index(
+    behind: FloatArray, across: FloatArray, shape: tuple[int, ...], spacing_mm: float
+) -> tuple[FloatArray, FloatArray]:
+    """AP and LR index in the tube (SI, AP, LR) of positions in mm behind and to the left of the centreline."""
+    return behind / spacing_mm + (shape[1] - 1) / 2, across / spacing_mm + (shape[2] - 1) / 2
+
+
+def _draw(
+    straight: StraightenedSpine,
+    body: VertebralBody,
+    vertebra: PseudoHealthy,
+    placement: Placement,
+    loss_map: FloatArray,
+) -> _Drawing:
+    gap = slice(*GAP)
+    arc = placement.arc_bottom + (np.arange(GAP_ROWS) + 0.5) * placement.row_mm
+    old = body_occupancy(body, grid_points(straight.frame, source_arc(arc, placement), straight.spacing_mm))
+    spacing = (placement.row_mm, straight.spacing_mm, straight.spacing_mm)
+    share = generated_share(vertebra.body[gap], old, spacing)
+    loss = _fill_nan(loss_map)
+    return _Drawing(straight.frame, placement, straight.spacing_mm, vertebra.ct[gap], vertebra.body[gap], share, loss)
+
+
+def _paste(ct: sitk.Image, labels: sitk.Image, body: VertebralBody, drawing: _Drawing, motion: _Motion) -> sitk.Image:
+    """Write the generated vertebra into ct and labels, slice by slice; return RHLV in percent on a sub-grid."""
+    affine = affine_of(ct)
+    lower, size = _slab_box(ct, drawing)
+    number = LEVEL_NUMBER[body.level]
+    ct_view, label_view = _writable_view(ct), _writable_view(labels)
+    percent = np.zeros(size[::-1], np.float32)
+    j, i = (a.ravel() for a in np.meshgrid(np.arange(size[1]), np.arange(size[0]), indexing="ij"))
+    for n in range(size[2]):
+        points = affine.to_lps(np.stack([i, j, np.full(i.shape, n)], axis=1) + lower.astype(float))
+        height = (points - motion.corner) @ motion.up
+        near = (height > -10) & (height < drawing.placement.slab_mm + 10)
+        if not near.any():
+            continue
+        drawn, share, new_body, loss = drawing.at(points[near])
+        at = n + lower[2], j[near] + lower[1], i[near] + lower[0]
+        ct_view[at] = np.round(ct_view[at] * (1 - share) + drawn * share).astype(ct_view.dtype)
+        was_body = body_occupancy(body, motion.source(points[near])) > 0.3
+        kept = np.where((label_view[at] == number) & was_body & (share > 0), 0, label_view[at])
+        label_view[at] = np.where(new_body, number, kept)
+        percent[n, j[near], i[near]] = np.where(new_body, 100 * loss, 0.0)
+    return _on_sub_grid(percent, ct, affine.to_lps(lower.astype(float)))
+
+
+def _slab_box(image: sitk.Image, drawing: _Drawing) -> tuple[np.ndarray, np.ndarray]:
+    """Lower index and size (i, j, k) of the part of the image that holds the slab."""
+    arc = np.linspace(drawing.placement.arc_bottom - 3, drawing.placement.arc_top + 3, 9)
+    patch = patch_around(image, grid_points(drawing.frame, arc, min(AP_MM, LR_MM) / 2), 2.0)
+    lower = np.round(affine_of(image).to_index(patch.affine.origin)).astype(int)
+    return lower, np.array(patch.array.shape)[::-1]
+
+
+def _on_sub_grid(array: np.ndarray, like: sitk.Image, origin: FloatArray) -> sitk.Image:
+    """array (k, j, i) as an image with like's spacing and direction, its first voxel at origin (LPS mm)."""
+    image = sitk.GetImageFromArray(array)
+    image.SetDirection(like.GetDirection())
+    image.SetSpacing(like.GetSpacing())
+    image.SetOrigin(origin.tolist())
+    return image
+
+
+def _fill_nan(values: FloatArray) -> FloatArray:
+    valid = np.isfinite(values)
+    if not valid.any():
+        return np.zeros_like(values)
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]
+
+
+def _keep_lower_levels(case: SpineCase, ct: sitk.Image, labels: sitk.Image, motion: _Motion, level: str) -> None:
+    """Voxels of the levels below the target get their own value back wherever the movement reached them."""
+    below = [LEVEL_NUMBER[v] for v in LEVELS[LEVELS.index(level) + 1 :] if v in case.levels]
+    if not below:
+        return
+    number = LEVEL_NUMBER[level]
+    own_labels, own_ct = sitk.GetArrayViewFromImage(case.labels), sitk.GetArrayViewFromImage(case.ct)
+    ct_view, label_view = _writable_view(ct), _writable_view(labels)
+    for k, ramp in _ramp_by_slice(case.ct, motion):
+        if (ramp > 0).any():
+            keep = np.isin(own_labels[k], below) & (label_view[k] != number)
+            ct_view[k][keep] = own_ct[k][keep]
+            label_view[k][keep] = own_labels[k][keep]
+
+
+def _displacement_image(like: sitk.Image, motion: _Motion) -> sitk.Image:
+    """Vectors in LPS mm from a point of the restored scan to its tissue's place in the original, every few
+    millimetres."""
+    extent = np.array(like.GetSize()) * np.array(like.GetSpacing())
+    spacing = np.maximum(np.array(like.GetSpacing()), DISPLACEMENT_STEP_MM)
+    size = np.ceil(extent / spacing).astype(int) + 1
+    direction = np.array(like.GetDirection()).reshape(3, 3)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in size[::-1]], indexing="ij"), axis=-1)[..., ::-1]
+    points = np.array(like.GetOrigin()) + (index * spacing) @ direction.T
+    vectors = -motion.placement.shift_mm * motion.ramp(points)[..., None] * motion.up
+    image = sitk.GetImageFromArray(vectors.astype(np.float32), isVector=True)
+    image.SetOrigin(like.GetOrigin())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(like.GetDirection())
+    return image
+
+
+def conditioning_on_patient(
+    case: SpineCase, straight: StraightenedSpine, cut: tuple[int, int], level: str, attention: FloatArray
+) -> tuple[sitk.Image, sitk.Image]:
+    """Where the target is withheld (uint8) and the attention (float32, 0 where withheld), on a part of the patient's
+    grid."""
+    rows = straight.ct.shape[0]
+    arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
+    patch = patch_around(case.labels, grid_points(straight.frame, arc[[0, rows // 2, -1]], straight.spacing_mm), 1.0)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in patch.array.shape], indexing="ij"), axis=-1)[..., ::-1]
+    place = to_straightened(straight.frame, patch.affine.to_lps(index.astype(float)))
+    row = (place[..., 2] - straight.arc_start) / straight.spacing_mm - 0.5
+    column = np.stack([row, *_tube_index(place[..., 1], place[..., 0], straight.ct.shape, straight.spacing_mm)])
+    inside = ((column >= -0.5) & (column <= np.array(straight.ct.shape).reshape(3, 1, 1, 1) - 0.5)).all(axis=0)
+    withheld = inside & (column[0] >= cut[0] - 0.5) & (column[0] < cut[1] - 0.5)
+    withheld |= patch.array == LEVEL_NUMBER[level]
+    seen = ndimage.map_coordinates(attention, column, order=1, mode="nearest") * (inside & ~withheld)
+    origin = patch.affine.origin
+    return (
+        _on_sub_grid(withheld.astype(np.uint8), case.ct, origin),
+        _on_sub_grid(seen.astype(np.float32), case.ct, origin),
+    )
