@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import Index, Patch, cut_patch, sample_box
+from healthivert.geometry import Index, Patch, cut_patch, label_boxes, sample_box
 from healthivert.types import FloatArray, SpineCase, VertebralBody
 
 STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
@@ -51,7 +51,10 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
 
     Raises HealthiVertError if no level of the segmentation holds a vertebral body.
     """
-    landmarks = [mark for level in case.levels if (mark := _landmark(case.labels, level)) is not None]
+    boxes = label_boxes(case.labels)
+    present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
+    found = (_landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]) for level in present)
+    landmarks = [mark for mark in found if mark is not None]
     bodies: dict[str, VertebralBody] = {}
     if landmarks:
         tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
@@ -69,12 +72,9 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     return bodies
 
 
-def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
+def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _Landmark | None:
+    """lower, upper: half-open index box of the level's label. None if the label is too small to hold a body."""
     number = LEVEL_NUMBER[level]
-    box = _bounding_box(labels, number)
-    if box is None:
-        return None
-    lower, upper = box
     size = labels.GetSize()
     patch = cut_patch(labels, lower, upper, margin=4)
     mask = patch.array == number
@@ -96,15 +96,6 @@ def _landmark(labels: sitk.Image, level: str) -> _Landmark | None:
         float(spacing.max()),
         any(a == 0 or b == s for a, b, s in zip(lower, upper, size, strict=True)),
     )
-
-
-def _bounding_box(labels: sitk.Image, number: int) -> tuple[Index, Index] | None:
-    """Half-open index bounds (i, j, k) of one label."""
-    found = ndimage.find_objects(sitk.GetArrayViewFromImage(labels), max_label=number)
-    if len(found) < number or found[number - 1] is None:
-        return None
-    k, j, i = found[number - 1]
-    return (i.start, j.start, k.start), (i.stop, j.stop, k.stop)
 
 
 def _weighted_mean_index(mask: np.ndarray, weight: FloatArray) -> FloatArray:

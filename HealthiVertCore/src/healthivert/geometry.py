@@ -44,6 +44,11 @@ class Patch:
     array: NDArray
     affine: Affine
 
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Length of the steps of i, j, k in mm."""
+        return tuple(float(length) for length in np.linalg.norm(self.affine.matrix, axis=0))
+
 
 def cut_patch(image: sitk.Image, lower: Index, upper: Index, margin: int = 0) -> Patch:
     """The voxels with lower - margin <= (i, j, k) < upper + margin, clipped to the image; nothing else is copied."""
@@ -56,6 +61,22 @@ def cut_patch(image: sitk.Image, lower: Index, upper: Index, margin: int = 0) ->
     return Patch(array, Affine(affine.matrix, affine.to_lps(np.array(lo, float))))
 
 
+def label_boxes(labels: sitk.Image) -> dict[int, tuple[Index, Index]]:
+    """Half-open index bounds (i, j, k) of each value of a uint8 image, 0 left out, without a copy of the image."""
+    view = sitk.GetArrayViewFromImage(labels)
+    present = np.array([np.bincount(plane.ravel(), minlength=256) > 0 for plane in view])  # (k, value)
+    boxes = {}
+    for value in np.flatnonzero(present[:, 1:].any(axis=0)) + 1:
+        k = np.flatnonzero(present[:, value])
+        own = np.zeros(view.shape[1:], bool)
+        for plane in view[k[0] : k[-1] + 1]:
+            own |= plane == value
+        j, i = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
+        lower, upper = (int(i[0]), int(j[0]), int(k[0])), (int(i[-1]) + 1, int(j[-1]) + 1, int(k[-1]) + 1)
+        boxes[int(value)] = (lower, upper)
+    return boxes
+
+
 def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Patch:
     """The smallest patch that holds all points (..., 3) LPS mm and margin_mm beyond them, clipped to the image."""
     affine = affine_of(image)
@@ -64,6 +85,13 @@ def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Pat
     i, j, k = np.floor(index.min(axis=0) - margin).astype(int).tolist()
     to_i, to_j, to_k = (np.ceil(index.max(axis=0) + margin).astype(int) + 1).tolist()
     return cut_patch(image, (i, j, k), (to_i, to_j, to_k))
+
+
+def thinned(patch: Patch, step_mm: float) -> Patch:
+    """Every n-th voxel along each axis, n as large as keeps the steps at step_mm or below (1 where they are longer)."""
+    stride = [max(1, int(step_mm / length + 1e-6)) for length in patch.spacing]
+    array = patch.array[:: stride[2], :: stride[1], :: stride[0]]
+    return Patch(array, Affine(patch.affine.matrix * np.array(stride), patch.affine.origin))
 
 
 def sample(patch: Patch, points: FloatArray, order: int = 1, outside: float = 0.0) -> FloatArray:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.gap import GAP, GAP_ROWS
-from healthivert.geometry import Affine, affine_of, patch_around
+from healthivert.geometry import Affine, affine_of, patch_around, thinned
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
@@ -75,7 +75,7 @@ def _top_of_lower_arch(
     below = [LEVEL_NUMBER[v] for v in LEVELS[LEVELS.index(level) + 1 :] if v in case.levels]
     if not below:
         return 0.0
-    patch = patch_around(case.labels, np.stack([corner - 10 * up, corner + 30 * up]), 60.0)
+    patch = thinned(patch_around(case.labels, np.stack([corner - 10 * up, corner + 30 * up]), 60.0), 1.0)
     points = patch.affine.to_lps(np.argwhere(np.isin(patch.array, below))[:, ::-1].astype(float)) - corner
     arch = points[(points @ back) > wall]
     return float(np.clip((arch @ up).max(initial=-1.0) + 1.0, 0.0, 40.0))
@@ -116,24 +116,13 @@ def _moved(image: sitk.Image, motion: _Motion, interpolator: int) -> sitk.Image:
     out = sitk.Image(image)
     if abs(motion.placement.shift_mm) < 1e-6:
         return out
-    shift = sitk.TranslationTransform(3, (-motion.placement.shift_mm * motion.up).tolist())
+    target, source = _writable_view(out), sitk.GetArrayViewFromImage(image)
+    air = float(source.min())
     affine = affine_of(image)
-    target = _writable_view(out)
-    source = sitk.GetArrayViewFromImage(image)
     order = 1 if interpolator == sitk.sitkLinear else 0
-    slabs = _ramp_by_slice(image, motion)
-    moving = [k for k, ramp in slabs if (ramp > 0).any()]
-    if not moving:
-        return out
-    low, high = moving[0], moving[-1] + 1
-    size = list(image.GetSize())
-    reference = sitk.RegionOfInterest(image, [*size[:2], high - low], [0, 0, low])
-    rigid = sitk.Resample(image, reference, shift, interpolator, float(source.min()))
-    rigid_view = sitk.GetArrayViewFromImage(rigid)
-    for k, ramp in _ramp_by_slice(image, motion):
-        if k < low or k >= high:
-            continue
-        target[k] = np.where(ramp >= 1.0, rigid_view[k - low], target[k])
+    for k, ramp in _moving_slices(image, motion):
+        if (ramp >= 1.0).any():
+            np.copyto(target[k], _rigid_slice(image, k, motion, interpolator, air), where=ramp >= 1.0)
         j, i = np.nonzero((ramp > 0) & (ramp < 1))
         if i.size:
             points = affine.to_lps(np.stack([i, j, np.full(i.size, k)], axis=1).astype(float))
@@ -141,6 +130,22 @@ def _moved(image: sitk.Image, motion: _Motion, interpolator: int) -> sitk.Image:
             values = _sample_image(source, affine, points, order)
             target[k, j, i] = np.round(values) if order else values
     return out
+
+
+def _rigid_slice(image: sitk.Image, k: int, motion: _Motion, interpolator: int, air: float) -> np.ndarray:
+    """Slice k (j, i) of the image moved as one piece. Slice by slice, so that no second scan lies in memory."""
+    nx, ny, _ = image.GetSize()
+    moved = sitk.Resample(
+        image,
+        (nx, ny, 1),
+        sitk.TranslationTransform(3, (-motion.placement.shift_mm * motion.up).tolist()),
+        interpolator,
+        image.TransformIndexToPhysicalPoint((0, 0, k)),
+        image.GetSpacing(),
+        image.GetDirection(),
+        air,
+    )
+    return sitk.GetArrayFromImage(moved)[0]
 
 
 def _writable_view(image: sitk.Image) -> np.ndarray:
@@ -161,17 +166,26 @@ class _ArrayMemory:
         self.owner = owner
 
 
-def _ramp_by_slice(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, FloatArray]]:
-    """(k, ramp (j, i)) of every slice, without a coordinate array of the whole scan: all terms are linear in the
-    index."""
+def _moving_slices(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, FloatArray]]:
+    """(k, ramp (j, i)) of every slice that holds moving tissue. All terms are linear in the index, so a slice's corners
+    tell whether it moves not at all or as a whole, and only the slices in between are looked at voxel by voxel."""
     affine = affine_of(image)
     nx, ny, nz = image.GetSize()
     height_step, behind_step = affine.matrix.T @ motion.up, affine.matrix.T @ motion.back
     start = affine.origin - motion.corner
-    height = start @ motion.up + np.arange(ny)[:, None] * height_step[1] + np.arange(nx)[None] * height_step[0]
-    behind = start @ motion.back + np.arange(ny)[:, None] * behind_step[1] + np.arange(nx)[None] * behind_step[0]
+    j, i = np.arange(ny, dtype=np.float32)[:, None], np.arange(nx, dtype=np.float32)[None]
+    height = float(start @ motion.up) + j * float(height_step[1]) + i * float(height_step[0])
+    behind = float(start @ motion.back) + j * float(behind_step[1]) + i * float(behind_step[0])
+    lowest, highest = float(height.min()), float(height.max())
+    everything = np.ones((ny, nx), np.float32)
     for k in range(nz):
-        yield k, motion.ramp_at(height + k * height_step[2], behind + k * behind_step[2])
+        rise = k * float(height_step[2])
+        if highest + rise <= 0:
+            continue
+        if lowest + rise >= motion.arch_floor + motion.placement.slab_mm:
+            yield k, everything
+        else:
+            yield k, motion.ramp_at(height + rise, behind + k * float(behind_step[2]))
 
 
 def _sample_image(array: np.ndarray, affine: Affine, points: FloatArray, order: int) -> FloatArray:
@@ -264,11 +278,13 @@ def _slab_box(image: sitk.Image, drawing: _Drawing) -> tuple[np.ndarray, np.ndar
     return lower, np.array(patch.array.shape)[::-1]
 
 
-def _on_sub_grid(array: np.ndarray, like: sitk.Image, origin: FloatArray) -> sitk.Image:
-    """array (k, j, i) as an image with like's spacing and direction, its first voxel at origin (LPS mm)."""
+def _on_sub_grid(
+    array: np.ndarray, like: sitk.Image, origin: FloatArray, spacing: tuple[float, ...] | None = None
+) -> sitk.Image:
+    """array (k, j, i) as an image along like's axes, its first voxel at origin (LPS mm), like's spacing by default."""
     image = sitk.GetImageFromArray(array)
     image.SetDirection(like.GetDirection())
-    image.SetSpacing(like.GetSpacing())
+    image.SetSpacing(spacing or like.GetSpacing())
     image.SetOrigin(origin.tolist())
     return image
 
@@ -289,8 +305,8 @@ def _keep_lower_levels(case: SpineCase, ct: sitk.Image, labels: sitk.Image, moti
     number = LEVEL_NUMBER[level]
     own_labels, own_ct = sitk.GetArrayViewFromImage(case.labels), sitk.GetArrayViewFromImage(case.ct)
     ct_view, label_view = _writable_view(ct), _writable_view(labels)
-    for k, ramp in _ramp_by_slice(case.ct, motion):
-        if (ramp > 0).any():
+    for k, _ in _moving_slices(case.ct, motion):
+        if np.isin(own_labels[k], below).any():
             keep = np.isin(own_labels[k], below) & (label_view[k] != number)
             ct_view[k][keep] = own_ct[k][keep]
             label_view[k][keep] = own_labels[k][keep]
@@ -317,10 +333,11 @@ def conditioning_on_patient(
     case: SpineCase, straight: StraightenedSpine, cut: tuple[int, int], level: str, attention: FloatArray
 ) -> tuple[sitk.Image, sitk.Image]:
     """Where the target is withheld (uint8) and the attention (float32, 0 where withheld), on a part of the patient's
-    grid."""
+    grid, of which only every n-th voxel is kept where it is finer than the straightened one."""
     rows = straight.ct.shape[0]
     arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
-    patch = patch_around(case.labels, grid_points(straight.frame, arc[[0, rows // 2, -1]], straight.spacing_mm), 1.0)
+    tube = grid_points(straight.frame, arc[[0, rows // 2, -1]], straight.spacing_mm)
+    patch = thinned(patch_around(case.labels, tube, 1.0), straight.spacing_mm)
     index = np.stack(np.meshgrid(*[np.arange(n) for n in patch.array.shape], indexing="ij"), axis=-1)[..., ::-1]
     place = to_straightened(straight.frame, patch.affine.to_lps(index.astype(float)))
     row = (place[..., 2] - straight.arc_start) / straight.spacing_mm - 0.5
@@ -331,6 +348,6 @@ def conditioning_on_patient(
     seen = ndimage.map_coordinates(attention, column, order=1, mode="nearest") * (inside & ~withheld)
     origin = patch.affine.origin
     return (
-        _on_sub_grid(withheld.astype(np.uint8), case.ct, origin),
-        _on_sub_grid(seen.astype(np.float32), case.ct, origin),
+        _on_sub_grid(withheld.astype(np.uint8), case.ct, origin, patch.spacing),
+        _on_sub_grid(seen.astype(np.float32), case.ct, origin, patch.spacing),
     )
