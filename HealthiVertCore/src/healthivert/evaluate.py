@@ -31,7 +31,7 @@ def evaluate_level(case: SpineCase, analysis: SpineAnalysis, level: str, generat
     vertebra = generate(prepared.conditioning)[0]
     true = body_heights(analysis.bodies[level])
     predicted, _ = healthy_heights(vertebra, prepared.straight.spacing_mm)
-    placement = place(prepared.straight, prepared.conditioning.cut, vertebra)
+    placement = place(prepared.straight, prepared.conditioning, vertebra)
     after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
     beside = two_neighbours_mean(analysis, level)
     return {

@@ -22,7 +22,8 @@ CONTEXT_ROWS = 32  # above and below: a lumbar disc and the greater part of the 
 GAP_ROWS = 32
 ROWS = 2 * CONTEXT_ROWS + GAP_ROWS
 GAP = (CONTEXT_ROWS, CONTEXT_ROWS + GAP_ROWS)
-MARGIN_MM = 1.0  # cut beyond the segmented body: the blurred cortex reaches that far
+MARGIN_MM = 1.0  # cut beyond the segmented body, at least: the blurred cortex reaches that far
+LEAST_ROW_SHARE = 0.06  # of the body's largest cross-section: a row with less of it holds an osteophyte's tip
 HU_WINDOW = (-300.0, 800.0)
 
 
@@ -38,15 +39,22 @@ def from_window(values: FloatArray) -> FloatArray:
     return (np.clip(values, -1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low
 
 
-def find_cut(straight: StraightenedSpine, level: str) -> tuple[int, int]:
-    """Rows [first, last) that hold the level's body, and MARGIN_MM more on both sides.
+def cut_margin(voxel_mm: float) -> float:
+    """How far beyond the segmented body to cut, mm: a cortex is blurred over about a voxel of the scan."""
+    return max(MARGIN_MM, float(round(voxel_mm)))
 
-    Raises HealthiVertError if the straightened part does not hold the body.
+
+def find_cut(straight: StraightenedSpine, level: str, margin_mm: float = MARGIN_MM) -> tuple[int, int]:
+    """Rows [first, last) that hold the level's body, and margin_mm more on both sides.
+
+    Rows that hold only the tip of an osteophyte are not cut, or the disc beside it would be lost; what is left of the
+    target there is withheld by the mask. Raises HealthiVertError if the straightened part does not hold the body.
     """
-    rows = np.flatnonzero((straight.bodies == LEVEL_NUMBER[level]).any(axis=(1, 2)))
+    area = (straight.bodies == LEVEL_NUMBER[level]).sum(axis=(1, 2))
+    rows = np.flatnonzero(area > LEAST_ROW_SHARE * area.max())
     if rows.size == 0:
         raise HealthiVertError(f"{level}: its body is not inside the scan; choose a level that the scan holds in full")
-    margin = int(np.ceil(MARGIN_MM / straight.spacing_mm))
+    margin = int(np.ceil(margin_mm / straight.spacing_mm))
     return max(0, int(rows[0]) - margin), min(straight.bodies.shape[0], int(rows[-1]) + 1 + margin)
 
 
@@ -101,18 +109,18 @@ def make_conditioning(
     level: str,
     attention: FloatArray,
     reference_mm: float,
-    cut: tuple[int, int] | None = None,
+    margin_mm: float = MARGIN_MM,
 ) -> Conditioning:
-    """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid; cut: see find_cut.
+    """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid; margin_mm: of find_cut.
 
     Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by
     the mask.
     """
-    cut = find_cut(straight, level) if cut is None else cut
+    cut = find_cut(straight, level, margin_mm)
     number = LEVEL_NUMBER[level]
     target = (straight.labels == number) | (straight.bodies == number)
     # the voxels around the label carry its partial volume
-    target = ndimage.binary_dilation(target, iterations=max(1, round(MARGIN_MM / straight.spacing_mm)))
+    target = ndimage.binary_dilation(target, iterations=max(1, round(margin_mm / straight.spacing_mm)))
     mask = open_gap(target.astype(np.float32), cut, 0.0)
     mask[GAP[0] : GAP[1]] = 1.0
     ct = open_gap(to_window(beyond_the_border(straight.ct, straight.seen)).astype(np.float32), cut, -1.0)
@@ -121,4 +129,4 @@ def make_conditioning(
     hidden = mask > 0
     ct[hidden] = -1.0
     healthy[hidden] = 0.0
-    return Conditioning(ct, mask, healthy, beside, GAP, cut, level, straight.spacing_mm, reference_mm)
+    return Conditioning(ct, mask, healthy, beside, GAP, cut, level, straight.spacing_mm, reference_mm, margin_mm)

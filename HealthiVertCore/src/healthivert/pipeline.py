@@ -16,7 +16,7 @@ import SimpleITK as sitk
 
 from healthivert.attention import attention_from_suspicion
 from healthivert.errors import HealthiVertError
-from healthivert.gap import CONTEXT_ROWS, make_conditioning
+from healthivert.gap import CONTEXT_ROWS, cut_margin, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.inspection import SpineAnalysis, fallback_reference, neighbour_warnings
 from healthivert.measure import (
@@ -90,7 +90,7 @@ def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
     attention = attention_from_suspicion(straight, beside)
     reference = analysis.levels[level].neighbour_reference
     known = reference or fallback_reference(body)
-    conditioning = make_conditioning(straight, level, attention, known.mean)
+    conditioning = make_conditioning(straight, level, attention, known.mean, cut_margin(body.voxel_mm))
     return Prepared(straight, old_body, attention, conditioning, known, reference is not None)
 
 
@@ -117,7 +117,7 @@ def regrow(case: SpineCase, analysis: SpineAnalysis, level: str, generate: Gener
     progress("generate", 0.40, f"regrowing {level}")
     samples = generate(prepared.conditioning)
     vertebra = samples[0] if len(samples) == 1 else _mean_vertebra(samples)
-    placement = place(prepared.straight, prepared.conditioning.cut, vertebra)
+    placement = place(prepared.straight, prepared.conditioning, vertebra)
     clock.lap("generate")
     progress("measure", 0.65, "measuring")
     body = analysis.bodies[level]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from healthivert.gap import GAP, GAP_ROWS
+from healthivert.gap import GAP, GAP_ROWS, MARGIN_MM
 from healthivert.measure import gap_height_map, third_heights
-from healthivert.types import FloatArray, PseudoHealthy, StraightenedSpine
+from healthivert.types import Conditioning, FloatArray, PseudoHealthy, StraightenedSpine
 
 FEATHER_MM = 2.0  # over which the generated tissue gives way to the patient's own
 RIM_MM = 3.0  # generated tissue is shown this far around the old and the new body: no ghost of the old cortex
@@ -22,28 +22,45 @@ RIM_MM = 3.0  # generated tissue is shown this far around the old and the new bo
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the generated slab lies. arc_bottom: mm; row_mm: height of one gap row; shift_mm: how far what lies above
-    moves up."""
+    """Where the slab that replaces the cut rows lies in the straightened patient, all mm.
+
+    arc_bottom: its lower end. row_mm: height of one gap row. edge_mm: tissue at either end that was cut beyond what the
+    gap stands for. shift_mm: how far what lies above moves up.
+    """
 
     arc_bottom: float
     row_mm: float
+    edge_mm: float
     shift_mm: float
 
     @property
     def slab_mm(self) -> float:
-        return self.row_mm * GAP_ROWS
+        return self.row_mm * GAP_ROWS + 2 * self.edge_mm
 
     @property
     def arc_top(self) -> float:
         return self.arc_bottom + self.slab_mm
 
+    def row_arcs(self) -> FloatArray:
+        """Arc length of the middle of each gap row (GAP_ROWS,)."""
+        return self.arc_bottom + self.edge_mm + (np.arange(GAP_ROWS) + 0.5) * self.row_mm
 
-def place(straight: StraightenedSpine, cut: tuple[int, int], vertebra: PseudoHealthy) -> Placement:
+    def rows_at(self, arc: FloatArray) -> FloatArray:
+        """Row of the gap frame at each arc length; across an edge, from the gap's outermost row to the first visible
+        one, so that what was cut too much is bridged smoothly."""
+        edge = max(self.edge_mm, 1e-3)
+        arcs = [self.arc_bottom, self.arc_bottom + edge, self.arc_top - edge, self.arc_top]
+        return np.interp(arc, arcs, [GAP[0] - 1, GAP[0] - 0.5, GAP[1] - 0.5, GAP[1]])
+
+
+def place(straight: StraightenedSpine, conditioning: Conditioning, vertebra: PseudoHealthy) -> Placement:
     """The slab's size follows from the predicted mean body height and the body that was drawn in it."""
     rows_high = third_heights(gap_height_map(vertebra.body, 1.0), straight.spacing_mm).mean
     row_mm = vertebra.height_mm / rows_high
-    old_mm = (cut[1] - cut[0]) * straight.spacing_mm
-    return Placement(straight.arc_start + cut[0] * straight.spacing_mm, row_mm, row_mm * GAP_ROWS - old_mm)
+    first, last = conditioning.cut
+    edge_mm = conditioning.margin_mm - MARGIN_MM  # a gap holds the body and MARGIN_MM, see training.samples
+    new_mm, old_mm = row_mm * GAP_ROWS + 2 * edge_mm, (last - first) * straight.spacing_mm
+    return Placement(straight.arc_start + first * straight.spacing_mm, row_mm, edge_mm, new_mm - old_mm)
 
 
 def restore_straightened(
@@ -79,10 +96,10 @@ def _slab_rows(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Drawn CT and body at arc (SI,), and how far inside the slab each row is (0..1 over one millimetre at its
     edges)."""
-    row = (arc - placement.arc_bottom) / placement.row_mm - 0.5 + GAP[0]
+    row = placement.rows_at(arc)
     inside = np.clip(np.minimum(arc - placement.arc_bottom, placement.arc_top - arc) + 0.5, 0.0, 1.0)
-    body = _rows_at(vertebra.body, np.clip(row, GAP[0], GAP[1] - 1)) * (inside > 0)[:, None, None]
-    return _rows_at(vertebra.ct, np.clip(row, GAP[0], GAP[1] - 1)), body, inside
+    body = _rows_at(vertebra.body, row) * (inside > 0)[:, None, None]
+    return _rows_at(vertebra.ct, row), body, inside
 
 
 def generated_share(body: FloatArray, old_body: FloatArray, spacing_mm: tuple[float, float, float]) -> FloatArray:

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
-from healthivert.gap import GAP, GAP_ROWS
+from healthivert.gap import GAP
 from healthivert.geometry import Affine, affine_of, patch_around, thinned
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
@@ -23,6 +23,7 @@ from healthivert.types import FloatArray, PseudoHealthy, SpineCase, Straightened
 
 ARCH_RAMP_MM = 10.0  # behind the posterior wall the movement starts above the lower level's facets, over this distance
 DISPLACEMENT_STEP_MM = 4.0
+FRAME = slice(GAP[0] - 1, GAP[1] + 1)  # the gap's rows and the first visible one on either side
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ def _sample_image(array: np.ndarray, affine: Affine, points: FloatArray, order: 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """The generated slab, to be read at patient points. Arrays (GAP_ROWS, AP, LR); loss (AP, LR) without holes."""
+    """The generated slab, to be read at patient points. Arrays (SI, AP, LR) of the rows FRAME; loss (AP, LR) without
+    holes."""
 
     frame: StraightFrame
     placement: Placement
@@ -214,7 +216,7 @@ class _Drawing:
         """CT (HU), share of it 0..1, whether it is body, and RHLV, each (N,), at points (N, 3) LPS mm."""
         across, behind, arc = to_straightened(self.frame, points).T
         above, below = arc - self.placement.arc_bottom, self.placement.arc_top - arc
-        row = np.clip(above / self.placement.row_mm - 0.5, 0, GAP_ROWS - 1)
+        row = self.placement.rows_at(arc) - FRAME.start
         index = np.stack([row, *_tube_index(behind, across, self.ct.shape, self.spacing_mm)])
         inside = np.clip(np.minimum(above, below) + 0.5, 0, 1) * ((above >= 0) & (below >= 0))
         ct = ndimage.map_coordinates(self.ct, index, order=1, mode="nearest")
@@ -237,13 +239,14 @@ def _draw(
     placement: Placement,
     loss_map: FloatArray,
 ) -> _Drawing:
-    gap = slice(*GAP)
-    arc = placement.arc_bottom + (np.arange(GAP_ROWS) + 0.5) * placement.row_mm
-    old = body_occupancy(body, grid_points(straight.frame, source_arc(arc, placement), straight.spacing_mm))
+    arc = source_arc(placement.row_arcs(), placement)
+    old = body_occupancy(body, grid_points(straight.frame, arc, straight.spacing_mm))
     spacing = (placement.row_mm, straight.spacing_mm, straight.spacing_mm)
-    share = generated_share(vertebra.body[gap], old, spacing)
+    share = np.pad(generated_share(vertebra.body[slice(*GAP)], old, spacing), ((1, 1), (0, 0), (0, 0)), mode="edge")
     loss = _fill_nan(loss_map)
-    return _Drawing(straight.frame, placement, straight.spacing_mm, vertebra.ct[gap], vertebra.body[gap], share, loss)
+    return _Drawing(
+        straight.frame, placement, straight.spacing_mm, vertebra.ct[FRAME], vertebra.body[FRAME], share, loss
+    )
 
 
 def _paste(ct: sitk.Image, labels: sitk.Image, body: VertebralBody, drawing: _Drawing, motion: _Motion) -> sitk.Image:

@@ -126,7 +126,7 @@ class Conditioning:
     ct: -1..1 (window -300..800 HU), 0-information (-1) inside mask. mask: 1 where the generator must draw.
     attention: 0..1, high where tissue is believed healthy, 0 in the gap. neighbours: 1 on the bodies of the vertebrae
     beside the target (coarse stage's target). gap: rows [first, last) of the gap; target_label is the level's number.
-    cut: the straightened rows [first, last) that were taken out (None for a conditioning not made from a scan).
+    cut: the straightened rows [first, last) that were taken out: the body and margin_mm more on both sides.
     reference_mm: body height expected from the other levels.
     """
 
@@ -139,6 +139,7 @@ class Conditioning:
     level: str
     spacing_mm: float
     reference_mm: float
+    margin_mm: float = 1.0
 
 
 @dataclass(frozen=True)

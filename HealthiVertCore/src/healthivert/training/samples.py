@@ -20,8 +20,6 @@ from healthivert.measure import body_heights
 from healthivert.pipeline import Prepared, prepare
 from healthivert.types import Conditioning, FloatArray, SpineCase
 
-ARRAYS = ("ct", "mask", "attention", "neighbours")
-
 
 @dataclass(frozen=True)
 class TrainingSample:
@@ -88,9 +86,11 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
 def load_sample(path: Path) -> TrainingSample:
     """The inverse of save_sample. Raises ValueError, KeyError or OSError if the file is not a whole sample."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: _decode(file[name], name == "ct") for name in ARRAYS}
         conditioning = Conditioning(
-            **arrays,
+            ct=_decode(file["ct"], True),
+            mask=_decode(file["mask"], False),
+            attention=_decode(file["attention"], False),
+            neighbours=_decode(file["neighbours"], False),
             gap=_rows(file["gap"]),
             cut=_rows(file["cut"]),
             level=str(file["level"]),
