@@ -219,11 +219,11 @@ def timed_run(ct: Path, seg: Path, level: str, out: Path) -> tuple[float, float]
 
 
 SECTIONS: dict[str, tuple[Callable[[commands.LoadedGenerator], Iterator[Row]], str | None]] = {
+    "timings": (timings, None),  # first: a child's peak memory counts from what this process holds when it starts it
     "lumbar": (real_lumbar, "lumbar"),
     "verse004": (painted_verse004, "verse004"),
     "fractured": (fractured_phantoms, None),
     "healthy": (healthy_phantoms, None),
-    "timings": (timings, None),
 }
 
 

@@ -16,6 +16,7 @@ from command_line_case import call, command, usable_weights, write_shards, write
 from conftest import Block, lumbar_blocks
 
 from healthivert import __version__
+from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.phantom import write as phantom_files
 from healthivert.phantom.grid import Grid
 
@@ -174,6 +175,16 @@ def write_changed(folder: Path, blocks: list[Block], paint=None) -> tuple[Path, 
     return ct, seg
 
 
+def write_unlabelled(folder: Path, *levels: str) -> tuple[Path, Path]:
+    """All vertebrae are in the scan, some not in the segmentation: it often ends before the scan does."""
+    ct, seg = write_spine(folder, lumbar_blocks())
+    image = sitk.ReadImage(str(seg))
+    for level in levels:
+        image = sitk.ChangeLabel(image, {LEVEL_NUMBER[level]: 0})
+    sitk.WriteImage(image, str(seg))
+    return ct, seg
+
+
 def cut_above_l2(folder: Path) -> tuple[Path, Path]:
     """L1 to L3, the scan ending in L1 and in L3."""
     blocks = [block for block in lumbar_blocks() if block.level in ("L1", "L2", "L3")]
@@ -192,11 +203,11 @@ def metal(hu: np.ndarray) -> np.ndarray:
 
 SAID = {
     "one neighbour missing": (
-        lambda folder: write_changed(folder, [b for b in lumbar_blocks() if b.level != "L1"]),
+        lambda folder: write_unlabelled(folder, "L1"),
         ["L1, the neighbour above L2, is not in the segmentation"],
     ),
     "both neighbours missing": (
-        lambda folder: write_changed(folder, [b for b in lumbar_blocks() if b.level not in ("L1", "L3")]),
+        lambda folder: write_unlabelled(folder, "L1", "L3"),
         ["L1, the neighbour above L2, is not in", "L3, the neighbour below L2, is not in"],
     ),
     "both neighbours cut": (
