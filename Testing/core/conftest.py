@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,3 +86,14 @@ def healthy_case() -> SpineCase:
 @pytest.fixture(scope="session")
 def wedged_case() -> SpineCase:
     return block_spine(lumbar_blocks(L1=(15.0, 25.0)))
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """So that two trainings add up in the same order, whatever else the machine does."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slice_batches import GAP, batch_of
 from torch import Tensor
 
 from healthivert.errors import HealthiVertError
@@ -33,23 +34,7 @@ from healthivert.training.samples import TrainingSample, save_sample
 from healthivert.training.trainer import TrainerSettings, export, train
 from healthivert.types import Conditioning
 
-GAP = (32, 64)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def batch_of(count: int = 2, width: int = 64, plane: float = 0.0, seed: int = 0) -> SliceBatch:
-    random = torch.Generator().manual_seed(seed)
-    mask = torch.zeros(count, 1, 96, width)
-    mask[:, :, GAP[0] : GAP[1]] = 1
-    ct = (torch.rand(mask.shape, generator=random) * 2 - 1) * (1 - mask) - mask
-    return SliceBatch(ct, mask, 1 - mask, torch.full_like(ct, 0.3), torch.full_like(ct, plane))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def targets_for(batch: SliceBatch) -> SliceTargets:

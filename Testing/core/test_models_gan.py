@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from slice_batches import GAP, batch_of
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from healthivert.models.gan import (
@@ -17,18 +18,7 @@ from healthivert.models.gan import (
     plain_state,
 )
 from healthivert.models.gan.contextual_attention import ContextualAttention, known_patches, propagate
-from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import LossWeights, SliceTargets, generator_losses, total_loss
-
-GAP = (32, 64)
-
-
-def batch_of(count: int = 2, width: int = 64, plane: float = 0.0, seed: int = 0) -> SliceBatch:
-    random = torch.Generator().manual_seed(seed)
-    mask = torch.zeros(count, 1, 96, width)
-    mask[:, :, GAP[0] : GAP[1]] = 1
-    ct = (torch.rand(mask.shape, generator=random) * 2 - 1) * (1 - mask) - mask
-    return SliceBatch(ct, mask, 1 - mask, torch.full_like(ct, 0.3), torch.full_like(ct, plane))
 
 
 @pytest.fixture(scope="module")

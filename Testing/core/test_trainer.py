@@ -38,6 +38,8 @@ TINY = TrainerSettings(
     validate_every=100,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def elliptic_vertebra(seed: int) -> TrainingSample:
     """Three elliptic bodies above each other; the middle one is the truth in the gap."""
@@ -73,15 +75,6 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(folder) -> SliceDataset:
     return SliceDataset(sorted(folder.glob("*.npz")))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So that two runs add up in the same order, whatever else the machine does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_all_vertebrae_of_a_spine_fall_on_one_side(tmp_path):

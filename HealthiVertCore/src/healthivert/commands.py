@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata, resources
@@ -18,9 +17,10 @@ from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
-from healthivert.pipeline import GenerateSamples, Outcome, regrow
+from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress, part_of
-from healthivert.types import LevelSummary, Report, SpineCase
+from healthivert.report import check_can_draw, level_as_dict, write_report
+from healthivert.types import Report, SpineCase
 
 SHIPPED = ("gan",)  # the models that this version can run and train
 
@@ -77,29 +77,25 @@ def run(
     level_map: Mapping[int, str] | None = None,
     force: bool = False,
 ) -> Report:
-    """Regrow one vertebra and write every result into out, all or nothing. See the contract in docs/method.md."""
-    from healthivert.report import check_can_draw, write_report
-
+    """Regrow one vertebra and write every result into out, all or nothing; README lists them."""
     check_can_draw()
-    start = time.perf_counter()
+    clock = Clock()
     with OutputFolder(out, force) as folder:
         case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15))
         level = parse_level(vertebra, case)
         _check_not_alone(case, level, seg)
-        read = time.perf_counter() - start
+        clock.lap("load")
         progress("generator", 0.15, f"loading {choice.model}")
         generator = load_generator(choice)
-        loaded = time.perf_counter() - start - read
+        clock.lap("load_generator")
         progress("bodies", 0.2, "finding vertebral bodies")
         analysis = analyse(case)
-        found = time.perf_counter() - start - read - loaded
-        outcome = regrow(case, analysis, level, generator.generate, progress)
+        clock.lap("bodies")
+        outcome = regrow(case, analysis, level, generator.generate, progress, clock)
         progress("write", 0.8, "writing images")
         _write_images(folder, case, outcome)
-        written = time.perf_counter() - start
-        timing = {"load": read, "load_generator": loaded, "bodies": found, **outcome.timing_s}
-        timing["write_images"] = written - sum(timing.values())
-        report = _report(case, analysis, level, outcome, choice, generator.card, timing)
+        clock.lap("write_images")
+        report = _report(case, analysis, level, outcome, choice, generator.card, clock.laps)
         progress("report", 0.92, "drawing the report")
         write_report(report, folder)
     progress("done", 1.0, f"{out}")
@@ -125,7 +121,7 @@ def _report(
     outcome: Outcome,
     choice: GeneratorChoice,
     card: Mapping,
-    timing: Mapping[str, float],
+    timing_s: Mapping[str, float],
 ) -> Report:
     spine = tuple(analysis.levels.values())
     return Report(
@@ -137,7 +133,7 @@ def _report(
         loss=outcome.loss,
         spine=spine,
         warnings=tuple(dict.fromkeys((*analysis.warnings, *outcome.loss.warnings))),
-        timing_s={name: round(float(seconds), 3) for name, seconds in timing.items()},
+        timing_s=timing_s,
         versions=versions(),
         views=outcome.views,
         profile=outcome.profile,
@@ -174,28 +170,9 @@ def inspect(
 def inspection_as_dict(analysis: SpineAnalysis) -> dict:
     """The contract of `inspect --json`."""
     return {
-        "levels": [_level_as_dict(summary) for summary in analysis.levels.values()],
+        "levels": [level_as_dict(summary) for summary in analysis.levels.values()],
         "warnings": list(analysis.warnings),
     }
-
-
-def _level_as_dict(summary: LevelSummary) -> dict:
-    reference = summary.neighbour_reference
-    return {
-        "level": summary.level,
-        "label": summary.label,
-        "heights_mm": _rounded(summary.heights.as_dict()),
-        "neighbour_reference": _rounded(reference.as_dict()) if reference else None,
-        "suspicion": round(summary.suspicion, 4),
-        "grade": summary.genant.grade,
-        "shape": summary.genant.shape,
-        "complete": summary.complete,
-        "warnings": list(summary.warnings),
-    }
-
-
-def _rounded(values: Mapping[str, float]) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in values.items()}
 
 
 def evaluate(

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
+from healthivert.geometry import filled_from_nearest, rows_at
 from healthivert.types import Conditioning, FloatArray, StraightenedSpine
 
 CONTEXT_ROWS = 32  # above and below: a lumbar disc and the greater part of the neighbour's body at 1 mm
@@ -88,20 +89,7 @@ def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
     """The cut rows themselves, stretched or squeezed to GAP_ROWS by linear interpolation: what a generator should
     draw."""
     first, last = cut
-    place = first - 0.5 + (np.arange(GAP_ROWS) + 0.5) * (last - first) / GAP_ROWS
-    index = np.clip(place, 0, len(array) - 1)
-    lower = np.minimum(index.astype(int), len(array) - 2)
-    part = (index - lower).astype(np.float32)[:, None, None]
-    return array[lower] * (1 - part) + array[lower + 1] * part
-
-
-def beyond_the_border(ct: FloatArray, seen: NDArray[np.bool_]) -> FloatArray:
-    """ct with every voxel outside the scan given the value of the nearest one inside: the scan's end is no anatomy, and
-    air above a vertebra would be taken for some."""
-    if seen.all() or not seen.any():
-        return ct
-    nearest = ndimage.distance_transform_edt(~seen, return_distances=False, return_indices=True)
-    return ct[tuple(nearest)]
+    return rows_at(array, first - 0.5 + (np.arange(GAP_ROWS) + 0.5) * (last - first) / GAP_ROWS)
 
 
 def make_conditioning(
@@ -123,7 +111,9 @@ def make_conditioning(
     target = ndimage.binary_dilation(target, iterations=max(1, round(margin_mm / straight.spacing_mm)))
     mask = open_gap(target.astype(np.float32), cut, 0.0)
     mask[GAP[0] : GAP[1]] = 1.0
-    ct = open_gap(to_window(beyond_the_border(straight.ct, straight.seen)).astype(np.float32), cut, -1.0)
+    # the scan's end is no anatomy: air above a vertebra would be taken for some
+    everywhere = filled_from_nearest(straight.ct, straight.seen)
+    ct = open_gap(to_window(everywhere).astype(np.float32), cut, -1.0)
     healthy = open_gap(attention.astype(np.float32), cut, 0.0)
     beside = open_gap(((straight.bodies > 0) & (straight.bodies != number)).astype(np.float32), cut, 0.0)
     hidden = mask > 0

@@ -87,6 +87,22 @@ def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Pat
     return cut_patch(image, (i, j, k), (to_i, to_j, to_k))
 
 
+def rows_at(array: FloatArray, index: FloatArray) -> FloatArray:
+    """Rows of array (SI, AP, LR) at fractional indices (N,), by linear interpolation; the end rows beyond the ends."""
+    index = np.clip(index, 0, len(array) - 1)
+    lower = np.minimum(index.astype(int), len(array) - 2)
+    part = (index - lower).astype(np.float32)[:, None, None]
+    return array[lower] * (1 - part) + array[lower + 1] * part
+
+
+def filled_from_nearest(values: NDArray, valid: NDArray[np.bool_]) -> NDArray:
+    """values with each invalid element given the value of the nearest valid one; unchanged if none or all are valid."""
+    if valid.all() or not valid.any():
+        return values
+    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]
+
+
 def thinned(patch: Patch, step_mm: float) -> Patch:
     """Every n-th voxel along each axis, n as large as keeps the steps at step_mm or below (1 where they are longer)."""
     stride = [max(1, int(step_mm / length + 1e-6)) for length in patch.spacing]

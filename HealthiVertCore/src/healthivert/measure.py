@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from healthivert.body import read_endplates
-from healthivert.types import HEIGHT_KEYS, FloatArray, Heights, VertebralBody
+from healthivert.types import HEIGHT_KEYS, FloatArray, Heights, PseudoHealthy, VertebralBody
 
 BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body's width of the middle
 RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where rims are rounded
@@ -95,6 +95,11 @@ def gap_height_map(body: FloatArray, row_mm: float) -> FloatArray:
         raise ValueError("the generated body is empty")
     inferior, superior = endplates
     return (superior - inferior) * row_mm
+
+
+def generated_row_mm(vertebra: PseudoHealthy, column_mm: float) -> float:
+    """Height of one gap row in mm: what makes the drawn body's mean height the predicted one."""
+    return vertebra.height_mm / third_heights(gap_height_map(vertebra.body, 1.0), column_mm).mean
 
 
 def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from healthivert.measure import (
     body_heights,
     body_profile,
     gap_height_map,
+    generated_row_mm,
     height_loss_map,
     mid_sagittal_profile,
     published_rhlv,
@@ -30,7 +31,7 @@ from healthivert.measure import (
     six_point,
     third_heights,
 )
-from healthivert.restore import Placement, place, restore_straightened
+from healthivert.restore import place, restore_straightened
 from healthivert.restore_patient import Restored, conditioning_on_patient, restore_patient
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
 from healthivert.types import (
@@ -73,7 +74,6 @@ class Outcome:
     attention: sitk.Image  # 0..1 on the same part
     views: tuple[View, ...]
     profile: HeightProfile
-    timing_s: dict[str, float]
 
 
 def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
@@ -83,9 +83,7 @@ def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
     """
     body = complete_body(analysis, level, case)
     straight = straighten_around(case, analysis.bodies, analysis.frame, level, VIEW_MARGIN_MM)
-    rows = straight.ct.shape[0]
-    arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
-    old_body = body_occupancy(body, grid_points(analysis.frame, arc, straight.spacing_mm))
+    old_body = body_occupancy(body, grid_points(analysis.frame, straight.arc, straight.spacing_mm))
     beside = {other: value for other, value in analysis.suspicion.items() if other != level}
     attention = attention_from_suspicion(straight, beside)
     reference = analysis.levels[level].neighbour_reference
@@ -108,9 +106,16 @@ def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> Verte
     return body
 
 
-def regrow(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples, progress) -> Outcome:
-    """Hide one vertebra, regrow it, put it back and measure what was lost."""
-    clock = _Clock()
+def regrow(
+    case: SpineCase,
+    analysis: SpineAnalysis,
+    level: str,
+    generate: GenerateSamples,
+    progress: Callable[..., None],
+    clock: Clock | None = None,
+) -> Outcome:
+    """Hide one vertebra, regrow it, put it back and measure what was lost. clock: takes the time of each step."""
+    clock = clock or Clock()
     progress("straighten", 0.30, f"straightening around {level}")
     prepared = prepare(case, analysis, level)
     clock.lap("straighten")
@@ -121,8 +126,9 @@ def regrow(case: SpineCase, analysis: SpineAnalysis, level: str, generate: Gener
     clock.lap("generate")
     progress("measure", 0.65, "measuring")
     body = analysis.bodies[level]
-    loss = _measure(body, analysis, level, prepared, samples, vertebra, placement)
-    views, profile, loss = _compare(body, prepared, vertebra, placement, loss)
+    after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
+    loss, profile = _measure(body, analysis, prepared, samples, vertebra, body_after)
+    views = _views(prepared, after, body_after)
     clock.lap("measure")
     progress("restore", 0.70, "back to the patient")
     restored = restore_patient(case, prepared.straight, body, vertebra, placement, loss.loss_map)
@@ -130,10 +136,12 @@ def regrow(case: SpineCase, analysis: SpineAnalysis, level: str, generate: Gener
         case, prepared.straight, prepared.conditioning.cut, level, prepared.attention
     )
     clock.lap("restore")
-    return Outcome(loss, restored, withheld, attention, views, profile, clock.laps)
+    return Outcome(loss, restored, withheld, attention, views, profile)
 
 
-class _Clock:
+class Clock:
+    """Seconds from one lap to the next, by name."""
+
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
         self.start = time.perf_counter()
@@ -146,50 +154,47 @@ class _Clock:
 
 def healthy_heights(vertebra: PseudoHealthy, spacing_mm: float) -> tuple[Heights, FloatArray]:
     """Heights of a generated vertebra and its (AP, LR) height map in mm, scaled so that the mean is its height_mm."""
-    rows = gap_height_map(vertebra.body, 1.0)
-    row_mm = vertebra.height_mm / third_heights(rows, spacing_mm).mean
-    height_map = rows * row_mm
+    height_map = gap_height_map(vertebra.body, generated_row_mm(vertebra, spacing_mm))
     return third_heights(height_map, spacing_mm), height_map
 
 
 def _mean_vertebra(samples: list[PseudoHealthy]) -> PseudoHealthy:
-    heights = np.array([s.height_mm for s in samples])
     return PseudoHealthy(
         np.mean([s.ct for s in samples], axis=0),
         np.mean([s.body for s in samples], axis=0),
-        float(heights.mean()),
-        float(heights.std(ddof=1)),
+        float(np.mean([s.height_mm for s in samples])),
     )
 
 
 def _measure(
     body: VertebralBody,
     analysis: SpineAnalysis,
-    level: str,
     prepared: Prepared,
     samples: list[PseudoHealthy],
     vertebra: PseudoHealthy,
-    placement: Placement,
-) -> HeightLoss:
+    body_after: FloatArray,
+) -> tuple[HeightLoss, HeightProfile]:
+    """The loss, and both bodies' mid-sagittal profiles. body_after: the restored body on the straightened grid."""
     spacing = prepared.straight.spacing_mm
     original = body_heights(body)
     healthy, healthy_map = healthy_heights(vertebra, spacing)
     rhlv = relative_height_loss(original, healthy)
-    return HeightLoss(
+    own_ap, own = body_profile(body)
+    ap, regrown = mid_sagittal_profile(healthy_map, spacing)
+    loss = HeightLoss(
         original=original,
         pseudo_healthy=healthy,
         neighbour_reference=prepared.reference if prepared.has_reference else None,
         rhlv=rhlv,
         rhlv_sd=_spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in samples]),
-        rhlv_reference={},
-        six_point={
-            "original": six_point(*body_profile(body)),
-            "pseudo_healthy": six_point(*mid_sagittal_profile(healthy_map, spacing)),
-        },
+        rhlv_reference=published_rhlv(prepared.old_body > 0.5, body_after > 0.5, spacing),
+        six_point={"original": six_point(own_ap, own), "pseudo_healthy": six_point(ap, regrown)},
         loss_map=height_loss_map(body.height_map, healthy_map),
         genant=genant_grade(rhlv),
-        warnings=tuple(_loss_warnings(level, analysis, prepared, healthy)),
+        warnings=tuple(_loss_warnings(body.level, analysis, prepared, healthy)),
     )
+    # against the healthy body's depth; the original's is scaled onto it
+    return loss, HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), regrown)
 
 
 def _spread(losses: list[Heights]) -> Heights | None:
@@ -214,20 +219,13 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
     return warnings
 
 
-def _compare(
-    body: VertebralBody, prepared: Prepared, vertebra: PseudoHealthy, placement: Placement, loss: HeightLoss
-) -> tuple[tuple[View, ...], HeightProfile, HeightLoss]:
-    """Pictures before and after on one grid, the height profiles, and the publication's RHLV on the same two bodies."""
-    straight = prepared.straight
-    after, body_after = restore_straightened(straight, prepared.old_body, vertebra, placement)
-    published = published_rhlv(prepared.old_body > 0.5, body_after > 0.5, straight.spacing_mm)
-    columns = np.argwhere(body_after > 0.5)[:, 1:] if (body_after > 0.5).any() else np.array(after.shape[1:])[None] // 2
-    ap, lr = np.round(columns.mean(axis=0)).astype(int)
-    views = (
+def _views(prepared: Prepared, after: FloatArray, body_after: FloatArray) -> tuple[View, ...]:
+    """Pictures before and after on one grid, through the middle of the restored body."""
+    ap, lr = np.round(np.argwhere(body_after > 0.5)[:, 1:].mean(axis=0)).astype(int)
+    return (
         _view("sagittal", (slice(None), slice(None), lr), prepared, after, body_after),
         _view("coronal", (slice(None), ap, slice(None)), prepared, after, body_after),
     )
-    return views, _profile(body, vertebra, straight.spacing_mm), replace(loss, rhlv_reference=published)
 
 
 def _view(plane: str, at, prepared: Prepared, after: FloatArray, body_after: FloatArray) -> View:
@@ -243,10 +241,3 @@ def _view(plane: str, at, prepared: Prepared, after: FloatArray, body_after: Flo
         given.mask[at],
         given.attention[at],
     )
-
-
-def _profile(body: VertebralBody, vertebra: PseudoHealthy, spacing_mm: float) -> HeightProfile:
-    """Both profiles against the healthy body's depth; the original's depth is scaled onto it."""
-    ap, healthy = mid_sagittal_profile(healthy_heights(vertebra, spacing_mm)[1], spacing_mm)
-    own_ap, own = body_profile(body)
-    return HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), healthy)

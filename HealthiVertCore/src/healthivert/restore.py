@@ -13,7 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from healthivert.gap import GAP, GAP_ROWS, MARGIN_MM
-from healthivert.measure import gap_height_map, third_heights
+from healthivert.geometry import rows_at
+from healthivert.measure import generated_row_mm
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy, StraightenedSpine
 
 FEATHER_MM = 2.0  # over which the generated tissue gives way to the patient's own
@@ -55,8 +56,7 @@ class Placement:
 
 def place(straight: StraightenedSpine, conditioning: Conditioning, vertebra: PseudoHealthy) -> Placement:
     """The slab's size follows from the predicted mean body height and the body that was drawn in it."""
-    rows_high = third_heights(gap_height_map(vertebra.body, 1.0), straight.spacing_mm).mean
-    row_mm = vertebra.height_mm / rows_high
+    row_mm = generated_row_mm(vertebra, straight.spacing_mm)
     first, last = conditioning.cut
     edge_mm = conditioning.margin_mm - MARGIN_MM  # a gap holds the body and MARGIN_MM, see training.samples
     new_mm, old_mm = row_mm * GAP_ROWS + 2 * edge_mm, (last - first) * straight.spacing_mm
@@ -67,12 +67,11 @@ def restore_straightened(
     straight: StraightenedSpine, old_body: FloatArray, vertebra: PseudoHealthy, placement: Placement
 ) -> tuple[FloatArray, FloatArray]:
     """CT (HU) and the target's body (0..1) on straight's own grid after restoration. old_body: (SI, AP, LR) 0..1."""
-    rows = straight.ct.shape[0]
-    arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
+    arc = straight.arc
     old_arc = source_arc(arc, placement)
     index = (old_arc - straight.arc_start) / straight.spacing_mm - 0.5
-    moved = _rows_at(straight.ct, index)
-    moved_body = _rows_at(old_body, index)
+    moved = rows_at(straight.ct, index)
+    moved_body = rows_at(old_body, index)
     drawn, body, inside = _slab_rows(vertebra, arc, placement)
     share = generated_share(body, moved_body, (straight.spacing_mm,) * 3) * inside[:, None, None]
     return moved * (1 - share) + drawn * share, body
@@ -84,13 +83,6 @@ def source_arc(arc: FloatArray, placement: Placement) -> FloatArray:
     return arc - placement.shift_mm * within
 
 
-def _rows_at(array: FloatArray, index: FloatArray) -> FloatArray:
-    index = np.clip(index, 0, len(array) - 1)
-    lower = np.minimum(index.astype(int), len(array) - 2)
-    part = (index - lower).astype(np.float32)[:, None, None]
-    return array[lower] * (1 - part) + array[lower + 1] * part
-
-
 def _slab_rows(
     vertebra: PseudoHealthy, arc: FloatArray, placement: Placement
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -98,8 +90,8 @@ def _slab_rows(
     edges)."""
     row = placement.rows_at(arc)
     inside = np.clip(np.minimum(arc - placement.arc_bottom, placement.arc_top - arc) + 0.5, 0.0, 1.0)
-    body = _rows_at(vertebra.body, row) * (inside > 0)[:, None, None]
-    return _rows_at(vertebra.ct, row), body, inside
+    body = rows_at(vertebra.body, row) * (inside > 0)[:, None, None]
+    return rows_at(vertebra.ct, row), body, inside
 
 
 def generated_share(body: FloatArray, old_body: FloatArray, spacing_mm: tuple[float, float, float]) -> FloatArray:

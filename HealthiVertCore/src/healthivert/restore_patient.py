@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.gap import GAP
-from healthivert.geometry import Affine, affine_of, patch_around, thinned
+from healthivert.geometry import Affine, affine_of, filled_from_nearest, patch_around, thinned
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
@@ -73,13 +73,18 @@ def _top_of_lower_arch(
     case: SpineCase, level: str, corner: FloatArray, up: FloatArray, back: FloatArray, wall: float
 ) -> float:
     """How far the posterior elements of the levels below reach above the slab's bottom, mm (0 where they do not)."""
-    below = [LEVEL_NUMBER[v] for v in LEVELS[LEVELS.index(level) + 1 :] if v in case.levels]
+    below = _numbers_below(case, level)
     if not below:
         return 0.0
     patch = thinned(patch_around(case.labels, np.stack([corner - 10 * up, corner + 30 * up]), 60.0), 1.0)
     points = patch.affine.to_lps(np.argwhere(np.isin(patch.array, below))[:, ::-1].astype(float)) - corner
     arch = points[(points @ back) > wall]
     return float(np.clip((arch @ up).max(initial=-1.0) + 1.0, 0.0, 40.0))
+
+
+def _numbers_below(case: SpineCase, level: str) -> list[int]:
+    """The numbers of the case's levels caudal to a level."""
+    return [LEVEL_NUMBER[other] for other in LEVELS[LEVELS.index(level) + 1 :] if other in case.levels]
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ def _draw(
     old = body_occupancy(body, grid_points(straight.frame, arc, straight.spacing_mm))
     spacing = (placement.row_mm, straight.spacing_mm, straight.spacing_mm)
     share = np.pad(generated_share(vertebra.body[slice(*GAP)], old, spacing), ((1, 1), (0, 0), (0, 0)), mode="edge")
-    loss = _fill_nan(loss_map)
+    loss = filled_from_nearest(loss_map, np.isfinite(loss_map))
     return _Drawing(
         straight.frame, placement, straight.spacing_mm, vertebra.ct[FRAME], vertebra.body[FRAME], share, loss
     )
@@ -292,25 +297,18 @@ def _on_sub_grid(
     return image
 
 
-def _fill_nan(values: FloatArray) -> FloatArray:
-    valid = np.isfinite(values)
-    if not valid.any():
-        return np.zeros_like(values)
-    nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
-    return values[tuple(nearest)]
-
-
 def _keep_lower_levels(case: SpineCase, ct: sitk.Image, labels: sitk.Image, motion: _Motion, level: str) -> None:
     """Voxels of the levels below the target get their own value back wherever the movement reached them."""
-    below = [LEVEL_NUMBER[v] for v in LEVELS[LEVELS.index(level) + 1 :] if v in case.levels]
+    below = _numbers_below(case, level)
     if not below:
         return
     number = LEVEL_NUMBER[level]
     own_labels, own_ct = sitk.GetArrayViewFromImage(case.labels), sitk.GetArrayViewFromImage(case.ct)
     ct_view, label_view = _writable_view(ct), _writable_view(labels)
     for k, _ in _moving_slices(case.ct, motion):
-        if np.isin(own_labels[k], below).any():
-            keep = np.isin(own_labels[k], below) & (label_view[k] != number)
+        lower = np.isin(own_labels[k], below)
+        if lower.any():
+            keep = lower & (label_view[k] != number)
             ct_view[k][keep] = own_ct[k][keep]
             label_view[k][keep] = own_labels[k][keep]
 
@@ -337,9 +335,8 @@ def conditioning_on_patient(
 ) -> tuple[sitk.Image, sitk.Image]:
     """Where the target is withheld (uint8) and the attention (float32, 0 where withheld), on a part of the patient's
     grid, of which only every n-th voxel is kept where it is finer than the straightened one."""
-    rows = straight.ct.shape[0]
-    arc = straight.arc_start + (np.arange(rows) + 0.5) * straight.spacing_mm
-    tube = grid_points(straight.frame, arc[[0, rows // 2, -1]], straight.spacing_mm)
+    arc = straight.arc
+    tube = grid_points(straight.frame, arc[[0, len(arc) // 2, -1]], straight.spacing_mm)
     patch = thinned(patch_around(case.labels, tube, 1.0), straight.spacing_mm)
     index = np.stack(np.meshgrid(*[np.arange(n) for n in patch.array.shape], indexing="ij"), axis=-1)[..., ::-1]
     place = to_straightened(straight.frame, patch.affine.to_lps(index.astype(float)))

@@ -118,6 +118,11 @@ class StraightenedSpine:
     labels: NDArray[np.uint8]  # level numbers, whole vertebrae
     bodies: NDArray[np.uint8]  # level numbers, bodies without posterior elements
 
+    @property
+    def arc(self) -> FloatArray:
+        """Arc length of the middle of each row (SI,), mm."""
+        return self.arc_start + (np.arange(len(self.ct)) + 0.5) * self.spacing_mm
+
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -153,7 +158,6 @@ class PseudoHealthy:
     ct: FloatArray
     body: FloatArray
     height_mm: float
-    height_sd_mm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,7 @@ def level_as_dict(summary: LevelSummary) -> dict[str, Any]:
         "suspicion": summary.suspicion,
         "grade": summary.genant.grade,
         "shape": summary.genant.shape,
+        "complete": summary.complete,
         "warnings": summary.warnings,
     }
     return _json_ready(row)

@@ -76,6 +76,7 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
         log_height_ratio=np.float32(sample.log_height_ratio),
         reference_mm=np.float32(c.reference_mm),
         spacing_mm=np.float32(c.spacing_mm),
+        margin_mm=np.float32(c.margin_mm),
         gap=np.array(c.gap),
         cut=np.array(c.cut),
         level=np.array(c.level),
@@ -96,6 +97,7 @@ def load_sample(path: Path) -> TrainingSample:
             level=str(file["level"]),
             spacing_mm=float(file["spacing_mm"]),
             reference_mm=float(file["reference_mm"]),
+            margin_mm=float(file["margin_mm"]),
         )
         return TrainingSample(
             conditioning,

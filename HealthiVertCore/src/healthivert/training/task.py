@@ -7,6 +7,7 @@ of it. RunSettings are the settings the loop reads; each Task adds its own.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,7 +44,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(ABC):
     """A run's recipe, as far as every task shares it. One step is one batch of one plane; the planes take turns."""
 
     steps: int = 20_000
@@ -65,9 +66,9 @@ class RunSettings:
     device: str = "cpu"
     threads: int | None = None
 
+    @abstractmethod
     def start(self, gap: tuple[int, int], device: torch.device) -> Task:
         """The task of these settings at step 0. gap: rows [first, last) of the slices' gap."""
-        raise NotImplementedError
 
 
 FREE_ON_RESUME = (
