@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slice_batches import GAP, batch_of
+from slice_batches import batch_of, conditioning_of
 from torch import Tensor
 
 from healthivert.errors import HealthiVertError
@@ -20,7 +20,7 @@ from healthivert.models.diffusion import (
     DiffusionSettings,
     diffusion_losses,
 )
-from healthivert.models.diffusion.generator import shared_noise
+from healthivert.models.diffusion.generator import LARGEST_CHANGE, change_of, drawn, shared_noise
 from healthivert.models.diffusion.losses import SNR_CEILING, min_snr_weight
 from healthivert.models.diffusion.scheduler import PREDICTIONS, SCHEDULES, DDPMScheduler, SchedulerSettings
 from healthivert.models.diffusion.unet import sinusoids
@@ -29,10 +29,10 @@ from healthivert.models.losses import SliceTargets, total_loss
 from healthivert.models.weights import load_weights, save_weights
 from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.diffusion_task import DiffusionTrainerSettings, spread_timesteps
+from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.recipe import trainer_settings
 from healthivert.training.samples import TrainingSample, save_sample
-from healthivert.training.trainer import TrainerSettings, export, train
-from healthivert.types import Conditioning
+from healthivert.training.trainer import export, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,7 +43,7 @@ def targets_for(batch: SliceBatch) -> SliceTargets:
     neighbours = torch.zeros_like(body)
     neighbours[:, :, :28, 16:48] = 1
     count = body.shape[0]
-    ct = batch.mask * (body - 0.5) + (1 - batch.mask) * batch.ct
+    ct = batch.mask * (0.4 * body - 0.4) + (1 - batch.mask) * batch.ct  # within LARGEST_CHANGE of the prior
     distance = torch.where(body > 0, -0.5, 0.5)
     return SliceTargets(ct, body, neighbours, distance, torch.full((count,), 0.05), torch.ones(count))
 
@@ -78,7 +78,7 @@ def test_one_generator_serves_both_planes_within_the_ranges_of_the_interface(gen
     assert output.offset_flow.shape == (3, 2, 12, width // 8) and not output.offset_flow.any()
 
 
-def test_known_pixels_are_clean_in_every_image_that_the_network_sees(generator):
+def test_only_the_gap_of_any_image_that_the_network_sees_holds_noise(generator):
     batch, seen = batch_of(), []
     known = batch.mask == 0
     hook = generator.unet.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
@@ -86,10 +86,9 @@ def test_known_pixels_are_clean_in_every_image_that_the_network_sees(generator):
     hook.remove()
     assert [int(timesteps[0]) for _, timesteps in seen] == [999, 749, 500, 250, 0]
     for x_t, _ in seen:
-        assert torch.equal(x_t[known], batch.ct[known])
-        assert (x_t[~known] != batch.ct[~known]).float().mean() > 0.9
-    for drawn in (output.x_stage1, output.x_stage2):
-        assert torch.equal(drawn[known], batch.ct[known])
+        assert not x_t[known].any() and (x_t[~known] != 0).float().mean() > 0.9
+    for ct in (output.x_stage1, output.x_stage2):
+        assert torch.equal(ct[known], batch.ct[known])
     assert (output.fine_seg[known] == 0).all()
 
 
@@ -99,13 +98,13 @@ def test_the_stages_are_what_the_network_believes_half_way_and_at_the_end(genera
     output = generator(batch)
     hook.remove()
     gap = batch.mask > 0
-    for number, t, drawn, height in (
+    for number, t, ct, height in (
         (2, 500, output.x_stage1, output.pred1_h),
         (4, 0, output.x_stage2, output.pred2_h),
     ):
         inputs, denoised = seen[number]
         believed = generator.scheduler.predict_x0(denoised.output, t, inputs[0])
-        torch.testing.assert_close(drawn[gap], believed[gap], atol=1e-6, rtol=0)
+        torch.testing.assert_close(ct[gap], drawn(believed, batch)[gap], atol=1e-6, rtol=0)
         assert torch.equal(height, denoised.log_height_ratio)
     torch.testing.assert_close(output.coarse_seg, torch.sigmoid(seen[2][1].coarse_logit))
     torch.testing.assert_close(output.fine_seg, batch.mask * torch.sigmoid(seen[4][1].fine_logit))
@@ -132,11 +131,12 @@ def test_neighbouring_slices_share_their_noise_whatever_batch_they_are_in(genera
     assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
     assert torch.equal(noise[:1], shared_noise(batch_of(1), seed=5))
     assert float(noise.std()) == pytest.approx(1, abs=0.05)
-    two_alike = replace(batch_of(2), ct=batch_of(2).ct[:1].expand(2, -1, -1, -1))
-    drawn = generator(two_alike).x_stage2
-    torch.testing.assert_close(drawn[0], drawn[1])
+    one = batch_of(1)
+    two_alike = SliceBatch(**{f.name: getattr(one, f.name).expand(2, -1, -1, -1) for f in fields(one)})
+    both = generator(two_alike).x_stage2
+    torch.testing.assert_close(both[0], both[1])
     alone = generator(SliceBatch(**{f.name: getattr(two_alike, f.name)[:1] for f in fields(two_alike)}))
-    torch.testing.assert_close(alone.x_stage2[0], drawn[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone.x_stage2[0], both[0], atol=1e-5, rtol=0)
 
 
 def test_the_untrained_model_says_exactly_the_neighbours_height_and_nothing_else_by_chance():
@@ -144,11 +144,13 @@ def test_the_untrained_model_says_exactly_the_neighbours_height_and_nothing_else
     output = model(batch)
     assert not output.pred1_h.any() and not output.pred2_h.any()
     untrained = model.denoise(batch.ct, 500, batch)
-    for logit in (untrained.output, untrained.coarse_logit, untrained.fine_logit):
-        assert not logit.any()
+    assert not untrained.output.any() and not untrained.coarse_logit.any()
+    assert torch.equal(untrained.fine_logit > 0, batch.prior_body > 0.5)
 
 
-@pytest.mark.parametrize("changed", ["ct", "mask", "attention", "slice_ratio", "plane"])
+@pytest.mark.parametrize(
+    "changed", ["ct", "mask", "attention", "prior_ct", "prior_body", "outline", "slice_ratio", "plane"]
+)
 def test_everything_it_is_told_changes_its_answer(generator, changed):
     batch, x_t = batch_of(), torch.zeros(2, 1, 96, 64)
     other = replace(batch, **{changed: getattr(batch, changed) * 0.5 + 0.2})
@@ -189,7 +191,7 @@ def test_a_perfect_answer_costs_nothing_and_every_loss_is_of_one_sample(predicti
     model = DiffusionGenerator(DiffusionSettings(width=8, prediction=prediction))
     batch, noise = batch_of(), torch.randn(2, 1, 96, 64, generator=torch.Generator().manual_seed(1))
     targets, timesteps = targets_for(batch), torch.tensor([20, 700])
-    truth = batch.mask * targets.ct + (1 - batch.mask) * batch.ct
+    truth = change_of(targets.ct, batch)
     denoised = model.denoise(truth, timesteps, batch)
     certain = 1e4 * (2 * torch.stack([targets.neighbours, targets.body]) - 1)
     perfect = replace(
@@ -234,8 +236,15 @@ def test_late_timesteps_do_not_blow_the_image_terms_up(t, monkeypatch):
     monkeypatch.setattr(model, "denoise", lambda *_: quiet)
     losses = diffusion_losses(model, batch, targets_for(batch), torch.tensor([t]), noise)
     gradient = torch.autograd.grad(losses["ct"].sum(), output)[0]
-    two_stages = 2 / float(batch.mask.sum())
+    two_stages = 2 * LARGEST_CHANGE / float(batch.mask.sum())
     assert float(gradient.abs().max()) == pytest.approx(two_stages, rel=1e-3)
+
+
+def test_a_change_leads_back_to_the_picture_it_was_taken_from():
+    batch = batch_of()
+    ct = targets_for(batch).ct
+    torch.testing.assert_close(drawn(change_of(ct, batch), batch), ct)
+    assert not change_of(ct, batch)[batch.mask == 0].any()
 
 
 def test_one_batch_can_be_learnt():
@@ -284,14 +293,12 @@ def folder(tmp_path_factory) -> Path:
     """Three spines of one flat-grey vertebra each."""
     path = tmp_path_factory.mktemp("shards")
     for spine in range(3):
-        mask = np.zeros((96, 64, 72), np.float32)
-        mask[GAP[0] : GAP[1]] = 1
-        body = np.zeros_like(mask)
+        body = np.zeros((96, 64, 72), np.float32)
         body[34:62, 15:45, 16:56] = 1
-        neighbours = np.zeros_like(mask)
+        neighbours = np.zeros_like(body)
         neighbours[:28, 15:45, 16:56] = neighbours[68:, 15:45, 16:56] = 1
         ct = np.where(body + neighbours > 0, 0.1 + 0.1 * spine, -0.6).astype(np.float32)
-        given = Conditioning(np.where(mask > 0, -1, ct), mask, 1 - mask, neighbours, GAP, (100, 128), "L1", 1.0, 27.0)
+        given = conditioning_of(ct, neighbours, body)
         save_sample(TrainingSample(given, ct, body, 0.04), path / f"sample_{spine:04d}_L1.npz")
     return path
 
@@ -308,7 +315,7 @@ TINY_RUN = DiffusionTrainerSettings(
 
 
 def test_a_training_run_ends_in_weights_of_this_architecture_that_load(folder, tmp_path):
-    validation = train(TINY_RUN, folder, tmp_path / "run")
+    validation = train(TINY_RUN, folder, tmp_path / "run").validation
     card = export(tmp_path / "run", tmp_path / "diffusion.safetensors", {})
     model, _ = load_weights(tmp_path / "diffusion.safetensors")
     assert isinstance(model, DiffusionGenerator) and model.settings == TINY_RUN.generator
@@ -335,8 +342,8 @@ def test_a_training_run_stopped_and_resumed_is_the_uninterrupted_one_to_the_bit(
 
 def test_a_run_of_another_model_is_not_mixed_into_this_one(folder, tmp_path):
     train(replace(TINY_RUN, steps=1), folder, tmp_path / "run")
-    with pytest.raises(HealthiVertError, match="was trained with"):
-        train(TrainerSettings(steps=1, batch_size=2, held_out=0.3), folder, tmp_path / "run", resume=True)
+    with pytest.raises(HealthiVertError, match="holds the training of a diffusion model"):
+        train(GanTrainerSettings(steps=1, batch_size=2, held_out=0.3), folder, tmp_path / "run", resume=True)
 
 
 def test_every_batch_sees_the_whole_process():

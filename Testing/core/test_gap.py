@@ -22,7 +22,9 @@ from healthivert.gap import (
     to_window,
 )
 from healthivert.straighten import centreline, straighten_around
-from healthivert.types import SpineCase
+from healthivert.types import Prior, SpineCase
+
+NO_PRIOR = Prior(*(np.zeros(shape, np.float32) for shape in ((GAP_ROWS, 64, 72), (GAP_ROWS, 64, 72), (64, 72))))
 
 
 def straightened(case: SpineCase, level: str):
@@ -70,7 +72,7 @@ def test_no_voxel_of_the_target_is_left_in_what_the_generator_sees():
     image.CopyInformation(case.ct)
     told = SpineCase(image, case.labels, "told", "LPS", case.label_values)
     straight = straightened(told, "L2")
-    conditioning = make_conditioning(straight, "L2", np.ones(straight.ct.shape, np.float32), 25.0)
+    conditioning = make_conditioning(straight, "L2", np.ones(straight.ct.shape, np.float32), 25.0, NO_PRIOR)
     seen = from_window(conditioning.ct[conditioning.mask == 0])
     assert straight.ct.max() > 700  # the value is in the scan ...
     assert seen.max() < 51  # ... and nowhere in the conditioning
@@ -84,7 +86,7 @@ def test_what_is_seen_does_not_depend_on_the_height_that_was_lost(lost):
     for height in (27.0, lost[0]):
         case = block_spine(lumbar_blocks(L2=(height, height)), arches=False)
         straight = straightened(case, "L2")
-        seen[height] = make_conditioning(straight, "L2", np.ones(straight.ct.shape, np.float32), 27.0)
+        seen[height] = make_conditioning(straight, "L2", np.ones(straight.ct.shape, np.float32), 27.0, NO_PRIOR)
     full, collapsed = seen[27.0], seen[lost[0]]
     assert np.array_equal(full.mask, collapsed.mask)
     differing = np.abs(full.neighbours - collapsed.neighbours).mean() / full.neighbours.mean()
@@ -113,5 +115,5 @@ def test_the_end_of_the_scan_is_not_shown_as_air():
     case = SpineCase(crop[0], crop[1], "cropped", "LPS", {"L4": 23, "L3": 22, "L2": 21})
     straight = straightened(case, "L3")
     assert not straight.seen.all() and (straight.ct[~straight.seen] == -1000).all()
-    conditioning = make_conditioning(straight, "L3", np.ones(straight.ct.shape, np.float32), 27.0)
+    conditioning = make_conditioning(straight, "L3", np.ones(straight.ct.shape, np.float32), 27.0, NO_PRIOR)
     assert from_window(conditioning.ct[conditioning.mask == 0]).min() > 40  # nothing in this spine is darker than 50 HU

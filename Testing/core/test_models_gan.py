@@ -23,8 +23,13 @@ from healthivert.models.losses import LossWeights, SliceTargets, generator_losse
 
 @pytest.fixture(scope="module")
 def generator() -> GanGenerator:
+    """A generator whose picture heads, 0 when untrained, say something."""
     torch.manual_seed(0)
-    return GanGenerator(GanSettings(width=4)).eval()
+    model = GanGenerator(GanSettings(width=4)).eval()
+    for stage in (model.coarse, model.fine):
+        torch.nn.init.normal_(stage.ct_head.weight, std=0.1)
+        torch.nn.init.normal_(stage.seg_head.weight, std=0.1)
+    return model
 
 
 @pytest.mark.parametrize(("width", "plane"), [(64, 0.0), (72, 1.0)])
@@ -50,6 +55,14 @@ def test_known_pixels_leave_the_generator_as_they_came(generator):
     assert (output.x_stage2[~known] != batch.ct[~known]).any()
 
 
+def test_the_untrained_model_draws_what_the_neighbours_look_like():
+    batch = batch_of()
+    output = GanGenerator(GanSettings(width=4)).eval()(batch)
+    for drawn in (output.x_stage1, output.x_stage2):
+        assert (drawn - batch.prior_ct).abs().max() < 0.05
+    assert torch.equal(output.fine_seg > 0.5, batch.prior_body > 0.5)
+
+
 def test_the_untrained_model_says_exactly_the_neighbours_height(generator):
     output = generator(batch_of())
     assert (output.pred1_h == 0).all() and (output.pred2_h == 0).all()
@@ -58,7 +71,7 @@ def test_the_untrained_model_says_exactly_the_neighbours_height(generator):
 def test_the_plane_and_the_slice_ratio_change_what_is_drawn(generator):
     batch = batch_of()
     drawn = generator(batch).x_stage2
-    for changed in ("plane", "slice_ratio", "attention"):
+    for changed in ("plane", "slice_ratio", "attention", "prior_ct", "prior_body", "outline"):
         other = generator(replace(batch, **{changed: getattr(batch, changed) * 0.5 + 0.5})).x_stage2
         assert not torch.allclose(drawn, other, atol=1e-6), changed
 
@@ -128,7 +141,9 @@ def test_gradients_reach_every_parameter_from_every_loss():
     torch.manual_seed(4)
     model = GanGenerator(GanSettings(width=4, spectral_norm=True))
     for head in (model.coarse.height, model.fine.height):
-        torch.nn.init.normal_(head.linear.weight)  # at exactly 0 the height's gradient stops at the head
+        torch.nn.init.normal_(head.linear.weight)  # at exactly 0 the gradient stops at the head
+    for head in (model.coarse.ct_head, model.fine.ct_head, model.fine.seg_head):
+        torch.nn.init.normal_(head.weight, std=0.1)
     critics = Discriminators(DiscriminatorSettings(width=4), GAP)
     batch, targets = batch_of(), targets_for(2)
     output = model(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from slice_batches import conditioning_of
 
 from healthivert.models.slices_of import LARGEST_RATIO, plane_axis, slice_positions
 from healthivert.types import Conditioning
@@ -15,8 +16,7 @@ def conditioning(below: tuple[int, int] | None, above: tuple[int, int] | None, l
     for rows, columns in ((slice(5, 28), below), (slice(68, 90), above)):
         if columns is not None:
             neighbours[rows, slice(*columns), slice(*columns)] = 1
-    empty = np.zeros_like(neighbours)
-    return Conditioning(empty, empty, empty, neighbours, (32, 64), (10, 40), level, 1.0, 27.0)
+    return conditioning_of(np.zeros_like(neighbours), neighbours, level=level)
 
 
 @pytest.mark.parametrize(("plane", "count"), [("sagittal", 72), ("coronal", 64)])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from slice_batches import batch_of
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.devices import choose_device
 from healthivert.models.gan import GanGenerator, GanSettings
-from healthivert.models.interface import SliceBatch
 from healthivert.models.weights import load_weights, save_weights
 
 
@@ -37,10 +37,7 @@ def test_weights_come_back_with_their_card(saved):
 
 def test_half_precision_storage_moves_the_drawing_by_less_than_four_hounsfield(saved):
     path, model = saved
-    mask = torch.zeros(1, 1, 96, 64)
-    mask[:, :, 32:64] = 1
-    ct = torch.rand(mask.shape) * (1 - mask) - mask
-    batch = SliceBatch(ct, mask, 1 - mask, mask * 0, mask * 0)
+    batch = batch_of(1)
     difference = (load_weights(path)[0](batch).x_stage2 - model(batch).x_stage2).abs().max()
     assert float(difference.detach()) * 550 < 4
 

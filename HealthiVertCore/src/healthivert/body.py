@@ -192,6 +192,8 @@ def cut_posterior_elements(occupancy: FloatArray, step_mm: float, level: str) ->
     body = occupancy.copy()
     body[:, wall:, :] = 0.0
     front = np.flatnonzero(area[:wall] > body_area / 3)
+    if front.size == 0:  # the middle is empty: what a scan's border left of a vertebra may hold no body
+        return np.zeros_like(occupancy)
     own_depth = (wall - front[0]) * step_mm
     reach = round(WIDEST * normal.width * max(1.0, own_depth / normal.depth) / 2 / step_mm)
     body[:, :, : max(0, mid_width - reach)] = 0.0

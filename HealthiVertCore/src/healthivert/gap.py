@@ -17,7 +17,7 @@ from scipy import ndimage
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import filled_from_nearest, rows_at
-from healthivert.types import Conditioning, FloatArray, StraightenedSpine
+from healthivert.types import Conditioning, FloatArray, Prior, StraightenedSpine
 
 CONTEXT_ROWS = 32  # above and below: a lumbar disc and the greater part of the neighbour's body at 1 mm
 GAP_ROWS = 32
@@ -26,6 +26,7 @@ GAP = (CONTEXT_ROWS, CONTEXT_ROWS + GAP_ROWS)
 MARGIN_MM = 1.0  # cut beyond the segmented body, at least: the blurred cortex reaches that far
 LEAST_ROW_SHARE = 0.06  # of the body's largest cross-section: a row with less of it holds an osteophyte's tip
 HU_WINDOW = (-300.0, 800.0)
+TISSUE_HU = 40.0  # soft tissue: what stands where the prior knows nothing
 
 
 def to_window(hu: FloatArray) -> FloatArray:
@@ -97,9 +98,12 @@ def make_conditioning(
     level: str,
     attention: FloatArray,
     reference_mm: float,
+    prior: Prior,
     margin_mm: float = MARGIN_MM,
 ) -> Conditioning:
-    """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid; margin_mm: of find_cut.
+    """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid.
+
+    prior: what stands in the gap before a model draws there. margin_mm: of find_cut.
 
     Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by
     the mask.
@@ -119,4 +123,23 @@ def make_conditioning(
     hidden = mask > 0
     ct[hidden] = -1.0
     healthy[hidden] = 0.0
-    return Conditioning(ct, mask, healthy, beside, GAP, cut, level, straight.spacing_mm, reference_mm, margin_mm)
+    prior_ct = np.where(hidden, to_window(np.array(TISSUE_HU)), ct).astype(np.float32)
+    prior_body, outline = np.zeros_like(ct), np.zeros_like(ct)
+    prior_ct[GAP[0] : GAP[1]] = prior.ct
+    prior_body[GAP[0] : GAP[1]] = prior.body
+    outline[GAP[0] : GAP[1]] = prior.outline
+    return Conditioning(
+        ct=ct,
+        mask=mask,
+        attention=healthy,
+        neighbours=beside,
+        prior_ct=prior_ct,
+        prior_body=prior_body,
+        outline=outline,
+        gap=GAP,
+        cut=cut,
+        level=level,
+        spacing_mm=straight.spacing_mm,
+        reference_mm=reference_mm,
+        margin_mm=margin_mm,
+    )

@@ -33,12 +33,14 @@ def sampler(
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
         random = np.random.default_rng(seed)
         variations = [_Variation()] + [_Variation.draw(random) for _ in range(samples - 1)]
-        return [v.undo(_one(model, device, v.apply(conditioning, seed + i))) for i, v in enumerate(variations)]
+        return [
+            v.undo(_one(model, device, v.apply(conditioning, seed + i), seed + i)) for i, v in enumerate(variations)
+        ]
 
     return generate
 
 
-def _one(model: Generator, device: torch.device, conditioning: Conditioning) -> PseudoHealthy:
+def _one(model: Generator, device: torch.device, conditioning: Conditioning, seed: int) -> PseudoHealthy:
     """One vertebra: the mean of the sagittal and the coronal volume, and of the heights that all slices predict."""
     shape = conditioning.ct.shape
     ct, body = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -49,9 +51,9 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning) -> 
         positions, place = slice_positions(conditioning, plane)
         near = np.abs(place) <= WIDEST_RATIO
         for chosen in np.array_split(positions[near], max(1, int(np.ceil(near.sum() / BATCH)))):
-            output = _forward(model, device, conditioning, plane, chosen, place[np.searchsorted(positions, chosen)])
+            batch = _batch(device, conditioning, plane, chosen, place[np.searchsorted(positions, chosen)])
             at = (slice(None),) * axis + (chosen,)
-            drawn, mask, log_ratio = output
+            drawn, mask, log_ratio = _forward(model, batch, seed)
             ct[at] += np.moveaxis(drawn, 0, axis)
             body[at] += np.moveaxis(mask, 0, axis)
             weight[at] += 1.0
@@ -70,15 +72,9 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning) -> 
     return PseudoHealthy(from_window(ct), body, height)
 
 
-@torch.inference_mode()
-def _forward(
-    model: Generator,
-    device: torch.device,
-    conditioning: Conditioning,
-    plane: str,
-    chosen: np.ndarray,
-    place: FloatArray,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _batch(
+    device: torch.device, conditioning: Conditioning, plane: str, chosen: np.ndarray, place: FloatArray
+) -> SliceBatch:
     axis = plane_axis(plane)
 
     def slices(volume: FloatArray) -> torch.Tensor:
@@ -87,14 +83,21 @@ def _forward(
 
     ct = slices(conditioning.ct)
     ratio = torch.as_tensor(place, dtype=torch.float32, device=device)[:, None, None, None].expand_as(ct)
-    batch = SliceBatch(
+    return SliceBatch(
         ct=ct,
         mask=slices(conditioning.mask),
         attention=slices(conditioning.attention),
+        prior_ct=slices(conditioning.prior_ct),
+        prior_body=slices(conditioning.prior_body),
+        outline=slices(conditioning.outline),
         slice_ratio=ratio,
         plane=torch.full_like(ct, float(PLANES.index(plane))),
     )
-    output = model(batch)
+
+
+@torch.inference_mode()
+def _forward(model: Generator, batch: SliceBatch, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    output = model(batch, seed)
     drawn, body, log_ratio = (t.float().cpu().numpy() for t in (output.x_stage2, output.fine_seg, output.pred2_h))
     return drawn[:, 0], body[:, 0], log_ratio
 
@@ -120,15 +123,18 @@ class _Variation:
     def apply(self, conditioning: Conditioning, seed: int) -> Conditioning:
         if self.noise == 0.0:
             return conditioning
-        ct = conditioning.ct * self.gain + self.offset
-        ct += np.random.default_rng(seed).normal(0.0, self.noise, ct.shape).astype(np.float32)
-        ct = np.where(conditioning.mask > 0, -1.0, np.clip(ct, -1.0, 1.0)).astype(np.float32)
+        noise = np.random.default_rng(seed).normal(0.0, self.noise, conditioning.ct.shape)
+        ct = np.where(conditioning.mask > 0, -1.0, self._vary(conditioning.ct, noise)).astype(np.float32)
+        prior_ct = np.where(conditioning.mask > 0, self._vary(conditioning.prior_ct, noise), ct).astype(np.float32)
         return replace(
             conditioning,
             ct=self._move(ct),
             mask=self._move(conditioning.mask),
             attention=self._move(conditioning.attention),
             neighbours=self._move(conditioning.neighbours),
+            prior_ct=self._move(prior_ct),
+            prior_body=self._move(conditioning.prior_body),
+            outline=self._move(conditioning.outline),
         )
 
     def undo(self, vertebra: PseudoHealthy) -> PseudoHealthy:
@@ -136,6 +142,9 @@ class _Variation:
             return vertebra
         ct = from_window((to_window(vertebra.ct) - self.offset) / self.gain)
         return replace(vertebra, ct=self._back(ct), body=self._back(vertebra.body))
+
+    def _vary(self, ct: FloatArray, noise: FloatArray) -> FloatArray:
+        return np.clip(ct * self.gain + self.offset + noise, -1.0, 1.0)
 
     def _move(self, array: FloatArray) -> FloatArray:
         out = np.roll(array, self.shift, axis=(1, 2))

@@ -15,7 +15,7 @@ from healthivert.anatomy import LEVELS, levels_between, normal_spine
 from healthivert.body import find_bodies
 from healthivert.grade import genant_grade
 from healthivert.measure import body_heights, relative_height_loss
-from healthivert.reference import neighbour_references, normal_heights, suspicion
+from healthivert.reference import normal_heights, predictions, suspicion
 from healthivert.straighten import centreline
 from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
 
@@ -37,16 +37,25 @@ def analyse(case: SpineCase) -> SpineAnalysis:
     bodies = find_bodies(case)
     heights = {level: body_heights(body) for level, body in bodies.items()}
     whole = {level: value for level, value in heights.items() if bodies[level].complete}
-    references = neighbour_references(whole)
+    predicted = predictions(whole)
     summaries = {}
     for level, own in heights.items():
-        reference = references.get(level) if level in whole else neighbour_references({**whole, level: own})[level]
+        prediction = predicted.get(level) if level in whole else predictions({**whole, level: own})[level]
+        reference = None if prediction is None else prediction.heights
         comparable = reference is not None and bodies[level].complete
         grade = genant_grade(relative_height_loss(own, reference)) if reference and comparable else Genant(0, "normal")
         doubt = suspicion(own, reference) if comparable else 0.0
         warnings = _level_warnings(level, bodies, reference)
         summaries[level] = LevelSummary(
-            level, case.label_values[level], own, reference, doubt, grade, warnings, bodies[level].complete
+            level,
+            case.label_values[level],
+            own,
+            reference,
+            doubt,
+            grade,
+            warnings,
+            None if prediction is None else prediction.spread,
+            bodies[level].complete,
         )
     return SpineAnalysis(bodies, centreline(bodies), summaries, (*case.warnings, *_spine_warnings(case, bodies)))
 

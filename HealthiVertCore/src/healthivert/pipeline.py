@@ -7,7 +7,7 @@ cli's and report's business.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from healthivert.attention import attention_from_suspicion
 from healthivert.errors import HealthiVertError
 from healthivert.gap import CONTEXT_ROWS, cut_margin, make_conditioning
 from healthivert.grade import genant_grade
+from healthivert.height_lines import original_lines, regrown_lines
 from healthivert.inspection import SpineAnalysis, fallback_reference, neighbour_warnings
 from healthivert.measure import (
     body_heights,
@@ -31,6 +32,8 @@ from healthivert.measure import (
     six_point,
     third_heights,
 )
+from healthivert.prior import neighbours_prior
+from healthivert.reference import POPULATION_SPREAD
 from healthivert.restore import place, restore_straightened
 from healthivert.restore_patient import Restored, conditioning_on_patient, restore_patient
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
@@ -39,6 +42,7 @@ from healthivert.types import (
     THIRDS,
     Conditioning,
     FloatArray,
+    HeightLines,
     HeightLoss,
     HeightProfile,
     Heights,
@@ -50,6 +54,7 @@ from healthivert.types import (
 )
 
 VIEW_MARGIN_MM = CONTEXT_ROWS + 12.0  # around the target: what the generator needs and a little more for the pictures
+NINE_OF_TEN = 1.645  # standard deviations to either side of a normal error's mean that hold 90 % of it
 DISAGREEMENT = 0.10  # model and neighbours differ by more than this fraction of height: said in the report
 
 GenerateSamples = Callable[[Conditioning], list[PseudoHealthy]]
@@ -63,6 +68,7 @@ class Prepared(NamedTuple):
     attention: FloatArray
     conditioning: Conditioning
     reference: Heights
+    reference_spread: Heights
     has_reference: bool
 
 
@@ -74,6 +80,7 @@ class Outcome:
     attention: sitk.Image  # 0..1 on the same part
     views: tuple[View, ...]
     profile: HeightProfile
+    height_lines: Mapping[str, HeightLines]  # "original" in the scan, "pseudo_healthy" in the restored one
 
 
 def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
@@ -88,8 +95,10 @@ def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
     attention = attention_from_suspicion(straight, beside)
     reference = analysis.levels[level].neighbour_reference
     known = reference or fallback_reference(body)
-    conditioning = make_conditioning(straight, level, attention, known.mean, cut_margin(body.voxel_mm))
-    return Prepared(straight, old_body, attention, conditioning, known, reference is not None)
+    prior = neighbours_prior(case, analysis, level, old_body)
+    conditioning = make_conditioning(straight, level, attention, known.mean, prior, cut_margin(body.voxel_mm))
+    spread = analysis.levels[level].reference_spread or Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
+    return Prepared(straight, old_body, attention, conditioning, known, spread, reference is not None)
 
 
 def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> VertebralBody:
@@ -136,7 +145,11 @@ def regrow(
         case, prepared.straight, prepared.conditioning.cut, level, prepared.attention
     )
     clock.lap("restore")
-    return Outcome(loss, restored, withheld, attention, views, profile)
+    lines = {
+        "original": original_lines(body),
+        "pseudo_healthy": regrown_lines(prepared.straight.frame, vertebra, placement, prepared.straight.spacing_mm),
+    }
+    return Outcome(loss, restored, withheld, attention, views, profile, lines)
 
 
 class Clock:
@@ -163,6 +176,7 @@ def _mean_vertebra(samples: list[PseudoHealthy]) -> PseudoHealthy:
         np.mean([s.ct for s in samples], axis=0),
         np.mean([s.body for s in samples], axis=0),
         float(np.mean([s.height_mm for s in samples])),
+        np.std([s.ct for s in samples], axis=0, ddof=1),
     )
 
 
@@ -179,6 +193,7 @@ def _measure(
     original = body_heights(body)
     healthy, healthy_map = healthy_heights(vertebra, spacing)
     rhlv = relative_height_loss(original, healthy)
+    spread = _spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in samples])
     own_ap, own = body_profile(body)
     ap, regrown = mid_sagittal_profile(healthy_map, spacing)
     loss = HeightLoss(
@@ -186,7 +201,8 @@ def _measure(
         pseudo_healthy=healthy,
         neighbour_reference=prepared.reference if prepared.has_reference else None,
         rhlv=rhlv,
-        rhlv_sd=_spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in samples]),
+        rhlv_sd=spread,
+        rhlv_interval=loss_interval(rhlv, spread, prepared.reference_spread),
         rhlv_reference=published_rhlv(prepared.old_body > 0.5, body_after > 0.5, spacing),
         six_point={"original": six_point(own_ap, own), "pseudo_healthy": six_point(ap, regrown)},
         loss_map=height_loss_map(body.height_map, healthy_map),
@@ -201,6 +217,23 @@ def _spread(losses: list[Heights]) -> Heights | None:
     if len(losses) < 2:
         return None
     return Heights(*(float(np.std([getattr(loss, key) for loss in losses], ddof=1)) for key in HEIGHT_KEYS))
+
+
+def loss_interval(
+    rhlv: Heights, samples_sd: Heights | None, reference_spread: Heights
+) -> dict[str, tuple[float, float]]:
+    """Key -> the signed fractions between which the true loss lies in nine of ten cases.
+
+    What the neighbours cannot know of a healthy height, and what the generator's samples differ by, add up as
+    independent errors do. Measured on generated spines: docs/results.md.
+    """
+    interval = {}
+    for key in HEIGHT_KEYS:
+        loss = getattr(rhlv, key)
+        drawn = 0.0 if samples_sd is None else getattr(samples_sd, key)
+        reach = NINE_OF_TEN * float(np.hypot((1 - loss) * getattr(reference_spread, key), drawn))
+        interval[key] = (loss - reach, loss + reach)
+    return interval
 
 
 def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, healthy: Heights) -> list[str]:

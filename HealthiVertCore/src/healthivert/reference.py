@@ -1,7 +1,8 @@
 """What the other levels say about a level's healthy height, and how suspicious each level is.
 
-In: heights per level. Out: a reference Heights per level and a suspicion 0..1. No image and no model is involved:
-this is the baseline that any generator has to beat, and the number its height heads are relative to.
+In: heights per level. Out: a reference Heights per level, how far it may be wrong, and a suspicion 0..1. No image and
+no model is involved: this is the baseline that any generator has to beat, and the number its height heads are relative
+to.
 
 Heights are divided by what is normal for the level (anatomy.normal_spine), which leaves a person's size and a slow
 trend along the spine. A local, robust straight line through the logarithm of that ratio, without the level itself, is
@@ -12,6 +13,7 @@ keep it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,8 +22,20 @@ from healthivert.types import HEIGHT_KEYS, THIRDS, FloatArray, Heights
 
 REACH_LEVELS = 2.5  # weight of a level falls by e over this many levels
 TREND_STIFFNESS = 10.0  # ridge on the slope: only a long run of agreeing levels makes a trend
+# One healthy level's height against the line through the others (standard deviation of the logarithm). Known before
+# any spine is seen as if from so many levels; what the spine's own levels show is added to it.
+LEVEL_SD, LEVEL_SD_WEIGHT = 0.03, 4.0
+POPULATION_SPREAD = 0.08  # the tables' coefficient of variation between people: where nothing but them is known
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
 SUSPICION_MIDDLE, SUSPICION_WIDTH = 0.19, 0.03  # logistic in the worst third's loss
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """heights: reference in mm. spread: standard deviation of what a healthy level may differ from it, a fraction."""
+
+    heights: Heights
+    spread: Heights
 
 
 def normal_heights(level: str) -> Heights:
@@ -29,28 +43,30 @@ def normal_heights(level: str) -> Heights:
     return Heights(normal.height_anterior, normal.height_middle, normal.height_posterior, normal.height_mean)
 
 
-def neighbour_references(heights: Mapping[str, Heights]) -> dict[str, Heights | None]:
-    """Level -> reference Heights in mm from all other levels; None where no other level of known normal size is
+def predictions(heights: Mapping[str, Heights]) -> dict[str, Prediction | None]:
+    """Level -> what all other levels predict for it, and how surely; None where no other level of known normal size is
     there."""
+    result: dict[str, Prediction | None] = dict.fromkeys(heights)
     levels = [level for level in LEVELS if level in heights and level in normal_spine()]
-    if not levels:
-        return dict.fromkeys(heights)
+    if len(levels) < 2:
+        return result
     place = np.array([_place(level) for level in levels])
     ratio = np.array(
         [[np.log(getattr(heights[v], k) / getattr(normal_heights(v), k)) for k in HEIGHT_KEYS] for v in levels]
     )
     health = _health(place, ratio)
-    result: dict[str, Heights | None] = dict.fromkeys(heights)
+    shares = [_shares(place, health, i) for i in range(len(levels))]
+    fitted = np.array([share @ ratio for share in shares])
+    # each level missed by what it varies itself and by what those that predict it do
+    widening = 1 + np.array([share @ share for share in shares])
+    misses = (ratio - fitted) ** 2 / widening[:, None]
     for i, level in enumerate(levels):
-        others = np.arange(len(levels)) != i
-        if not others.any():
-            continue
-        fitted = [
-            _local_line(place[others], ratio[others, j], health[others], place[i]) for j in range(len(HEIGHT_KEYS))
-        ]
-        normal = normal_heights(level)
-        values = [getattr(normal, k) * float(np.exp(f)) for k, f in zip(HEIGHT_KEYS, fitted, strict=True)]
-        result[level] = Heights(*values)
+        trust = np.delete(health, i)
+        own = (LEVEL_SD_WEIGHT * LEVEL_SD**2 + trust @ np.delete(misses, i, axis=0)) / (LEVEL_SD_WEIGHT + trust.sum())
+        normal = np.array([getattr(normal_heights(level), k) for k in HEIGHT_KEYS])
+        result[level] = Prediction(
+            Heights(*(normal * np.exp(fitted[i])).tolist()), Heights(*np.sqrt(own * widening[i]).tolist())
+        )
     return result
 
 
@@ -88,8 +104,20 @@ def _health(place: FloatArray, ratio: FloatArray) -> FloatArray:
 
 def _local_line(place: FloatArray, ratio: FloatArray, health: FloatArray, at: float) -> float:
     """Value at `at` of a line fitted with weights that fall with the distance in levels and with ill health."""
-    distance = place - at
+    return float(_line_weights(place - at, health) @ ratio)
+
+
+def _shares(place: FloatArray, health: FloatArray, left_out: int) -> FloatArray:
+    """(N,) share of every level's ratio in the prediction of one of them; its own is 0."""
+    others = np.arange(len(place)) != left_out
+    shares = np.zeros(len(place))
+    shares[others] = _line_weights(place[others] - place[left_out], health[others])
+    return shares
+
+
+def _line_weights(distance: FloatArray, health: FloatArray) -> FloatArray:
+    """(N,) weights with which values at `distance` add up to the fitted line's value at 0."""
     weight = health * np.exp(-np.abs(distance) / REACH_LEVELS)
     design = np.stack([np.ones_like(distance), distance], axis=1)
     normal = design.T @ (design * weight[:, None]) + np.diag([0.0, TREND_STIFFNESS * weight.sum()])
-    return float(np.linalg.solve(normal, design.T @ (weight * ratio))[0])
+    return np.linalg.solve(normal, (design * weight[:, None]).T)[0]

@@ -91,12 +91,13 @@ def _numbers_below(case: SpineCase, level: str) -> list[int]:
 class Restored:
     """Results on the patient's grid. ct, labels: like the case's. displacement: a coarser vector image in LPS mm that
     maps a point of the restored scan to where its tissue was. loss_map: RHLV in percent on the regrown body, a
-    sub-grid."""
+    sub-grid. ct_sd: standard deviation of ct over the samples, HU, on the same sub-grid; None for a single sample."""
 
     ct: sitk.Image
     labels: sitk.Image
     displacement: sitk.Image
     loss_map: sitk.Image
+    ct_sd: sitk.Image | None = None
 
 
 def restore_patient(
@@ -112,9 +113,9 @@ def restore_patient(
     ct = _moved(case.ct, motion, sitk.sitkLinear)
     labels = _moved(case.labels, motion, sitk.sitkNearestNeighbor)
     drawing = _draw(straight, body, vertebra, placement, loss_map)
-    loss = _paste(ct, labels, body, drawing, motion)
+    loss, ct_sd = _paste(ct, labels, body, drawing, motion)
     _keep_lower_levels(case, ct, labels, motion, body.level)
-    return Restored(ct, labels, _displacement_image(case.ct, motion), loss)
+    return Restored(ct, labels, _displacement_image(case.ct, motion), loss, None if vertebra.ct_sd is None else ct_sd)
 
 
 def _moved(image: sitk.Image, motion: _Motion, interpolator: int) -> sitk.Image:
@@ -207,7 +208,7 @@ def _sample_image(array: np.ndarray, affine: Affine, points: FloatArray, order: 
 @dataclass(frozen=True)
 class _Drawing:
     """The generated slab, to be read at patient points. Arrays (SI, AP, LR) of the rows FRAME; loss (AP, LR) without
-    holes."""
+    holes; ct_sd 0 for a single sample."""
 
     frame: StraightFrame
     placement: Placement
@@ -216,9 +217,11 @@ class _Drawing:
     body: FloatArray
     share: FloatArray
     loss: FloatArray
+    ct_sd: FloatArray
 
-    def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray, FloatArray]:
-        """CT (HU), share of it 0..1, whether it is body, and RHLV, each (N,), at points (N, 3) LPS mm."""
+    def at(self, points: FloatArray) -> tuple[FloatArray, FloatArray, np.ndarray, FloatArray, FloatArray]:
+        """CT (HU), share of it 0..1, whether it is body, RHLV and the CT's spread (HU), each (N,), at points (N, 3) LPS
+        mm."""
         across, behind, arc = to_straightened(self.frame, points).T
         above, below = arc - self.placement.arc_bottom, self.placement.arc_top - arc
         row = self.placement.rows_at(arc) - FRAME.start
@@ -227,7 +230,8 @@ class _Drawing:
         ct = ndimage.map_coordinates(self.ct, index, order=1, mode="nearest")
         share = ndimage.map_coordinates(self.share, index, order=1, cval=0.0) * inside
         body = (ndimage.map_coordinates(self.body, index, order=1, cval=0.0) > 0.5) & (inside > 0)
-        return ct, share, body, ndimage.map_coordinates(self.loss, index[1:], order=1, mode="nearest")
+        loss = ndimage.map_coordinates(self.loss, index[1:], order=1, mode="nearest")
+        return ct, share, body, loss, share * ndimage.map_coordinates(self.ct_sd, index, order=1, mode="nearest")
 
 
 def _tube_index(
@@ -249,18 +253,21 @@ def _draw(
     spacing = (placement.row_mm, straight.spacing_mm, straight.spacing_mm)
     share = np.pad(generated_share(vertebra.body[slice(*GAP)], old, spacing), ((1, 1), (0, 0), (0, 0)), mode="edge")
     loss = filled_from_nearest(loss_map, np.isfinite(loss_map))
-    return _Drawing(
-        straight.frame, placement, straight.spacing_mm, vertebra.ct[FRAME], vertebra.body[FRAME], share, loss
-    )
+    ct, drawn = vertebra.ct[FRAME], vertebra.body[FRAME]
+    ct_sd = np.zeros_like(ct) if vertebra.ct_sd is None else vertebra.ct_sd[FRAME]
+    return _Drawing(straight.frame, placement, straight.spacing_mm, ct, drawn, share, loss, ct_sd)
 
 
-def _paste(ct: sitk.Image, labels: sitk.Image, body: VertebralBody, drawing: _Drawing, motion: _Motion) -> sitk.Image:
-    """Write the generated vertebra into ct and labels, slice by slice; return RHLV in percent on a sub-grid."""
+def _paste(
+    ct: sitk.Image, labels: sitk.Image, body: VertebralBody, drawing: _Drawing, motion: _Motion
+) -> tuple[sitk.Image, sitk.Image]:
+    """Write the generated vertebra into ct and labels, slice by slice; return RHLV in percent and the CT's spread in HU
+    on a sub-grid."""
     affine = affine_of(ct)
     lower, size = _slab_box(ct, drawing)
     number = LEVEL_NUMBER[body.level]
     ct_view, label_view = _writable_view(ct), _writable_view(labels)
-    percent = np.zeros(size[::-1], np.float32)
+    percent, spread = np.zeros(size[::-1], np.float32), np.zeros(size[::-1], np.float32)
     j, i = (a.ravel() for a in np.meshgrid(np.arange(size[1]), np.arange(size[0]), indexing="ij"))
     for n in range(size[2]):
         points = affine.to_lps(np.stack([i, j, np.full(i.shape, n)], axis=1) + lower.astype(float))
@@ -268,14 +275,16 @@ def _paste(ct: sitk.Image, labels: sitk.Image, body: VertebralBody, drawing: _Dr
         near = (height > -10) & (height < drawing.placement.slab_mm + 10)
         if not near.any():
             continue
-        drawn, share, new_body, loss = drawing.at(points[near])
+        drawn, share, new_body, loss, ct_sd = drawing.at(points[near])
         at = n + lower[2], j[near] + lower[1], i[near] + lower[0]
         ct_view[at] = np.round(ct_view[at] * (1 - share) + drawn * share).astype(ct_view.dtype)
         was_body = body_occupancy(body, motion.source(points[near])) > 0.3
         kept = np.where((label_view[at] == number) & was_body & (share > 0), 0, label_view[at])
         label_view[at] = np.where(new_body, number, kept)
         percent[n, j[near], i[near]] = np.where(new_body, 100 * loss, 0.0)
-    return _on_sub_grid(percent, ct, affine.to_lps(lower.astype(float)))
+        spread[n, j[near], i[near]] = ct_sd
+    origin = affine.to_lps(lower.astype(float))
+    return _on_sub_grid(percent, ct, origin), _on_sub_grid(spread, ct, origin)
 
 
 def _slab_box(image: sitk.Image, drawing: _Drawing) -> tuple[np.ndarray, np.ndarray]:

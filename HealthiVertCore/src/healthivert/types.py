@@ -12,7 +12,7 @@ Conventions, everywhere in the package:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
@@ -24,6 +24,8 @@ FloatArray = NDArray[np.floating]
 
 THIRDS = ("anterior", "middle", "posterior")
 HEIGHT_KEYS = (*THIRDS, "mean")
+
+HeightLines = Mapping[str, FloatArray]  # third -> (2, 3) LPS mm, from the inferior to the superior endplate
 
 
 @dataclass(frozen=True)
@@ -125,20 +127,34 @@ class StraightenedSpine:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """What the neighbours say of the slab. ct (-1..1) and body (0..1): (rows of the gap, AP, LR); outline: (AP, LR),
+    1 on the target's own footprint."""
+
+    ct: FloatArray
+    body: FloatArray
+    outline: FloatArray
+
+
+@dataclass(frozen=True)
 class Conditioning:
     """What a generator may know: the anatomy on both sides of a gap of fixed height. Arrays (SI, AP, LR), float32.
 
     ct: -1..1 (window -300..800 HU), 0-information (-1) inside mask. mask: 1 where the generator must draw.
     attention: 0..1, high where tissue is believed healthy, 0 in the gap. neighbours: 1 on the bodies of the vertebrae
-    beside the target (coarse stage's target). gap: rows [first, last) of the gap; target_label is the level's number.
-    cut: the straightened rows [first, last) that were taken out: the body and margin_mm more on both sides.
-    reference_mm: body height expected from the other levels.
+    beside the target (coarse stage's target). prior_ct (-1..1), prior_body (0..1): in the gap, the neighbours laid over
+    the target's footprint; elsewhere ct (soft tissue where that is hidden) and 0. outline: 1 in the gap's rows over
+    that footprint. gap: rows [first, last) of the gap. cut: the straightened rows [first, last) that were taken out:
+    the body and margin_mm more on both sides. reference_mm: body height expected from the other levels.
     """
 
     ct: FloatArray
     mask: FloatArray
     attention: FloatArray
     neighbours: FloatArray
+    prior_ct: FloatArray
+    prior_body: FloatArray
+    outline: FloatArray
     gap: tuple[int, int]
     cut: tuple[int, int]
     level: str
@@ -150,6 +166,7 @@ class Conditioning:
 @dataclass(frozen=True)
 class PseudoHealthy:
     """A generated vertebra in the gap frame: ct in HU, body as soft mask 0..1 (SI, AP, LR), its mean height in mm.
+    ct_sd: standard deviation of the ct over samples, HU; None for a single sample.
 
     The rows of the gap are canonical: the vertebra's slab fills them whatever its height; height_mm says what the mean
     body height is in the patient.
@@ -158,6 +175,7 @@ class PseudoHealthy:
     ct: FloatArray
     body: FloatArray
     height_mm: float
+    ct_sd: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +199,7 @@ class HeightLoss:
     loss_map: FloatArray  # (AP, LR) signed fractions on the healthy body's footprint, NaN outside
     genant: Genant
     warnings: tuple[str, ...] = ()
+    rhlv_interval: Mapping[str, tuple[float, float]] | None = None  # holds the true loss in nine of ten cases
 
 
 @dataclass(frozen=True)
@@ -194,6 +213,7 @@ class LevelSummary:
     suspicion: float  # 0..1
     genant: Genant
     warnings: tuple[str, ...] = ()
+    reference_spread: Heights | None = None  # standard deviation of the reference, as a fraction of it
     complete: bool = True  # False: the scan's border cuts the body, so its heights are not its whole heights
 
 
@@ -241,3 +261,4 @@ class Report:
     versions: Mapping[str, str]
     views: tuple[View, ...] = ()
     profile: HeightProfile | None = None
+    height_lines: Mapping[str, HeightLines] = field(default_factory=dict)  # "original" and "pseudo_healthy"

@@ -12,18 +12,25 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+CT_ROOM = 0.98  # a starting value at the window's end could not be changed any more
+DOUBT = 0.02  # likewise for a prior of 0 or 1
+
 
 @dataclass(frozen=True)
 class SliceBatch:
     """Float tensors [B, 1, H, W], rows rising to superior; W is AP (sagittal) or LR (coronal), H and W multiples of 8.
 
-    ct: -1..1, -1 in the gap. mask: 1 in the gap. attention: 0..1, 0 in the gap. slice_ratio: constant per slice, the
+    ct: -1..1, -1 in the gap. mask: 1 in the gap. attention: 0..1, 0 in the gap. prior_ct (-1..1), prior_body (0..1),
+    outline (0 or 1): what the neighbours say of the gap, see types.Conditioning. slice_ratio: constant per slice, the
     distance from the middle of the body over its half width. plane: constant, 0 sagittal, 1 coronal.
     """
 
     ct: Tensor
     mask: Tensor
     attention: Tensor
+    prior_ct: Tensor
+    prior_body: Tensor
+    outline: Tensor
     slice_ratio: Tensor
     plane: Tensor
 
@@ -51,6 +58,17 @@ class GeneratorOutput:
 
 
 class Generator(Protocol):
-    """A network from SliceBatch to GeneratorOutput."""
+    """A network from SliceBatch to GeneratorOutput. seed: of whatever it draws at random; one that draws nothing
+    ignores it."""
 
-    def __call__(self, batch: SliceBatch) -> GeneratorOutput: ...
+    def __call__(self, batch: SliceBatch, seed: int = 0) -> GeneratorOutput: ...
+
+
+def ct_upon(start: Tensor, change: Tensor) -> Tensor:
+    """A CT in -1..1 that equals `start` (nearly: CT_ROOM) where `change` is 0. Both any shape; change unbounded."""
+    return torch.tanh(torch.atanh(start.clamp(-1, 1) * CT_ROOM) + change)
+
+
+def body_upon(prior: Tensor, change: Tensor) -> Tensor:
+    """Logit of a body that has the probability `prior` where `change` is 0, short of certainty."""
+    return torch.logit(prior, eps=DOUBT) + change

@@ -6,21 +6,20 @@ interrupted call goes on where it stopped; two calls with one seed make the same
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 
 from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
 from healthivert.phantom import PhantomSpine, level_grid, render, sample_spine
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
+from healthivert.training.worker_processes import results_of
 
 TRUTH_SPACING_MM = 1.0
 
@@ -28,11 +27,14 @@ TRUTH_SPACING_MM = 1.0
 @dataclass(frozen=True)
 class SampleSettings:
     """levels_per_spine: how many levels of one person are used. fractured_share: spines with fractures.
-    bodies_only_share: segmentations without posterior elements, as some tools make them."""
+    bodies_only_share: segmentations without posterior elements, as some tools make them. end_share: of either end of
+    the scan, which then cuts a neighbour or takes it away."""
 
     levels_per_spine: int = 4
     fractured_share: float = 0.6
     bodies_only_share: float = 0.25
+    end_share: float = 0.12
+    end_pitches: tuple[float, float] = (0.9, 2.0)  # taken off the box's 2.7 on either side of the target
     box_mm: tuple[float, float] = (100.0, 100.0)
     pitches: float = 5.4  # height of the box in vertebrae: two whole neighbours on both sides
     spacings_mm: tuple[float, ...] = (0.8, 1.0, 1.0, 1.5, 2.0, 3.0)
@@ -47,12 +49,9 @@ def make_samples(out: Path, count: int, seed: int, workers: int, progress: Calla
             f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out"
         ) from None
     work = partial(spine_samples, out=out, settings=SampleSettings())
-    seeds = range(seed, seed + count)
     written = 0
     try:
-        # leaving the pool's block ends its processes at once, so that a cancelled call does not wait for their spines
-        with get_context("spawn").Pool(workers, initializer=_worker) if workers > 1 else nullcontext() as pool:
-            results = map(work, seeds) if pool is None else pool.imap_unordered(work, seeds)
+        with closing(results_of(work, range(seed, seed + count), workers)) as results:
             for done, samples in enumerate(results, start=1):
                 written += samples
                 progress("samples", done / count, f"spine {done} of {count}")
@@ -60,12 +59,6 @@ def make_samples(out: Path, count: int, seed: int, workers: int, progress: Calla
         for unfinished in out.glob("*.partial-*.npz"):
             unfinished.unlink(missing_ok=True)
     return written
-
-
-def _worker() -> None:
-    """One thread each, and Ctrl-C is the parent's business."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
@@ -79,9 +72,10 @@ def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
         path = out / f"sample_{seed:06d}_{level}.npz"
         spacing = float(random.choice(settings.spacings_mm))
         bodies_only = bool(random.random() < settings.bodies_only_share)
+        ends = random.uniform(*settings.end_pitches, 2) * (random.random(2) < settings.end_share)
         if path.exists():
             continue
-        sample = _sample_at(spine, str(level), spacing, bodies_only, settings)
+        sample = _sample_at(spine, str(level), spacing, bodies_only, ends, settings)
         if sample is not None:
             save_sample(sample, path)
             written += 1
@@ -89,10 +83,11 @@ def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
 
 
 def _sample_at(
-    spine: PhantomSpine, level: str, spacing_mm: float, bodies_only: bool, settings: SampleSettings
+    spine: PhantomSpine, level: str, spacing_mm: float, bodies_only: bool, ends: np.ndarray, settings: SampleSettings
 ) -> TrainingSample | None:
     normal = normal_spine()[level]
-    box = (*settings.box_mm, settings.pitches * (normal.height_mean + normal.disc_below))
+    pitch = normal.height_mean + normal.disc_below
+    box = (*settings.box_mm, settings.pitches * pitch)
 
     scanner = replace(spine.scanner, slice_mm=spacing_mm)
     twin = spine.healthy_twin()
@@ -100,9 +95,16 @@ def _sample_at(
     healthy = render(twin, level_grid(twin, level, box, spacing_mm), scanner)
     # the truth's picture is what this scanner would have made of it, its outline is better than any scanner's
     outline = render(twin, level_grid(twin, level, box, TRUTH_SPACING_MM), None).bodies
-    given = case_from_images(scan.ct, scan.bodies if bodies_only else scan.labels, level)
+    labels = scan.bodies if bodies_only else scan.labels
+    given = case_from_images(_without_ends(scan.ct, ends * pitch), _without_ends(labels, ends * pitch), level)
     truth = case_from_images(healthy.ct, outline, level)
     try:
         return make_sample(given, truth, level)
     except HealthiVertError:
         return None
+
+
+def _without_ends(image: sitk.Image, ends_mm: np.ndarray) -> sitk.Image:
+    """The image without so much of its lowest and of its uppermost slices."""
+    below, above = (round(float(mm) / image.GetSpacing()[2]) for mm in ends_mm)
+    return image[:, :, below : image.GetSize()[2] - above]

@@ -14,10 +14,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from healthivert.anatomy import LEVEL_NAME
-from healthivert.gap import GAP, slab_to_gap, to_window
+from healthivert.gap import GAP
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights
-from healthivert.pipeline import Prepared, prepare
+from healthivert.pipeline import Prepared, complete_body, prepare
+from healthivert.prior import canonical_slab
 from healthivert.types import Conditioning, FloatArray, SpineCase
 
 
@@ -41,22 +42,22 @@ def case_from_images(ct: sitk.Image, labels: sitk.Image, name: str) -> SpineCase
 
 
 def make_sample(scan: SpineCase, healthy: SpineCase, level: str) -> TrainingSample:
-    """The level hidden in scan, its twin in healthy as the truth. Both may be the same case.
+    """The level hidden in scan, its twin in healthy as the truth.
 
     healthy's labels may lie on a finer grid than its CT, since both are read in millimetres.
     """
-    given = prepare(scan, analyse(scan), level)
-    truth_analysis = analyse(healthy)
-    truth = prepare(healthy, truth_analysis, level)
-    return _sample(given, truth, truth_analysis, level)
+    return _sample(prepare(scan, analyse(scan), level), healthy, analyse(healthy), level)
 
 
-def _sample(given: Prepared, truth: Prepared, truth_analysis: SpineAnalysis, level: str) -> TrainingSample:
-    height = body_heights(truth_analysis.bodies[level]).mean
+def sample_of_scan(scan: SpineCase, analysis: SpineAnalysis, level: str) -> TrainingSample:
+    """A healthy level hidden in a scan, the scan itself as the truth."""
+    return _sample(prepare(scan, analysis, level), scan, analysis, level)
+
+
+def _sample(given: Prepared, healthy: SpineCase, truth: SpineAnalysis, level: str) -> TrainingSample:
+    height = body_heights(complete_body(truth, level, healthy)).mean
     target_ct, target_body = given.conditioning.ct.copy(), np.zeros_like(given.conditioning.ct)
-    cut = truth.conditioning.cut
-    target_ct[GAP[0] : GAP[1]] = slab_to_gap(to_window(truth.straight.ct).astype(np.float32), cut)
-    target_body[GAP[0] : GAP[1]] = slab_to_gap(truth.old_body.astype(np.float32), cut)
+    target_ct[GAP[0] : GAP[1]], target_body[GAP[0] : GAP[1]] = canonical_slab(healthy, truth, level)
     ratio = float(np.log(height / given.conditioning.reference_mm))
     return TrainingSample(given.conditioning, target_ct, target_body, ratio)
 
@@ -71,6 +72,9 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
         mask=_encode(c.mask, False),
         attention=_encode(c.attention, False),
         neighbours=_encode(c.neighbours, False),
+        prior_ct=_encode(c.prior_ct, True),
+        prior_body=_encode(c.prior_body, False),
+        outline=_encode(c.outline, False),
         target_ct=_encode(sample.target_ct, True),
         target_body=_encode(sample.target_body, False),
         log_height_ratio=np.float32(sample.log_height_ratio),
@@ -92,6 +96,9 @@ def load_sample(path: Path) -> TrainingSample:
             mask=_decode(file["mask"], False),
             attention=_decode(file["attention"], False),
             neighbours=_decode(file["neighbours"], False),
+            prior_ct=_decode(file["prior_ct"], True),
+            prior_body=_decode(file["prior_body"], False),
+            outline=_decode(file["outline"], False),
             gap=_rows(file["gap"]),
             cut=_rows(file["cut"]),
             level=str(file["level"]),

@@ -21,11 +21,13 @@ from healthivert.errors import HealthiVertError
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import LARGEST_RATIO, PLANES, plane_axis, slice_positions
+from healthivert.prior import upright
 from healthivert.training.samples import TrainingSample, load_sample
 
 # The channels of a stored volume. ct is the conditioning's, with the healthy truth inside the gap.
-CHANNELS = ("ct", "mask", "attention", "neighbours", "body")
-CT, MASK, ATTENTION, NEIGHBOURS, BODY = range(5)
+CHANNELS = ("ct", "mask", "attention", "neighbours", "body", "prior_ct", "prior_body", "outline")
+CT, MASK, ATTENTION, NEIGHBOURS, BODY, PRIOR_CT, PRIOR_BODY, OUTLINE = range(8)
+SIGNED = [CT, PRIOR_CT]
 DISTANCE_LIMIT = 8.0  # pixels: farther from the outline than this, wrong is wrong
 RIM_SHARE = 0.15  # of slices drawn beside the body, so that running there draws no body
 
@@ -41,6 +43,7 @@ class Augmentation:
     noise: float = 0.06  # standard deviation: 33 HU
     blur_share: float = 0.3
     no_attention_share: float = 0.1
+    no_prior_share: float = 0.06  # as for a vertebra without a complete neighbour
 
 
 class SliceDataset:
@@ -82,7 +85,7 @@ class SliceDataset:
         indices = np.array(
             [_one_index(self.positions[plane][v], bool(b), random) for v, b in zip(vertebrae, beside, strict=True)]
         )
-        slices = _augment(self._take(plane, vertebrae, indices), plane, random, augmentation)
+        slices = _augment(self._take(plane, vertebrae, indices), plane, self.gap, random, augmentation)
         return self._tensors(plane, vertebrae, indices, slices)
 
     def middle_slices(self, vertebra: int, plane: str, count: int) -> tuple[SliceBatch, SliceTargets]:
@@ -111,6 +114,9 @@ class SliceDataset:
             ct=ct * (1 - mask) - mask,
             mask=mask,
             attention=channel(ATTENTION),
+            prior_ct=channel(PRIOR_CT),
+            prior_body=channel(PRIOR_BODY),
+            outline=channel(OUTLINE),
             slice_ratio=slice_ratio.view(-1, 1, 1, 1).expand_as(ct).contiguous(),
             plane=torch.full_like(ct, float(PLANES.index(plane))),
         )
@@ -171,13 +177,15 @@ def _pack(sample: TrainingSample) -> NDArray[np.uint8]:
     """The channels of one vertebra as 8 bit, [SI, AP, LR, channel]."""
     given = sample.conditioning
     ct = np.where(given.mask > 0.5, sample.target_ct, given.ct)
-    channels = ((ct + 1) / 2, given.mask, given.attention, given.neighbours, sample.target_body * (given.mask > 0.5))
+    body = sample.target_body * (given.mask > 0.5)
+    priors = ((given.prior_ct + 1) / 2, given.prior_body, given.outline)
+    channels = ((ct + 1) / 2, given.mask, given.attention, given.neighbours, body, *priors)
     return np.round(np.clip(np.stack(channels, axis=-1), 0, 1) * 255).astype(np.uint8)
 
 
 def _decode(slices: NDArray[np.uint8]) -> NDArray[np.float32]:
     values = slices.astype(np.float32) / np.float32(255)
-    values[..., CT] = values[..., CT] * 2 - 1
+    values[..., SIGNED] = values[..., SIGNED] * 2 - 1
     return values
 
 
@@ -188,7 +196,11 @@ def _one_index(ratios: NDArray[np.float32], beside: bool, random: np.random.Gene
 
 
 def _augment(
-    stored: NDArray[np.uint8], plane: str, random: np.random.Generator, augmentation: Augmentation
+    stored: NDArray[np.uint8],
+    plane: str,
+    gap: tuple[int, int],
+    random: np.random.Generator,
+    augmentation: Augmentation,
 ) -> NDArray[np.float32]:
     """Vary [B, H, W, channel] slices: scan and truth alike, so that the answer stays true."""
     count, _, width, _ = stored.shape
@@ -205,13 +217,23 @@ def _augment(
     slices = _decode(np.take_along_axis(stored, columns[:, None, :, None], axis=2))
 
     ct, inside = slices[..., CT], slices[..., MASK] > 0.5
+    gain, offset = 1 + uniform(augmentation.gain), uniform(augmentation.offset)
     noise = random.standard_normal(ct.shape, dtype=np.float32) * np.abs(uniform(augmentation.noise))
-    ct = ct * (1 + uniform(augmentation.gain)) + uniform(augmentation.offset) + noise
+    ct = ct * gain + offset + noise
     strength = random.random((count, 1, 1), dtype=np.float32)
     strength *= random.random((count, 1, 1)) < augmentation.blur_share
     # The gap and the rest are blurred apart: no pixel of the truth may spill into what the generator sees.
     blurred = np.where(inside, _blur(ct, inside), _blur(ct, ~inside))
     slices[..., CT] = np.clip(ct + strength * (blurred - ct), -1, 1)
+
+    # The prior is of the same scan: as bright in the gap, and the very same where nothing is hidden.
+    rows = slice(*gap)
+    prior = np.clip(slices[:, rows, :, PRIOR_CT] * gain + offset, -1, 1)
+    alone = random.random((count, 1, 1)) < augmentation.no_prior_share
+    upright_ct, upright_body = upright(slices[:, rows, :, OUTLINE])
+    slices[..., PRIOR_CT] = np.where(inside, slices[..., PRIOR_CT], slices[..., CT])
+    slices[:, rows, :, PRIOR_CT] = np.where(alone, upright_ct, prior)
+    slices[:, rows, :, PRIOR_BODY] = np.where(alone, upright_body, slices[:, rows, :, PRIOR_BODY])
 
     blind = random.random((count, 1, 1)) < augmentation.no_attention_share
     slices[..., ATTENTION] = np.where(blind, ~inside, slices[..., ATTENTION])

@@ -1,7 +1,9 @@
 """The diffusion model as a generator: from noise in the gap to a vertebra, in a few deterministic strides.
 
-Known pixels stay clean: in every x_t that the network sees, only the gap holds noise. All slices start from one noise
-field, whatever batch they are in, so that neighbouring slices differ only where their anatomy does.
+What is diffused is not the picture but its change against the neighbours' (SliceBatch.prior_ct): the easy part need not
+be drawn out of noise. Known pixels stay clean: in every x_t that the network sees, only the gap holds noise, and a
+change of 0 is everywhere else. All slices start from one noise field, whatever batch they are in, so that neighbouring
+slices differ only where their anatomy does.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from healthivert.models.diffusion.unet import ConditionalUNet, Denoised
 from healthivert.models.interface import GeneratorOutput, SliceBatch
 
 FLOW_SCALE = 8  # the offset flow's grid is this much coarser than the image, as the GAN's
+LARGEST_CHANGE = 0.6  # 330 HU, bone against soft tissue: a change this large is 1 where it is diffused
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,18 @@ class DiffusionGenerator(nn.Module):
         """Draw. Without gradient: a loop of this length is not trained through, see losses.diffusion_losses."""
         timesteps = self.scheduler.set_timesteps(self.settings.steps)
         middle = min(timesteps, key=lambda timestep: abs(2 * timestep - self.settings.timesteps))
-        sample = keep_known(shared_noise(batch, seed), batch)
+        sample = batch.mask * shared_noise(batch, seed)
         for timestep, previous in zip(timesteps, [*timesteps[1:], -1], strict=True):
             denoised = self.denoise(sample, timestep, batch)
             step = self.scheduler.ddim_step(denoised.output, timestep, sample, previous)
-            sample = keep_known(step.previous_sample, batch)
+            sample = batch.mask * step.previous_sample
             if timestep == middle:
-                half_way, x_stage1 = denoised, keep_known(step.x0, batch)
+                half_way, x_stage1 = denoised, drawn(step.x0, batch)
         return GeneratorOutput(
             coarse_seg=torch.sigmoid(half_way.coarse_logit),
             fine_seg=batch.mask * torch.sigmoid(denoised.fine_logit),
             x_stage1=x_stage1,
-            x_stage2=sample,
+            x_stage2=drawn(sample, batch),
             offset_flow=no_flow(batch),
             pred1_h=half_way.log_height_ratio,
             pred2_h=denoised.log_height_ratio,
@@ -82,9 +85,15 @@ class DiffusionGenerator(nn.Module):
         return self.unet(sample, timesteps.to(sample.device), batch)
 
 
-def keep_known(image: Tensor, batch: SliceBatch) -> Tensor:
-    """The image in the gap, the scan itself outside it."""
-    return batch.mask * image + (1 - batch.mask) * batch.ct
+def change_of(ct: Tensor, batch: SliceBatch) -> Tensor:
+    """A CT's change against the neighbours' picture, -1..1 in units of LARGEST_CHANGE; 0 outside the gap."""
+    return batch.mask * ((ct - batch.prior_ct) / LARGEST_CHANGE).clamp(-1, 1)
+
+
+def drawn(change: Tensor, batch: SliceBatch) -> Tensor:
+    """The CT of a change in the gap, the scan itself outside it: the inverse of change_of, within its range."""
+    ct = (batch.prior_ct + LARGEST_CHANGE * change).clamp(-1, 1)
+    return batch.mask * ct + (1 - batch.mask) * batch.ct
 
 
 def shared_noise(batch: SliceBatch, seed: int) -> Tensor:

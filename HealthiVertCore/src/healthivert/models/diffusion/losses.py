@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from healthivert.models.diffusion.generator import DiffusionGenerator, keep_known, no_flow
+from healthivert.models.diffusion.generator import DiffusionGenerator, change_of, drawn, no_flow
 from healthivert.models.diffusion.scheduler import DDPMScheduler
 from healthivert.models.interface import GeneratorOutput, SliceBatch
 from healthivert.models.losses import LossWeights, SliceTargets, generator_losses, masked_mean
@@ -37,12 +37,12 @@ def diffusion_losses(
     prediction it passes 100 at late timesteps and would drown everything else.
     """
     scheduler = model.scheduler
-    truth = keep_known(targets.ct, batch)
-    sample = keep_known(scheduler.add_noise(truth, noise, timesteps), batch)
+    truth = change_of(targets.ct, batch)
+    sample = batch.mask * scheduler.add_noise(truth, noise, timesteps)
     denoised = model.denoise(sample, timesteps, batch)
     wanted = scheduler.target(truth, noise, timesteps)
     error = masked_mean((denoised.output - wanted).square(), batch.mask)
-    x0 = keep_known(scheduler.predict_x0(denoised.output, timesteps, sample), batch)
+    x0 = drawn(scheduler.predict_x0(denoised.output, timesteps, sample), batch)
     output = GeneratorOutput(
         coarse_seg=torch.sigmoid(denoised.coarse_logit),
         fine_seg=batch.mask * torch.sigmoid(denoised.fine_logit),

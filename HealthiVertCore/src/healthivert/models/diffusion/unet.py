@@ -1,7 +1,6 @@
 """The denoising U-Net: three levels down and up with skips, told the timestep in every block.
 
-In: x_t with its known pixels clean, the timestep, and the SliceBatch that it is conditioned on. Out: Denoised. The
-network sees the known anatomy twice, in x_t and as the gapped CT, so that the gap's noise can be told from the scan's.
+In: x_t with its known pixels clean, the timestep, and the SliceBatch that it is conditioned on. Out: Denoised.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from healthivert.models.gan.layers import HeightHead
-from healthivert.models.interface import SliceBatch
+from healthivert.models.interface import SliceBatch, body_upon
 
-INPUTS = 6  # x_t, gapped CT, mask, attention, slice_ratio, plane
+INPUTS = 9  # x_t, gapped CT, mask, attention, prior_ct, prior_body, outline, slice_ratio, plane
 GROUPS = 8
 SINUSOIDS = 32
 TIME_FEATURES = 128
@@ -36,7 +35,8 @@ class ConditionalUNet(nn.Module):
     """x_t [B, 1, H, W], timesteps [B], SliceBatch -> Denoised. H and W are multiples of 8.
 
     width: channels of the finest level, a multiple of 8; 2 and 4 times as many on the next two, 8 at the bottom.
-    Every head starts at 0, so the untrained height is the neighbours' reference, and no output is large by chance.
+    Every head starts at 0, so the untrained height is the neighbours' reference, the untrained body is theirs, and no
+    output is large by chance.
     """
 
     def __init__(self, width: int) -> None:
@@ -67,7 +67,8 @@ class ConditionalUNet(nn.Module):
 
     def forward(self, x_t: Tensor, timesteps: Tensor, batch: SliceBatch) -> Denoised:
         time = self.time(sinusoids(timesteps).to(x_t))
-        known = [batch.ct, batch.mask, batch.attention, batch.slice_ratio, batch.plane]
+        priors = [batch.prior_ct, batch.prior_body, batch.outline]
+        known = [batch.ct, batch.mask, batch.attention, *priors, batch.slice_ratio, batch.plane]
         features = self.enter(torch.cat([x_t, *known], dim=1))
         skips = []
         for block, halve in zip(self.down, self.halve, strict=True):
@@ -81,7 +82,7 @@ class ConditionalUNet(nn.Module):
             features = interpolate(features, scale_factor=2.0, mode="nearest")
             features = block(torch.cat([features, skips.pop()], dim=1), time)
         coarse_logit, fine_logit = self.segmentation_head(features).chunk(2, dim=1)
-        return Denoised(self.noise_head(features), coarse_logit, fine_logit, height)
+        return Denoised(self.noise_head(features), coarse_logit, body_upon(batch.prior_body, fine_logit), height)
 
 
 class ResidualBlock(nn.Module):

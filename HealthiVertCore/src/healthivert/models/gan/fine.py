@@ -7,22 +7,22 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from healthivert.models.gan.contextual_attention import ContextualAttention
-from healthivert.models.gan.layers import HeightHead, atrous_pyramid, convolution
-from healthivert.models.interface import SliceBatch
+from healthivert.models.gan.layers import HeightHead, atrous_pyramid, change_head, convolution
+from healthivert.models.interface import SliceBatch, body_upon, ct_upon
 
 
 class FineStage(nn.Module):
-    """x_stage1, coarse_seg, mask, slice_ratio, plane [B, 1, H, W] -> CT, body logit [B, 1, H, W], log ratio [B], flow.
+    """SliceBatch, x_stage1, coarse_seg [B, 1, H, W] -> CT, body logit [B, 1, H, W], log ratio [B], flow.
 
     x_stage1 is the composite (first guess in the gap, the scan elsewhere), so the encoder sees the known anatomy clean
-    and the first guess at once; it joins the decoder's last features again, so that this stage corrects, not repeats.
+    and the first guess at once. This stage corrects: its CT is a change of x_stage1, its body one of the neighbours'.
     Two branches at a quarter of the size: one draws with an atrous pyramid, one copies by contextual attention.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.drawing = nn.Sequential(
-            convolution(5, width, kernel=5),
+            convolution(7, width, kernel=5),
             convolution(width, width, stride=2),
             convolution(width, 2 * width),
             convolution(2 * width, 2 * width, stride=2),
@@ -31,7 +31,7 @@ class FineStage(nn.Module):
             atrous_pyramid(4 * width),
         )
         self.describing = nn.Sequential(
-            convolution(5, width, kernel=5),
+            convolution(7, width, kernel=5),
             convolution(width, width, stride=2),
             convolution(width, 2 * width),
             convolution(2 * width, 4 * width, stride=2),
@@ -46,11 +46,12 @@ class FineStage(nn.Module):
         self.quarter_size = convolution(4 * width, 4 * width)
         self.half_size = nn.Sequential(convolution(4 * width, 2 * width), convolution(2 * width, 2 * width))
         self.full_size = nn.Sequential(convolution(2 * width, width), convolution(width, width // 2))
-        self.ct_head = nn.Conv2d(width // 2 + 1, 1, 3, padding=1)
-        self.seg_head = nn.Conv2d(width // 2 + 1, 1, 3, padding=1)
+        self.ct_head = change_head(width // 2 + 3)
+        self.seg_head = change_head(width // 2 + 3)
 
     def forward(self, batch: SliceBatch, x_stage1: Tensor, coarse_seg: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        inputs = torch.cat([x_stage1, coarse_seg, batch.mask, batch.slice_ratio, batch.plane], dim=1)
+        priors = [batch.prior_body, batch.outline]
+        inputs = torch.cat([x_stage1, coarse_seg, batch.mask, batch.slice_ratio, batch.plane, *priors], dim=1)
         drawn = self.drawing(inputs)
         described = torch.relu(self.describing_last(self.describing(inputs)))
         copied, flow = self.attention(described, batch.mask)
@@ -58,5 +59,6 @@ class FineStage(nn.Module):
         height = self.height(features)
         features = interpolate(self.quarter_size(features), scale_factor=2.0, mode="nearest")
         features = interpolate(self.half_size(features), scale_factor=2.0, mode="nearest")
-        features = torch.cat([self.full_size(features), x_stage1], dim=1)
-        return torch.tanh(self.ct_head(features)), self.seg_head(features), height, flow
+        features = torch.cat([self.full_size(features), x_stage1, *priors], dim=1)
+        body_logit = body_upon(batch.prior_body, self.seg_head(features))
+        return ct_upon(x_stage1, self.ct_head(features)), body_logit, height, flow

@@ -45,7 +45,7 @@ class GanGenerator(nn.Module):
         """What GanSettings needs to build this network again."""
         return asdict(self.settings)
 
-    def forward(self, batch: SliceBatch) -> GeneratorOutput:
+    def forward(self, batch: SliceBatch, seed: int = 0) -> GeneratorOutput:
         known = 1 - batch.mask
         drawn1, coarse_logit, pred1_h = self.coarse(batch)
         coarse_seg = torch.sigmoid(coarse_logit)

@@ -33,6 +33,14 @@ class HeightHead(nn.Module):
         return self.linear(features.mean(dim=(2, 3))).squeeze(1)
 
 
+def change_head(channels: int) -> nn.Conv2d:
+    """Features to one map [B, 1, H, W] that is 0 before any training."""
+    head = nn.Conv2d(channels, 1, 3, padding=1)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    return head
+
+
 def add_spectral_norm(stage: nn.Module) -> None:
     """Bound every convolution of a stage (Miyato 2018), except those named *_head.
 

@@ -1,0 +1,107 @@
+"""What the neighbours themselves look like, laid over the target's own footprint: where a generator starts from.
+
+In: a case, its analysis, a level and its body straightened. Out: Prior, in the gap's canonical rows. No model is
+involved: this is the picture that a generator has to beat, as reference.py is the height.
+
+A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
+the target, seen along the spine, is the one thing that is kept of it. The nearest trusted vertebra on each side is
+moved and stretched across the axis onto that footprint, and the two are averaged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, slab_to_gap, to_window
+from healthivert.geometry import filled_from_nearest
+from healthivert.inspection import SpineAnalysis
+from healthivert.straighten import body_occupancy, grid_points, straighten_around
+from healthivert.types import FloatArray, Prior, SpineCase
+
+TRUSTED_SUSPICION = 0.5
+LEAST_ROWS = 3  # of a column of the footprint: fewer are an osteophyte's tip
+SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
+LARGEST_STRETCH = 1.3  # neighbours differ by a few percent in width; more is a segmentation's error
+BONE_HU = 150.0  # of a body where no vertebra is there to look at
+
+
+def neighbours_prior(case: SpineCase, analysis: SpineAnalysis, level: str, old_body: FloatArray) -> Prior:
+    """old_body: (SI, AP, LR) 0..1 at 1 mm, the target on its straightened grid. Without a complete neighbour the
+    footprint alone stands in, upright from plate to plate."""
+    outline = footprint(old_body)
+    chosen = trusted_neighbours(analysis, level)
+    if not chosen:
+        return upright_prior(outline)
+    box = _box(outline)
+    weight = np.array([1.0 / distance for _, distance in chosen])
+    slabs = [canonical_slab(case, analysis, other) for other, _ in chosen]
+    moved = [[_onto(part, _box(footprint(body)), box) for part in (ct, body)] for ct, body in slabs]
+    ct, body = (np.average([pair[i] for pair in moved], axis=0, weights=weight) for i in range(2))
+    return Prior(ct.astype(np.float32), body.astype(np.float32), outline)
+
+
+def upright_prior(outline: FloatArray) -> Prior:
+    """A footprint (AP, LR) raised to a column through the whole gap."""
+    ct, body = upright(np.repeat(outline[None], GAP_ROWS, axis=0))
+    return Prior(ct, body, outline)
+
+
+def upright(column: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """CT (-1..1) and body of a column of bone in soft tissue; column: 1 inside, 0 outside, any shape."""
+    bone, tissue = to_window(np.array([BONE_HU, TISSUE_HU]))
+    return (column * bone + (1 - column) * tissue).astype(np.float32), column.astype(np.float32)
+
+
+def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, int]]:
+    """(level, distance in levels) of the nearest complete level on each side that is not suspected of fracture.
+
+    Where all are suspected, the nearest complete ones: a crushed neighbour still shows a vertebra's form.
+    """
+    present = list(analysis.bodies)
+    place = present.index(level)
+    sides = (present[:place][::-1], present[place + 1 :])
+    complete = [[(v, i) for i, v in enumerate(side, start=1) if analysis.bodies[v].complete] for side in sides]
+    trusted = [[(v, i) for v, i in side if analysis.suspicion[v] < TRUSTED_SUSPICION] for side in complete]
+    if not any(trusted):
+        trusted = complete
+    return [side[0] for side in trusted if side]
+
+
+def footprint(body: FloatArray) -> FloatArray:
+    """body (SI, AP, LR) 0..1 -> (AP, LR) 0 or 1, float32: the columns it occupies, seen along the spine."""
+    columns = (body > 0.5).sum(axis=0) >= LEAST_ROWS
+    opened = ndimage.binary_opening(columns, iterations=2)
+    return (opened if opened.any() else columns).astype(np.float32)
+
+
+def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> tuple[FloatArray, FloatArray]:
+    """CT (-1..1) and body (0..1) of one vertebra as it is, in canonical rows (GAP_ROWS, AP, LR).
+
+    Raises HealthiVertError if the level's body is not in the scan.
+    """
+    straight = straighten_around(case, analysis.bodies, analysis.frame, level, SLAB_MARGIN_MM)
+    body = body_occupancy(analysis.bodies[level], grid_points(analysis.frame, straight.arc, straight.spacing_mm))
+    cut = find_cut(straight, level)
+    ct = to_window(filled_from_nearest(straight.ct, straight.seen))
+    return slab_to_gap(ct, cut), slab_to_gap(body, cut)
+
+
+def _box(outline: FloatArray) -> FloatArray:
+    """(2, 2): centre and standard deviation along AP and LR, in columns. Moments, since a single column's tip would
+    move an extent."""
+    weight = outline / max(float(outline.sum()), 1.0)
+    result = np.empty((2, 2))
+    for axis in range(2):
+        profile, place = weight.sum(axis=1 - axis), np.arange(outline.shape[axis])
+        centre = (profile * place).sum()
+        result[axis] = centre, np.sqrt(max((profile * (place - centre) ** 2).sum(), 1.0))
+    return result
+
+
+def _onto(slab: FloatArray, own: FloatArray, wanted: FloatArray) -> FloatArray:
+    """The slab (SI, AP, LR) moved and stretched across the axis so that its box becomes the wanted one."""
+    stretch = np.clip(wanted[:, 1] / own[:, 1], 1 / LARGEST_STRETCH, LARGEST_STRETCH)
+    scale = np.concatenate([[1.0], 1 / stretch])
+    offset = np.concatenate([[0.0], own[:, 0] - wanted[:, 0] / stretch])
+    return ndimage.affine_transform(slab, scale, offset, order=1, mode="nearest")

@@ -1,0 +1,93 @@
+"""Where a generator starts from: the neighbours over the target's footprint, without a trace of the collapse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import block_spine, lumbar_blocks
+
+from healthivert.body import cut_posterior_elements
+from healthivert.gap import GAP, GAP_ROWS
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.pipeline import prepare
+from healthivert.prior import canonical_slab, footprint, trusted_neighbours, upright_prior
+from healthivert.types import SpineCase
+
+TARGET = "L2"
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    a, b = first > 0.5, second > 0.5
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def prior_of(case: SpineCase) -> np.ndarray:
+    return prepare(case, analyse(case), TARGET).conditioning.prior_body
+
+
+@pytest.fixture(scope="module")
+def healthy(healthy_case) -> np.ndarray:
+    return prior_of(healthy_case)
+
+
+def test_among_equal_vertebrae_the_prior_is_the_hidden_one(healthy_case, healthy):
+    _, body = canonical_slab(healthy_case, analyse(healthy_case), TARGET)
+    assert dice(healthy[GAP[0] : GAP[1]], body) > 0.97
+    assert not healthy[: GAP[0]].any() and not healthy[GAP[1] :].any()
+
+
+@pytest.mark.parametrize("heights", [(14.0, 14.0), (12.0, 26.0)])
+def test_a_collapse_does_not_show_in_the_prior(healthy, heights):
+    collapsed = prior_of(block_spine(lumbar_blocks(L2=heights)))
+    assert dice(collapsed, healthy) > 0.97
+
+
+def test_a_wider_target_gets_a_wider_prior():
+    blocks = [replace(b, width=50.0) if b.level == TARGET else b for b in lumbar_blocks()]
+    extent = (prior_of(block_spine(blocks)) > 0.5).any(axis=(0, 1)).sum()
+    assert extent == pytest.approx(50, abs=2)  # its neighbours are 42 mm wide
+
+
+def test_a_suspected_neighbour_is_passed_over():
+    spine = analyse(block_spine(lumbar_blocks(L1=(13.0, 13.0))))
+    assert trusted_neighbours(spine, TARGET) == [("T12", 2), ("L3", 1)]
+    assert trusted_neighbours(spine, "T12") == [("L2", 2)]
+
+
+def test_where_all_are_suspected_the_nearest_must_do(healthy_case):
+    spine = analyse(healthy_case)
+    doubted = {level: replace(summary, suspicion=0.9) for level, summary in spine.levels.items()}
+    everywhere = SpineAnalysis(spine.bodies, spine.frame, doubted, ())
+    assert trusted_neighbours(everywhere, TARGET) == [("L1", 1), ("L3", 1)]
+
+
+def test_a_neighbour_cut_by_the_border_is_no_model(healthy_case):
+    spine = analyse(healthy_case)
+    cut = {level: replace(body, complete=level in (TARGET, "L4")) for level, body in spine.bodies.items()}
+    assert trusted_neighbours(SpineAnalysis(cut, spine.frame, spine.levels, ()), TARGET) == [("L4", 2)]
+
+
+def test_without_any_neighbour_the_footprint_stands_upright():
+    outline = np.zeros((64, 72), np.float32)
+    outline[20:44, 20:52] = 1
+    prior = upright_prior(outline)
+    assert prior.body.shape == prior.ct.shape == (GAP_ROWS, 64, 72)
+    assert (prior.body == outline).all()
+    assert prior.ct[:, outline > 0].min() > prior.ct[:, outline == 0].max()
+
+
+def test_a_footprint_holds_every_column_but_thin_spurs():
+    body = np.zeros((30, 40, 40))
+    body[10:14, 10:30, 8:32] = 1  # a collapsed body: four rows are enough
+    body[12, 2:10, 19:21] = 1  # an osteophyte
+    found = footprint(body)
+    assert found.sum() == pytest.approx(20 * 24, rel=0.03)  # its corners are rounded
+    assert not found[:9].any()
+
+
+def test_what_the_border_leaves_of_a_vertebra_may_hold_no_body():
+    empty = np.zeros((60, 60, 60))
+    empty[:, 50:, 28:32] = 1  # only the arch, far behind the centre
+    assert not cut_posterior_elements(empty, 1.0, "L1").any()
