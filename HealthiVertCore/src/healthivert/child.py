@@ -1,0 +1,202 @@
+"""`python -m healthivert.child`: the healthivert command as the child of another program, such as the Slicer panel.
+
+    python -m healthivert.child --parent PID [--folder DIR] COMMAND ...
+
+The command ends when the process PID does, however that died; DIR, the folder with the copies of the patient's images
+that the parent made for this run, is then removed, as nobody else is left to do it.
+
+COMMAND is any of healthivert's, or one that only a parent needs:
+
+    spine CT SEG           prints what `inspect --json` does, as the last line after the progress lines
+    conditioning CT SEG --vertebra L1 --out DIR
+                           writes conditioning/{mask,cam}.nii.gz as `run` does, and generates nothing
+    devices                prints what torch finds here: [{"device": "cuda", "name": "..."}, ...]
+
+Exit codes are the healthivert command's.
+"""
+
+from __future__ import annotations
+
+import _thread
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from healthivert import cli
+from healthivert.errors import HealthiVertError
+from healthivert.progress import Progress, ignore_signals, install_cancellation
+
+LOOK_EVERY_S = 0.5
+UNWIND_S = 2.0  # a cancelled command needs less to remove what it began
+
+
+class ParentWatch:
+    """Context manager: while it is open, the end of the parent cancels this process, and soon ends it by force.
+
+    folder: removed then, with everything in it.
+    """
+
+    def __init__(self, parent: int, folder: Path | None = None, look_every_s: float = LOOK_EVERY_S) -> None:
+        self.parent = parent
+        self.folder = folder
+        self.look_every_s = look_every_s
+        self.own_group = _has_group_of_its_own(parent)
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="parent watch", daemon=True)
+
+    def __enter__(self) -> ParentWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finished.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        is_running = _running_test(self.parent)
+        while not self._finished.wait(self.look_every_s):
+            if not is_running():
+                break
+        else:
+            return
+        _thread.interrupt_main(signal.SIGTERM)
+        self._finished.wait(UNWIND_S)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.own_group:
+            os.killpg(os.getpgrp(), signal.SIGKILL)  # with whatever it has started, and what has started it
+        os._exit(128 + signal.SIGTERM)
+
+
+def _has_group_of_its_own(parent: int) -> bool:
+    """Whether the parent put this process (or a launcher of it) into a new process group."""
+    if sys.platform == "win32":
+        return False
+    try:
+        return os.getpgrp() != os.getpgid(parent)
+    except OSError:  # the parent is gone already, so its group cannot be told from ours
+        return False
+
+
+def _running_test(process: int):
+    """A function that says whether a process is running. On Windows it holds the process's handle: signal 0, which
+    asks elsewhere, would be Ctrl-C there."""
+    if sys.platform == "win32":
+        import ctypes
+
+        synchronize, timed_out = 0x00100000, 0x102
+        handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, process)
+        return lambda: bool(handle) and ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == timed_out
+
+    def is_running() -> bool:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    return is_running
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="healthivert.child", description="The healthivert command as a child.")
+    parser.add_argument("--parent", type=int, metavar="PID", required=True, help="the process to end with")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="removed when the parent dies")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...", help="as for healthivert")
+    arguments = parser.parse_args(argv)
+    with ParentWatch(arguments.parent, arguments.folder):
+        if arguments.words[:1] and arguments.words[0] in COMMANDS:
+            return _own_command(arguments.words)
+        return cli.main(arguments.words)
+
+
+def _own_command(words: Sequence[str]) -> int:
+    cancellation = install_cancellation()
+    parser = argparse.ArgumentParser(prog="healthivert.child")
+    commands_of = parser.add_subparsers(dest="command", required=True)
+    for name in COMMANDS:
+        sub = commands_of.add_parser(name)
+        if name == "devices":
+            continue
+        sub.add_argument("ct", type=Path)
+        sub.add_argument("segmentation", type=Path)
+        sub.add_argument("--level-map", type=_level_map)
+        if name == "conditioning":
+            sub.add_argument("--vertebra", required=True)
+            sub.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(words)
+    try:
+        COMMANDS[arguments.command](arguments, Progress(json_lines=True, cancellation=cancellation))
+        ignore_signals()  # the answer is out: a late signal cannot undo it
+    except HealthiVertError as error:
+        print(f"healthivert: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        ignore_signals()
+        return 128 + (cancellation.signal or signal.SIGINT)
+    return 0
+
+
+def _level_map(text: str) -> dict[int, str]:
+    return {int(value): level for value, level in (pair.split("=") for pair in text.split(","))}
+
+
+def _spine(arguments: argparse.Namespace, progress: Progress) -> None:
+    from healthivert import commands
+
+    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, progress, arguments.level_map)
+    print(json.dumps(commands.inspection_as_dict(analysis)), flush=True)
+
+
+def _conditioning(arguments: argparse.Namespace, progress: Progress) -> None:
+    from healthivert.case import load_case, write_image
+    from healthivert.inspection import analyse
+    from healthivert.labels import parse_level
+    from healthivert.output_folder import OutputFolder
+    from healthivert.pipeline import prepare
+    from healthivert.progress import part_of
+    from healthivert.restore_patient import conditioning_on_patient
+
+    with OutputFolder(arguments.out, names=("conditioning",)) as folder:
+        case = load_case(arguments.ct, arguments.segmentation, arguments.level_map, part_of(progress, 0.0, 0.3))
+        level = parse_level(arguments.vertebra, case)
+        progress("bodies", 0.3, "finding vertebral bodies")
+        analysis = analyse(case)
+        progress("straighten", 0.6, f"straightening around {level}")
+        given = prepare(case, analysis, level)
+        progress("restore", 0.8, "back to the patient")
+        withheld, seen = conditioning_on_patient(case, given.straight, given.conditioning.cut, level, given.attention)
+        (folder / "conditioning").mkdir()
+        for name, image in (("mask", withheld), ("cam", seen)):
+            write_image(image, folder / "conditioning" / f"{name}.nii.gz", case)
+    progress("done", 1.0, str(arguments.out))
+
+
+def _devices(arguments: argparse.Namespace, progress: Progress) -> None:
+    import platform
+
+    import torch
+
+    found = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
+    if torch.backends.mps.is_available():
+        found.insert(0, {"device": "mps", "name": "Apple graphics processor"})
+    if torch.cuda.is_available():
+        found.insert(0, {"device": "cuda", "name": torch.cuda.get_device_name(0)})
+    print(json.dumps(found), flush=True)
+
+
+COMMANDS = {"spine": _spine, "conditioning": _conditioning, "devices": _devices}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What regrowing changed at a vertebra: a volume of HU differences, healthy minus original, as one more result node."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import slicer
+
+from HealthiVertSlicerLib.frames import ijk_to_ras, mapped
+from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume
+
+TARGET_MARGIN_MM = 6.0  # a collapsed body bulges by less
+
+
+def fill_difference(original: Any, healthy: Any, loss: Any) -> Any:
+    """The volume node healthy minus original (HU) around the target, 0 elsewhere; made once for a result.
+
+    loss: the height loss map, not 0 on the regrown body. The levels above were moved as a whole: showing all their
+    edges as changes would bury the vertebra that did change.
+    """
+    from slicer.i18n import tr as _
+
+    box, near = around_target(loss, healthy)
+    before, after = (slicer.util.arrayFromVolume(volume)[box].astype(np.int32) for volume in (original, healthy))
+    change = np.where(near, np.clip(after - before, -32768, 32767), 0).astype(np.int16)
+    matrix = ijk_to_ras(healthy)
+    matrix[:3, 3] = mapped(matrix, np.array([part.start for part in reversed(box)]))
+    level = healthy.GetAttribute(LEVEL)
+    results = ResultSet(original, level)
+    node = results.node("difference", "vtkMRMLScalarVolumeNode", _("{level} difference").format(level=level))
+    fill_volume(node, change, matrix)
+    return node
+
+
+def around_target(loss: Any, volume: Any) -> tuple[tuple[slice, ...], np.ndarray]:
+    """A box of the volume's array (K, J, I), and which of its voxels lie on the map loss or TARGET_MARGIN_MM off."""
+    from scipy import ndimage
+
+    spacing = np.array(loss.GetSpacing())[::-1]
+    margin = np.ceil(TARGET_MARGIN_MM / spacing).astype(int) + 1
+    body = np.pad(slicer.util.arrayFromVolume(loss) != 0, [(n, n) for n in margin])
+    near = ndimage.distance_transform_edt(~body, spacing) <= TARGET_MARGIN_MM
+    to_volume = np.linalg.inv(ijk_to_ras(volume)) @ ijk_to_ras(loss)
+    to_volume[:3, 3] = mapped(to_volume, -margin[::-1])  # from indices of the padded map
+    corners = np.array(list(itertools.product(*[(0, n - 1) for n in near.shape[::-1]])))
+    on_volume = mapped(to_volume, corners)[:, ::-1]
+    last_voxel = np.array(slicer.util.arrayFromVolume(volume).shape) - 1
+    low = np.clip(np.floor(on_volume.min(axis=0)), 0, last_voxel).astype(int)
+    high = np.clip(np.ceil(on_volume.max(axis=0)), 0, last_voxel).astype(int)
+    to_loss = np.linalg.inv(to_volume)[:3][::-1]
+    turn, shift = to_loss[:, 2::-1], to_loss[:, 3]  # for indices in the order K, J, I
+    inside = ndimage.affine_transform(near.astype(np.uint8), turn, turn @ low + shift, tuple(high - low + 1), order=0)
+    return tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True)), inside > 0

@@ -1,0 +1,316 @@
+"""Whether a CT and its segmentation can be used, and their way out of the scene into files for the core.
+
+In: volume node, segmentation node, the user's levels. Out: a sentence that says what is wrong and what to do, or the
+files of ExportedCase. The inputs are never changed, and no node is added: labels are merged in memory.
+
+Everything is computed in the volume's own frame: rigid transforms above the nodes only move them in the world.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from HealthiVertSlicerLib import frames
+from HealthiVertSlicerLib.frames import BINARY_LABELMAP
+from HealthiVertSlicerLib.levels import EXTRA_LEVELS, LEVELS, NO_OVERRIDES, segment_levels
+
+FEWEST_VOXELS, SHORTEST_EDGE_MM = 16, 20.0  # what the core needs along each axis
+
+
+class HealthiVertSlicerError(Exception):
+    """What a user can mend: the message is a sentence that says what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class ExportedCase:
+    """The inputs as files in the volume's own frame, on its grid.
+
+    level_of_value: value in the segmentation's file -> level; segment_of_level: level -> segment ID. Both name only
+    segments with voxels inside the CT.
+    """
+
+    ct: Path
+    segmentation: Path
+    level_of_value: Mapping[int, str]
+    segment_of_level: Mapping[str, str]
+
+
+def input_problem(volume: Any, segmentation: Any, overrides: Mapping[str, str] = NO_OVERRIDES) -> str | None:
+    """Why these inputs cannot be used, or None. Reads no voxel: cheap enough for every change."""
+    return (
+        _volume_problem(volume)
+        or _segmentation_problem(segmentation)
+        or _levels_problem(segmentation, overrides)
+        or _place_problem(volume, segmentation)
+    )
+
+
+def target_problem(
+    volume: Any, segmentation: Any, segment_id: str, overrides: Mapping[str, str] = NO_OVERRIDES
+) -> str | None:
+    """Why this vertebra cannot be regrown, or None. Looks for the segment's voxels."""
+    from slicer.i18n import tr as _
+
+    problem = input_problem(volume, segmentation, overrides)
+    if problem:
+        return problem
+    level = segment_levels(segmentation, overrides).get(segment_id)
+    if level is None:
+        return _("Choose the vertebra to regrow in the table.")
+    centre = frames.segment_centre(segmentation, segment_id)
+    if centre is None:
+        return _("The segment of {level} is empty: segment it, or choose another vertebra.").format(level=level)
+    if not frames.is_inside(volume, centre):
+        text = _('{level} lies outside of the CT "{ct}": choose another vertebra, or the CT that shows it.')
+        return text.format(level=level, ct=volume.GetName())
+    return None
+
+
+def neighbour_note(segmentation: Any, segment_id: str, overrides: Mapping[str, str] = NO_OVERRIDES) -> str | None:
+    """Which of the two neighbours of a vertebra are not segmented, or None."""
+    from slicer.i18n import tr as _
+
+    found = segment_levels(segmentation, overrides)
+    if segment_id not in found:
+        return None
+    level, present = found[segment_id], set(found.values())
+    missing = [choices[-1] for choices in _neighbours(level) if choices and not present.intersection(choices)]
+    if not missing:
+        return None
+    text = _("Not segmented beside {level}: {missing}. The healthy height will be less certain; segment it if you can.")
+    return text.format(level=level, missing=", ".join(missing))
+
+
+def is_bent(volume: Any) -> bool:
+    """Whether a transform above the volume is anything but rigid, so that harden_copy is what helps."""
+    return not frames.is_rigid(volume.GetParentTransformNode())
+
+
+def harden_copy(volume: Any) -> Any:
+    """A copy of the volume as it looks in the world, under no transform. The volume itself stays as it is."""
+    from slicer.i18n import tr as _
+
+    name = _("{ct} (hardened)").format(ct=volume.GetName())
+    copy = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, volume, name)
+    copy.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    copy.HardenTransform()
+    return copy
+
+
+def export_case(
+    volume: Any, segmentation: Any, folder: Path, overrides: Mapping[str, str] = NO_OVERRIDES
+) -> ExportedCase:
+    """Write CT and labels into an existing folder, uncompressed. Raises HealthiVertSlicerError, leaving no file."""
+    from slicer.i18n import tr as _
+
+    problem = input_problem(volume, segmentation, overrides)
+    if problem:
+        raise HealthiVertSlicerError(problem)
+    levels = segment_levels(segmentation, overrides)
+    labels = labels_on_grid(volume, segmentation, list(levels))
+    values = _values(labels)
+    present = {segment_id: value for value, segment_id in enumerate(levels, start=1) if value in values}
+    if len(present) < 2:
+        text = _(
+            'Only {count} of the vertebrae of "{segmentation}" has voxels inside the CT "{ct}": '
+            "choose the segmentation that belongs to this CT."
+        )
+        names = {"segmentation": segmentation.GetName(), "ct": volume.GetName()}
+        raise HealthiVertSlicerError(text.format(count=len(present), **names))
+    paths = folder / "ct.nrrd", folder / "segmentation.nrrd"
+    try:
+        _write(volume, paths[0])
+        _write(_label_node(labels, volume), paths[1])
+    except BaseException:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise
+    level_of_value = {value: levels[segment_id] for segment_id, value in present.items()}
+    return ExportedCase(*paths, level_of_value, {levels[segment_id]: segment_id for segment_id in present})
+
+
+def labels_on_grid(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> np.ndarray:
+    """The segments on the volume's grid: (K, J, I) uint8, 1 for the first, 2 for the second and so on, 0 elsewhere.
+
+    Where segments overlap, the later one counts.
+    """
+    merged = np.zeros(volume.GetImageData().GetDimensions()[::-1], np.uint8)
+    segments = segmentation.GetSegmentation()
+    with _voxels_of(segmentation):
+        layers: dict[Any, dict[int, int]] = {}  # image that segments share -> its values -> ours
+        for number, segment_id in enumerate(segment_ids, start=1):
+            segment = segments.GetSegment(segment_id)
+            image = segment.GetRepresentation(BINARY_LABELMAP)
+            if image is not None and not image.IsEmpty():
+                layers.setdefault(image, {})[segment.GetLabelValue()] = number
+        for image, numbers in layers.items():
+            values = frames.on_grid_of(volume, image, segmentation)
+            table = np.zeros(max(int(values.max()), *numbers) + 1, np.uint8)
+            table[list(numbers)] = list(numbers.values())
+            for plane, own in zip(merged, values, strict=True):  # plane by plane: no second scan in memory
+                np.maximum(plane, table[own], out=plane)
+    return merged
+
+
+@contextmanager
+def _voxels_of(segmentation: Any) -> Iterator[None]:
+    """The segmentation has voxels meanwhile; those made from its surfaces are taken away again."""
+    segments = segmentation.GetSegmentation()
+    had_voxels = segments.ContainsRepresentation(BINARY_LABELMAP)
+    parameters = segments.SerializeAllConversionParameters()
+    if not had_voxels:
+        segments.CreateRepresentation(BINARY_LABELMAP)
+    try:
+        yield
+    finally:
+        if not had_voxels:
+            segments.RemoveRepresentation(BINARY_LABELMAP)
+            segments.DeserializeConversionParameters(parameters)
+
+
+# What can be wrong
+
+
+def _volume_problem(volume: Any) -> str | None:
+    from slicer.i18n import tr as _
+
+    if volume is None:
+        return _("Choose the CT.")
+    name = volume.GetName()
+    if volume.IsA("vtkMRMLLabelMapVolumeNode"):
+        return _('"{ct}" is a label map: choose the CT, and import the labels as a segmentation.').format(ct=name)
+    image = volume.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        return _('"{ct}" has no voxels: load the CT again.').format(ct=name)
+    if image.GetNumberOfScalarComponents() != 1:
+        return _('"{ct}" is a vector or colour volume: choose the CT.').format(ct=name)
+    extent = np.multiply(image.GetDimensions(), volume.GetSpacing())
+    if min(image.GetDimensions()) < FEWEST_VOXELS or extent.min() < SHORTEST_EDGE_MM:
+        size = " x ".join(f"{edge:.0f}" for edge in extent)
+        return _('"{ct}" is too small ({size} mm): choose a CT of several vertebrae.').format(ct=name, size=size)
+    directions = np.zeros((3, 3))
+    volume.GetIJKToRASDirections(directions)
+    if not frames.is_orthogonal(directions):
+        text = _('The axes of "{ct}" are not perpendicular: resample it (module Crop Volume), and choose the result.')
+        return text.format(ct=name)
+    if is_bent(volume):
+        text = _(
+            'The transform "{transform}" bends or stretches "{ct}", so that heights would be wrong: '
+            "choose a hardened copy of it."
+        )
+        return text.format(transform=volume.GetParentTransformNode().GetName(), ct=name)
+    return None
+
+
+def _segmentation_problem(segmentation: Any) -> str | None:
+    from slicer.i18n import tr as _
+
+    if segmentation is None:
+        return _("Choose the segmentation of the vertebrae.")
+    name = segmentation.GetName()
+    if segmentation.GetSegmentation() is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0:
+        return _('"{segmentation}" has no segments: segment the vertebrae first.').format(segmentation=name)
+    transform = segmentation.GetParentTransformNode()
+    if transform is not None and not transform.IsTransformToWorldLinear():
+        text = _(
+            'The transform "{transform}" bends "{segmentation}": '
+            "harden it (module Data, right click on the transform of the segmentation)."
+        )
+        return text.format(transform=transform.GetName(), segmentation=name)
+    return None
+
+
+def _levels_problem(segmentation: Any, overrides: Mapping[str, str]) -> str | None:
+    from slicer.i18n import tr as _
+
+    levels = segment_levels(segmentation, overrides)
+    name = segmentation.GetName()
+    if not levels:
+        text = _('No segment of "{segmentation}" is named after a vertebra: choose the level of each.')
+        return text.format(segmentation=name)
+    twice = [level for level, count in Counter(levels.values()).items() if count > 1]
+    if twice:
+        segments = segmentation.GetSegmentation()
+        same = [segments.GetSegment(key).GetName() for key, level in levels.items() if level == twice[0]]
+        text = _("{segments} are all taken for {level}: choose the right level of each.")
+        return text.format(segments=", ".join(f'"{segment}"' for segment in same), level=twice[0])
+    if len(levels) == 1:
+        text = _('"{segmentation}" has only one vertebra, {level}, and nothing tells how tall it was: segment more.')
+        return text.format(segmentation=name, level=next(iter(levels.values())))
+    return None
+
+
+def _place_problem(volume: Any, segmentation: Any) -> str | None:
+    from slicer.i18n import tr as _
+
+    box = frames.segments_box(volume, segmentation)
+    if box is None:
+        return None
+    low, high = box
+    if (high >= -0.5).all() and (low <= np.array(volume.GetImageData().GetDimensions()) - 0.5).all():
+        return None
+    text = _(
+        '"{segmentation}" lies outside of the CT "{ct}": choose those that belong together, and check their transforms.'
+    )
+    return text.format(segmentation=segmentation.GetName(), ct=volume.GetName())
+
+
+def _neighbours(level: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The levels of which one is to lie directly above, and below; the usual one last."""
+    at = LEVELS.index(level)
+    return _nearest(LEVELS[:at][::-1]), _nearest(LEVELS[at + 1 :])
+
+
+def _nearest(levels: Sequence[str]) -> tuple[str, ...]:
+    """Up to the first level that every spine has."""
+    for count, level in enumerate(levels, start=1):
+        if level not in EXTRA_LEVELS:
+            return tuple(levels[:count])
+    return ()
+
+
+# Files
+
+
+def _values(labels: np.ndarray) -> set[int]:
+    """The values present but 0, plane by plane: a scan is too large to be counted in one piece."""
+    return {int(value) for plane in labels for value in np.unique(plane[plane > 0])}
+
+
+def _label_node(labels: np.ndarray, volume: Any) -> Any:
+    """A label map on the volume's grid that is in no scene."""
+    node = slicer.vtkMRMLLabelMapVolumeNode()
+    node.CopyOrientation(volume)
+    image = vtk.vtkImageData()
+    image.SetDimensions(labels.shape[::-1])
+    scalars = numpy_to_vtk(labels.ravel(), deep=True)
+    image.GetPointData().SetScalars(scalars)
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def _write(volume: Any, path: Path) -> None:
+    """In the volume's own frame. The writer tells of no failure, so the file's size does."""
+    from slicer.i18n import tr as _
+
+    image = volume.GetImageData()
+    needed = image.GetNumberOfPoints() * image.GetScalarSize()
+    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetUseCompression(0)
+    enough = path.parent.is_dir() and shutil.disk_usage(path.parent).free > needed
+    if enough and storage.WriteData(volume) and path.is_file() and path.stat().st_size >= needed:
+        return
+    text = _("The CT could not be copied to {folder}: make sure that it can be written to and has {size} MB free.")
+    raise HealthiVertSlicerError(text.format(folder=path.parent, size=needed // 1_000_000 + 1))

@@ -1,0 +1,109 @@
+"""The one job that runs at a time: asked after by a timer, its progress and log shown, and how it ended.
+
+A job comes from the logic (jobs.py). Its own functions are called from here, in Slicer's main thread, so that they may
+touch the scene and the widgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import qt
+from slicer.i18n import tr as _
+
+from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+
+POLL_MS = 50
+
+
+class Job(Protocol):
+    """What is asked of a job; see jobs.Job."""
+
+    running: bool
+    log: str
+    on_progress: Callable[[str, float, str], None]
+    on_done: Callable[[Any], None]
+    on_error: Callable[[str], None]
+
+    def poll(self) -> None: ...
+    def cancel(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class JobView:
+    """Starts jobs and follows them. on_change() is called when one has started and when it has ended."""
+
+    def __init__(self, ui, on_change: Callable[[], None]) -> None:
+        self._ui, self._on_change = ui, on_change
+        self._job: Job | None = None
+        self._cancelled = False
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.connect("timeout()", self._poll)
+
+    @property
+    def busy(self) -> bool:
+        return self._job is not None
+
+    def say(self, text: str) -> None:
+        """One sentence below the Apply button, which stays until the next one."""
+        say(self._ui.statusLabel, text)
+
+    def start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None]) -> None:
+        """start_job makes the job, or raises HealthiVertSlicerError, which is shown; on_done gets the job's result."""
+        try:
+            job = start_job()
+        except HealthiVertSlicerError as error:
+            self._cancelled = False
+            self._complain(str(error))
+            return
+        job.on_progress, job.on_done, job.on_error = self._progressed, on_done, self._complain
+        self._job, self._cancelled = job, False
+        self.say(_("Starting…"))
+        self._ui.logText.setPlainText("")
+        self._ui.progressBar.setValue(0)
+        self._ui.progressBar.setVisible(True)
+        self._timer.start()
+        self._on_change()
+
+    def cancel(self) -> None:
+        if self._job is not None:
+            self._cancelled = True
+            self.say(_("Stopping…"))
+            self._job.cancel()
+
+    def stop(self) -> None:
+        """Ends the job and waits for its end: for the moment after which no timer asks after it any more."""
+        if self._job is not None:
+            self._job.stop()
+            self._finish()
+
+    def _poll(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        job.poll()
+        if not job.running:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._timer.stop()
+        job, self._job = self._job, None
+        self._ui.logText.setPlainText(job.log if job is not None else "")
+        self._ui.progressBar.setVisible(False)
+        self._on_change()
+
+    def _progressed(self, stage: str, fraction: float, message: str) -> None:
+        self._ui.progressBar.setValue(round(100 * fraction))
+        self._ui.logText.appendPlainText(f"{100 * fraction:3.0f} %  {stage}  {message}")
+        self.say(message or stage)
+
+    def _complain(self, message: str) -> None:
+        self.say(message if self._cancelled else f"⚠ {message}")
+
+
+def say(label, text: str) -> None:
+    """Shows a sentence in a label that takes no room while there is none."""
+    label.text = text
+    label.setVisible(bool(text))

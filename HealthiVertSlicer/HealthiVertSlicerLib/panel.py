@@ -1,0 +1,363 @@
+"""The panel: what the user chose, whether it can be run and why not, and what happens with the results.
+
+The shell (HealthiVertSlicer.py) makes the widgets, watches the scene and gives the parameter node; everything that is
+computed happens in the logic, which is handed in, so that a test may hand in another one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import slicer
+from slicer.i18n import tr as _
+
+from HealthiVertSlicerLib import dependencies, display, inputs, levels, results
+from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+from HealthiVertSlicerLib.job_view import Job, JobView, say
+from HealthiVertSlicerLib.parameters import HealthiVertParameters, inputs_key, overrides_of, spine_rows_of
+from HealthiVertSlicerLib.results_view import ResultsView
+from HealthiVertSlicerLib.spine_table import LevelTable, SpineTable
+
+
+class Logic(Protocol):
+    """What the panel asks of HealthiVertSlicerLogic; each call starts a job or raises HealthiVertSlicerError."""
+
+    def start_inspect(self, volume, segmentation, *, overrides: Mapping[str, str]) -> Job: ...
+    def start_conditioning(self, volume, segmentation, segmentID: str, *, overrides: Mapping[str, str]) -> Job: ...
+    def start_process(self, volume, segmentation, segmentID: str, **choices) -> Job: ...
+    def start_screen(self, volume, segmentation, **choices) -> Job: ...
+    def start_devices(self) -> Job: ...
+
+
+class Panel:
+    """Connects the widgets of HealthiVertSlicer.ui with the parameters and the logic."""
+
+    def __init__(self, ui, logic: Logic) -> None:
+        self.ui, self.logic = ui, logic
+        self.parameters: HealthiVertParameters | None = None
+        self.jobs = JobView(ui, self.refresh)
+        self._checked_target: tuple = ()
+        self._refreshing = False
+        self.spine = SpineTable(ui.spineTable, self.choose_level, self.centre_views)
+        self.level_table = LevelTable(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
+        self.level_table.offer(levels.LEVELS, levels.NO_VERTEBRA)
+        self.results = ResultsView(ui, self.jobs.say)
+        self._fill_choices()
+        self._connect()
+        self.refresh()
+
+    def _fill_choices(self) -> None:
+        _fill(self.ui.modelSelector, {"gan": _("GAN (fast)"), "diffusion": _("Diffusion (slower)")})
+        names = {
+            "auto": _("Automatic (the fastest there is)"),
+            "cuda": _("NVIDIA graphics card (CUDA)"),
+            "mps": _("Apple graphics (MPS)"),
+            "cpu": _("Processor (CPU)"),
+        }
+        _fill(self.ui.deviceSelector, {device: names[device] for device in dependencies.device_choices()})
+
+    def _connect(self) -> None:
+        ui = self.ui
+        for button, slot in (
+            (ui.inspectButton, self.inspect),
+            (ui.applyButton, self.apply),
+            (ui.cancelButton, self.jobs.cancel),
+            (ui.findDevicesButton, self.find_devices),
+            (ui.screenButton, self.screen),
+            (ui.previewButton, self.preview),
+            (ui.editMaskButton, self._edit_mask),
+            (ui.hardenButton, self._harden),
+            (ui.segmentButton, self._segment),
+        ):
+            button.connect("clicked()", slot)
+        ui.targetSelector.connect("currentIndexChanged(int)", self._target_chosen)
+        ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
+        ui.deviceSelector.connect("currentIndexChanged(int)", self._device_chosen)
+
+    # What the user chose
+
+    def set_parameters(self, parameters: HealthiVertParameters | None) -> None:
+        """The parameters of the scene; None while there is no scene to work in."""
+        self.parameters = parameters
+        self.refresh()
+
+    def choose_level(self, level: str) -> None:
+        """Makes the segment of level the target."""
+        segment_of = {name: segment_id for segment_id, name in self._levels().items()}
+        if self.parameters is not None and level in segment_of:
+            self.parameters.target = segment_of[level]
+
+    def centre_views(self, level: str) -> None:
+        self.choose_level(level)
+        display.centre_on(self.parameters.volume, self.parameters.segmentation, self.parameters.target)
+
+    def _target_chosen(self, index: int) -> None:
+        level = self._levels().get(self.ui.targetSelector.itemData(index))
+        if level is not None:
+            self.centre_views(level)
+
+    def _model_chosen(self, index: int) -> None:
+        self.parameters.model = self.ui.modelSelector.itemData(index)
+
+    def _device_chosen(self, index: int) -> None:
+        self.parameters.device = self.ui.deviceSelector.itemData(index)
+
+    def _correct_level(self, segment_id: str, level: str) -> None:
+        overrides = overrides_of(self.parameters)
+        overrides.pop(segment_id, None)
+        if level:
+            overrides[segment_id] = level
+        self.parameters.level_overrides = json.dumps(overrides)
+
+    def _levels(self) -> dict[str, str]:
+        """Segment ID -> level of the chosen segmentation."""
+        if self.parameters is None or self.parameters.segmentation is None:
+            return {}
+        return levels.segment_levels(self.parameters.segmentation, overrides_of(self.parameters))
+
+    def _target(self) -> str:
+        """The chosen segment, if it is still a vertebra of the segmentation."""
+        return self.parameters.target if self.parameters.target in self._levels() else ""
+
+    # What the panel shows
+
+    def inputs_changed(self) -> None:
+        """To be called when somebody has edited the chosen nodes."""
+        self._checked_target = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Brings every widget in line with the parameters, the scene and the job. Cheap: call it on every change."""
+        if self._refreshing:  # looking at a segmentation may itself tell of a change
+            return
+        self._refreshing = True
+        try:
+            if self.parameters is None:
+                self._show_nothing()
+            else:
+                self._show_choices()
+        finally:
+            self._refreshing = False
+
+    def _show_choices(self) -> None:
+        found, target, rows = self._levels(), self._target(), spine_rows_of(self.parameters)
+        self._show_inputs(found)
+        self.spine.show(list(found.values()), rows)
+        self.spine.choose(found.get(target))
+        _fill(self.ui.targetSelector, found)
+        _choose(self.ui.targetSelector, target)
+        _choose(self.ui.modelSelector, self.parameters.model)
+        _choose(self.ui.deviceSelector, self.parameters.device)
+        outdated = bool(rows) and self.parameters.spine_outdated
+        say(self.ui.spineNoteLabel, _("The segmentation has changed: measure again.") if outdated else "")
+        self._show_target(found, target)
+
+    def _show_nothing(self) -> None:
+        for label in (self.ui.inputProblemLabel, self.ui.neighbourLabel, self.ui.spineNoteLabel):
+            say(label, "")
+        for widget in (self.ui.hardenButton, self.ui.levelsGroup):
+            widget.setVisible(False)
+        self.level_table.show([], {}, {})
+        self.spine.show([], [])
+        self.results.show(None)
+        self._enable_buttons(_("Choose a CT and its segmentation first."), "")
+
+    def _show_inputs(self, found: Mapping[str, str]) -> None:
+        ui, parameters = self.ui, self.parameters
+        segments: list[tuple[str, str]] = []
+        if parameters.segmentation is not None:
+            segmentation = parameters.segmentation.GetSegmentation()
+            segments = [(key, segmentation.GetSegment(key).GetName()) for key in segmentation.GetSegmentIDs()]
+        self.level_table.show(segments, found, overrides_of(parameters))
+        ui.levelsGroup.setVisible(bool(segments))
+        title = _("Vertebral levels: {count} of {total} segments recognised")
+        ui.levelsGroup.title = title.format(count=len(found), total=len(segments))
+        ui.hardenButton.setVisible(parameters.volume is not None and inputs.is_bent(parameters.volume))
+        can_segment = hasattr(slicer.modules, "totalsegmentator")
+        ui.segmentButton.setVisible(can_segment and parameters.segmentation is None)
+        ui.segmentButton.enabled = parameters.volume is not None
+        hint = _("No segmentation? The extension TotalSegmentator makes one: get it in View / Extensions Manager.")
+        say(ui.segmentHint, "" if can_segment or parameters.segmentation is not None else hint)
+
+    def _show_target(self, found: Mapping[str, str], target: str) -> None:
+        ui, parameters = self.ui, self.parameters
+        problem = inputs.input_problem(parameters.volume, parameters.segmentation, overrides_of(parameters))
+        say(ui.inputProblemLabel, problem or "")
+        target_problem, note = self._check_target(target) if target and not problem else (None, None)
+        say(ui.neighbourLabel, target_problem or note or "")
+        level = found.get(target, "")
+        ui.applyButton.text = _("Apply: regrow {level}").format(level=level) if level else _("Apply")
+        choose_first = "" if target else _("Choose the vertebra to regrow in the table.")
+        self._enable_buttons(problem or "", target_problem or choose_first)
+        self.results.show(results.find_results(parameters.volume, level) if parameters.volume and level else None)
+
+    def _check_target(self, target: str) -> tuple[str | None, str | None]:
+        """Why the target cannot be regrown, and what is to be known about its neighbours. Looked up once per choice:
+        the first of them reads voxels."""
+        parameters = self.parameters
+        key = (inputs_key(parameters), target, parameters.level_overrides)
+        if self._checked_target[:1] != (key,):
+            given = (parameters.segmentation, target, overrides_of(parameters))
+            found = inputs.target_problem(parameters.volume, *given), inputs.neighbour_note(*given)
+            self._checked_target = (key, found)
+        return self._checked_target[1]
+
+    def _enable_buttons(self, problem: str, target_problem: str) -> None:
+        """problem: why nothing can be run; target_problem: why the chosen vertebra cannot."""
+        ui = self.ui
+        busy = _("A run is going on: wait for its end, or press Cancel.") if self.jobs.busy else ""
+        _allow(ui.inspectButton, busy or problem, _("Measure every vertebra and compare it with its neighbours."))
+        _allow(ui.screenButton, busy or problem, _("Measure all vertebrae and regrow every suspicious one in turn."))
+        why_not = busy or problem or target_problem
+        _allow(ui.applyButton, why_not, _("Regrow the chosen vertebra healthy and measure what it has lost."))
+        _allow(ui.previewButton, why_not, _("Show what the generator will see. Nothing is generated yet."))
+        _allow(ui.editMaskButton, why_not, _("Correct the vertebra's segment, from which the mask is made."))
+        _allow(ui.cancelButton, "" if busy else _("Nothing is running."), _("Stop the run. Nothing of it is kept."))
+
+    # Jobs
+
+    def inspect(self) -> None:
+        given = self._inputs()
+        self._start(lambda: self.logic.start_inspect(*given, overrides=self._overrides()), self._inspected)
+
+    def apply(self) -> None:
+        given = (*self._inputs(), self._target())
+        self._start(lambda: self.logic.start_process(*given, **self._choices()), self._regrown)
+
+    def screen(self) -> None:
+        given, choices = self._inputs(), {**self._choices(), "threshold": self.parameters.threshold}
+        self._start(lambda: self.logic.start_screen(*given, **choices), self._screened)
+
+    def preview(self) -> None:
+        given = (*self._inputs(), self._target())
+        start = self.logic.start_conditioning
+        self._start(lambda: start(*given, overrides=self._overrides()), self._previewed)
+
+    def find_devices(self) -> None:
+        self._start(lambda: self.logic.start_devices(), self._devices_found)
+
+    def shut_down(self) -> None:
+        """Ends what runs, for the end of the module."""
+        self.jobs.stop()
+
+    def _start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None]) -> None:
+        def prepare_and_start() -> Job:
+            if dependencies.missing_requirements():  # if the user declines, the job's start says what is missing
+                dependencies.install_requirements(self.ui.applyButton.window())
+            return start_job()
+
+        self.jobs.start(prepare_and_start, on_done)
+
+    def _inputs(self) -> tuple:
+        return self.parameters.volume, self.parameters.segmentation
+
+    def _overrides(self) -> dict[str, str]:
+        return overrides_of(self.parameters)
+
+    def _choices(self) -> dict:
+        parameters = self.parameters
+        return {
+            "model": parameters.model,
+            "samples": parameters.samples,
+            "device": parameters.device,
+            "seed": parameters.seed,
+            "overrides": self._overrides(),
+        }
+
+    # Results
+
+    def _inspected(self, spine) -> None:
+        parameters = self.parameters
+        if parameters is None:
+            return
+        modified = parameters.StartModify()
+        parameters.spine_rows = json.dumps(list(spine.rows))
+        parameters.spine_of = inputs_key(parameters)
+        parameters.spine_outdated = False
+        if not self._target():
+            self._choose_most_suspicious(spine.rows)
+        parameters.EndModify(modified)
+        self.jobs.say("\n".join([_("The spine is measured."), *spine.warnings]))
+
+    def _choose_most_suspicious(self, rows: Sequence[Mapping]) -> None:
+        row = max(rows, key=lambda row: row["suspicion"], default=None)
+        if row is not None and row["suspicion"] >= self.parameters.threshold:
+            self.choose_level(row["level"])
+
+    def _regrown(self, found) -> None:
+        self.jobs.say(_("{level} is regrown.").format(level=found.report["vertebra"]))
+        self._show_results(found)
+
+    def _screened(self, found: Sequence) -> None:
+        if not found:
+            self.jobs.say(_("No vertebra is suspicious enough: nothing was regrown."))
+            return
+        names = ", ".join(one.report["vertebra"] for one in found)
+        self.jobs.say(_("Regrown: {levels}. Choose one in the table to read its results.").format(levels=names))
+        self.choose_level(found[0].report["vertebra"])
+        self._show_results(found[0])
+
+    def _show_results(self, found) -> None:
+        self.results.show(found)
+        self.ui.resultsSection.collapsed = False
+        if (
+            self.ui.applyButton.visible
+        ):  # the user has not gone on to another module, whose views are not ours to change
+            self.results.compare()
+
+    def _previewed(self, shown) -> None:
+        if self.ui.applyButton.visible:
+            display.show_conditioning(shown, self.parameters.volume)
+        self.jobs.say(_("The views show the mask, the gap and the attention."))
+
+    def _devices_found(self, found: Sequence[Mapping]) -> None:
+        names = "; ".join(f"{one['device']}: {one['name']}" for one in found)
+        self.jobs.say(_("Found on this computer: {names}").format(names=names))
+
+    # Other modules
+
+    def _segment(self) -> None:
+        """Opens TotalSegmentator with the chosen CT."""
+        slicer.util.selectModule("TotalSegmentator")
+        widget = slicer.util.getModuleWidget("TotalSegmentator")
+        widget.ui.inputVolumeSelector.setCurrentNode(self.parameters.volume)
+
+    def _edit_mask(self) -> None:
+        """Opens the Segment Editor on the target's segment, from which the mask is made."""
+        slicer.util.selectModule("SegmentEditor")
+        editor = slicer.util.getModuleWidget("SegmentEditor").editor
+        editor.setSegmentationNode(self.parameters.segmentation)
+        editor.setSourceVolumeNode(self.parameters.volume)
+        editor.setCurrentSegmentID(self._target())
+
+    def _harden(self) -> None:
+        try:
+            self.parameters.volume = inputs.harden_copy(self.parameters.volume)
+        except HealthiVertSlicerError as error:
+            self.jobs.say(str(error))
+
+
+def _fill(combo, texts: Mapping[str, str]) -> None:
+    """Offers texts (data -> what is read); the choice is left to _choose."""
+    if [combo.itemData(index) for index in range(combo.count)] == list(texts):
+        return
+    blocked = combo.blockSignals(True)
+    combo.clear()
+    for data, text in texts.items():
+        combo.addItem(text, data)
+    combo.blockSignals(blocked)
+
+
+def _choose(combo, data: str) -> None:
+    """Shows the choice without telling that there was one. Nothing is shown for data that is not offered."""
+    blocked = combo.blockSignals(True)
+    combo.setCurrentIndex(combo.findData(data))
+    combo.blockSignals(blocked)
+
+
+def _allow(button, why_not: str, tip: str) -> None:
+    """A button that can be pressed says what it does; one that cannot says why."""
+    button.enabled = not why_not
+    button.toolTip = why_not or tip

@@ -1,0 +1,221 @@
+"""The files of a finished run -> nodes in the scene, and back from a saved scene.
+
+In: the folder that `healthivert run` wrote, and the inputs. Out: ResultNodes, in a folder of the subject hierarchy
+beside the CT and under its transform. A second run of the same vertebra brings the same nodes up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from HealthiVertSlicerLib import filling, frames, inputs
+from HealthiVertSlicerLib.filling import BODIES, THIRDS
+from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+from HealthiVertSlicerLib.result_nodes import ImageFile, ResultSet, folder_of, nodes_by_role, read_image
+
+LINE_ROLES = tuple(f"{body}_{third}" for body in BODIES for third in THIRDS)
+
+
+@dataclass(frozen=True)
+class ConditioningNodes:
+    """What the generator is given. conditioning_mask: label map, 1 where it sees nothing; attention: 0 to 1."""
+
+    folder_item: int
+    conditioning_mask: Any
+    attention: Any
+
+
+@dataclass(frozen=True)
+class ResultNodes:
+    """One vertebra's result. A node that the user has deleted is None.
+
+    folder_item: of the subject hierarchy. volume, segmentation: the scan after restoration; the segments "original" and
+    "pseudo_healthy". loss_volume (percent), loss_model: what was lost, on the healthy body. displacement: carries the
+    original scan's tissue to where it is after restoration. table: heights. profile_table, plot_chart, plot_series:
+    heights from front to back. height_lines: LINE_ROLES in their order. report: report.json.
+    """
+
+    folder_item: int
+    volume: Any
+    segmentation: Any
+    loss_volume: Any
+    loss_model: Any
+    displacement: Any
+    table: Any
+    profile_table: Any
+    plot_chart: Any
+    plot_series: tuple[Any, ...]
+    height_lines: tuple[Any, ...]
+    conditioning_mask: Any
+    attention: Any
+    report_text: Any
+    page_text: Any
+
+    @property
+    def report(self) -> dict:
+        return json.loads(self.report_text.GetText())
+
+    @property
+    def report_path(self) -> Path | None:
+        """report.html as a file that a browser can open, beside its report.json; None if it was deleted."""
+        if self.page_text is None:
+            return None
+        page, report = self.page_text.GetText(), self.report_text.GetText()
+        folder = Path(_temporary_path()) / f"HealthiVert-{self.report_text.GetID()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "report.json").write_text(report, encoding="utf-8")
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        return folder / "report.html"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run wrote, in memory. ct, labels: (K, J, I) on the CT's grid; the images have grids of their own."""
+
+    report: dict
+    page: str
+    ct: np.ndarray
+    labels: np.ndarray
+    loss: ImageFile
+    displacement: ImageFile
+    mask: ImageFile
+    attention: ImageFile
+
+
+def read_run(folder: Path) -> Run:
+    """Touches no node, so it may be called from another thread: a large scan takes seconds.
+
+    Raises HealthiVertSlicerError if a file is missing or damaged.
+    """
+    from slicer.i18n import tr as _
+
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        ct, labels, loss, displacement = (
+            read_image(folder / f"{name}.nii.gz")
+            for name in ("pseudo_healthy_ct", "pseudo_healthy_seg", "height_loss_map", "displacement")
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        text = _("The results in {folder} cannot be read ({reason}): run it again.")
+        raise HealthiVertSlicerError(text.format(folder=folder, reason=_line(error))) from error
+    return Run(report, page, ct.array, labels.array, loss, displacement, *_read_conditioning(folder))
+
+
+def load_results(
+    folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str, run: Run | None = None
+) -> ResultNodes:
+    """run: of read_run(folder), if it was read already.
+
+    Raises HealthiVertSlicerError, leaving the scene as it was, if the run's files cannot be read.
+    """
+    run = run or read_run(folder)
+    _check_belongs(run, volume, level, folder)
+    if segmentation.GetSegmentation().GetSegment(segment_id) is None:
+        from slicer.i18n import tr as _
+
+        text = _("The segment of {level} was deleted during the run: choose the vertebra again.")
+        raise HealthiVertSlicerError(text.format(level=level))
+    bodies = {
+        "original": inputs.labels_on_grid(volume, segmentation, [segment_id]) == 1,
+        "pseudo_healthy": run.labels == _label_of(run.report, level),
+    }
+    results = ResultSet(volume, level)
+    try:
+        _fill(results, run, bodies)
+    except BaseException:
+        results.take_back()
+        raise
+    return _collected(volume, level)
+
+
+def load_conditioning(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> ConditioningNodes:
+    """The conditioning alone, before a run. segmentation, segment_id: as of load_results, not needed here."""
+    mask, attention = _read_conditioning(folder)
+    results = ResultSet(volume, level)
+    try:
+        nodes = filling.fill_conditioning(results, mask, attention)
+    except BaseException:
+        results.take_back()
+        raise
+    return ConditioningNodes(folder_of(nodes, level), *nodes)
+
+
+def find_results(volume: Any, level: str) -> ResultNodes | None:
+    """The results that are in the scene, also after it was saved and loaded; None if there are none."""
+    found = nodes_by_role(volume, level)
+    return _collected(volume, level) if "report_text" in found and "volume" in found else None
+
+
+def show_spine_table(rows: Sequence[Mapping], volume: Any) -> Any:
+    """The table of all levels as a node, with its plot beside it. rows: as `inspect --json` prints the levels."""
+    return filling.fill_spine(ResultSet(volume, ""), rows)
+
+
+def _fill(results: ResultSet, run: Run, bodies: Mapping[str, np.ndarray]) -> None:
+    """Every node of one run. The arrays of ct and bodies lie on the volume's grid."""
+    results.provenance = filling.provenance(run.report)
+    grid = frames.ijk_to_ras(results.volume)
+    filling.fill_ct(results, run.ct, grid)
+    filling.fill_segmentation(results, bodies, grid)
+    filling.fill_loss(results, run.loss)
+    filling.fill_movement(results, run.displacement)
+    filling.fill_heights(results, run.report)
+    filling.fill_profile(results, run.report["height_profile_mm"])
+    filling.fill_lines(results, run.report["height_lines_lps_mm"])
+    filling.fill_conditioning(results, run.mask, run.attention)
+    filling.fill_texts(results, run.report, run.page)
+
+
+def _check_belongs(run: Run, volume: Any, level: str, folder: Path) -> None:
+    from slicer.i18n import tr as _
+
+    if run.ct.shape != volume.GetImageData().GetDimensions()[::-1] or run.report["vertebra"] != level:
+        text = _('The results in {folder} are not those of {level} in "{ct}": run it again.')
+        raise HealthiVertSlicerError(text.format(folder=folder, level=level, ct=volume.GetName()))
+
+
+def _read_conditioning(folder: Path) -> tuple[ImageFile, ImageFile]:
+    from slicer.i18n import tr as _
+
+    try:
+        return read_image(folder / "conditioning" / "mask.nii.gz"), read_image(folder / "conditioning" / "cam.nii.gz")
+    except (OSError, RuntimeError) as error:
+        text = _("What the generator was given cannot be read from {folder} ({reason}): run it again.")
+        raise HealthiVertSlicerError(text.format(folder=folder, reason=_line(error))) from error
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _label_of(report: Mapping, level: str) -> int:
+    """The value of the level in the run's segmentation."""
+    return next(row["label"] for row in report["spine"] if row["level"] == level)
+
+
+def _collected(volume: Any, level: str) -> ResultNodes:
+    found = nodes_by_role(volume, level)
+    single = ("volume", "segmentation", "loss_volume", "loss_model", "displacement", "table", "profile_table")
+    return ResultNodes(
+        folder_of(found.values(), level),
+        **{role: found.get(role) for role in (*single, "plot_chart", "conditioning_mask", "attention")},
+        plot_series=tuple(found[role] for role in ("original_series", "healthy_series") if role in found),
+        height_lines=tuple(found[role] for role in LINE_ROLES if role in found),
+        report_text=found.get("report_text"),
+        page_text=found.get("page_text"),
+    )
+
+
+def _temporary_path() -> str:
+    """Slicer's own temporary folder; the system's where Slicer runs without its application."""
+    application = getattr(slicer, "app", None)
+    return application.temporaryPath if application is not None else tempfile.gettempdir()

@@ -1,0 +1,160 @@
+"""The Results section: the numbers of one vertebra, before and after in the views, and its report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import qt
+from slicer.i18n import tr as _
+
+from HealthiVertSlicerLib import display
+from HealthiVertSlicerLib.job_view import say
+
+MIDDLE = 50  # of the fade, in percent
+HEIGHT_KEYS = ("anterior", "middle", "posterior", "mean")
+
+
+class ResultsView:
+    """Shows one ResultNodes (results.py), or that there is none. tell(text) puts a sentence where the user reads it."""
+
+    def __init__(self, ui, tell: Callable[[str], None]) -> None:
+        self._ui, self._tell = ui, tell
+        self._results = None
+        self._shown: str | None = None  # report.json, as the widgets show it
+        table = ui.resultTable
+        titles = [_("Body"), _("Original\n(mm)"), _("Healthy\n(mm)"), _("Loss\n(%)"), _("Spread\n(%)")]
+        table.setColumnCount(len(titles))
+        table.setHorizontalHeaderLabels(titles)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        ui.fadeSlider.connect("valueChanged(int)", self._fade)
+        ui.compareButton.connect("clicked()", self.compare)
+        ui.surfaceButton.connect("clicked()", self._show_surface)
+        ui.restoreLayoutButton.connect("clicked()", display.restore_layout)
+        ui.openReportButton.connect("clicked()", self._open_report)
+        ui.saveReportButton.connect("clicked()", self._ask_and_save_report)
+        self.show(None)
+
+    def show(self, results) -> None:
+        """results: ResultNodes of the chosen vertebra, or None."""
+        self._results = results
+        text = results.report_text.GetText() if results is not None else ""
+        self._ui.openReportButton.enabled = self._ui.saveReportButton.enabled = bool(text) and bool(results.page_text)
+        if text == self._shown:
+            return
+        self._shown = text
+        for widget in (self._ui.resultTable, self._ui.gradeLabel, self._ui.warningsLabel):
+            widget.setVisible(bool(text))
+        for widget in (self._ui.fadeSlider, self._ui.compareButton, self._ui.surfaceButton):
+            widget.enabled = bool(text)
+        if text:
+            self._show_report(results.report)
+        else:
+            self._ui.headlineLabel.text = _("No result yet for this vertebra.")
+
+    def _show_report(self, report: Mapping) -> None:
+        self._ui.headlineLabel.text = report["headline"].replace(" %", "\u00a0%")  # not parted at the end of a line
+        self._fill_table(report)
+        self._ui.gradeLabel.text = grade_text(report)
+        self._ui.gradeLabel.toolTip = origin_text(report)
+        say(self._ui.warningsLabel, "\n".join(f"⚠ {warning}" for warning in report["warnings"]))
+
+    def _fill_table(self, report: Mapping) -> None:
+        table = self._ui.resultTable
+        rows = result_rows(report)
+        table.setRowCount(len(rows))
+        table.setColumnHidden(len(rows[0]) - 1, report["rhlv_sd"] is None)
+        for index, row in enumerate(rows):
+            for column, text in enumerate(row):
+                item = qt.QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                table.setItem(index, column, item)
+
+    def _fade(self, percent: int) -> None:
+        if self._results is not None:
+            display.fade(self._results, percent / 100)
+
+    def compare(self) -> None:
+        """Before and after side by side; the fade begins in the middle."""
+        display.compare(self._results)
+        slider = self._ui.fadeSlider
+        blocked = slider.blockSignals(True)
+        slider.value = MIDDLE
+        slider.blockSignals(blocked)
+
+    def _show_surface(self) -> None:
+        display.show_loss_surface(self._results)
+
+    def _open_report(self) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._results.report_path)))
+
+    def _ask_and_save_report(self) -> None:
+        parent = self._ui.saveReportButton.window()
+        folder = qt.QFileDialog.getExistingDirectory(parent, _("Save the report in which folder?"))
+        if folder:
+            self.save_report(Path(folder))
+
+    def save_report(self, folder: Path) -> None:
+        """Copies the report into a new folder inside folder; a sentence tells where, or why not."""
+        source = Path(self._results.report_path).parent
+        place = _free_name(folder, f"HealthiVert {self._results.report['vertebra']}")
+        try:
+            shutil.copytree(source, place)
+        except (OSError, shutil.Error) as error:
+            shutil.rmtree(place, ignore_errors=True)  # half a report would be taken for a whole one
+            reason = getattr(error, "strerror", None) or str(error)
+            text = _("The report could not be saved in {folder} ({reason}). Make room, or choose another folder.")
+            self._tell(text.format(folder=folder, reason=reason))
+            return
+        self._tell(_("The report is in {folder}.").format(folder=place))
+
+
+def result_rows(report: Mapping) -> list[list[str]]:
+    """The numbers of report.json as text, a row for each part of the body: name, original, healthy, loss, spread."""
+    names = {
+        "anterior": _("Anterior third"),
+        "middle": _("Middle third"),
+        "posterior": _("Posterior third"),
+        "mean": _("Whole body"),
+    }
+    heights, loss, spread = report["heights_mm"], report["rhlv"], report["rhlv_sd"]
+    return [
+        [
+            names[key],
+            f"{heights['original'][key]:.1f}",
+            f"{heights['pseudo_healthy'][key]:.1f}",
+            f"{100 * loss[key]:+.1f}",
+            f"± {100 * spread[key]:.1f}" if spread else "",
+        ]
+        for key in HEIGHT_KEYS
+    ]
+
+
+def grade_text(report: Mapping) -> str:
+    """The Genant grade with its name."""
+    genant = report["genant"]
+    severity = [_("no fracture"), _("mild"), _("moderate"), _("severe")][genant["grade"]]
+    text = _("Genant grade {grade} ({severity}), {shape}")
+    return text.format(grade=genant["grade"], severity=severity, shape=genant["shape"])
+
+
+def origin_text(report: Mapping) -> str:
+    """What the result was made with, so that it can be made again."""
+    text = _("Generator {model} {checksum}, seed {seed}, samples {samples}, HealthiVert {version}")
+    return text.format(
+        model=report["model"]["name"],
+        checksum=report["model"]["sha256"][:8],
+        seed=report["seed"],
+        samples=report["samples"],
+        version=report["versions"]["healthivert"],
+    )
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    """folder / name, numbered if there is such a thing already: an earlier report is never overwritten."""
+    place, number = folder / name, 2
+    while place.exists():
+        place, number = folder / f"{name} ({number})", number + 1
+    return place

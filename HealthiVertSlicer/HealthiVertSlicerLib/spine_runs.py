@@ -1,0 +1,183 @@
+"""What the jobs run on one pair of inputs: the steps between the copies in a folder and the results in the scene."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from HealthiVertSlicerLib import inputs, results
+from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+from HealthiVertSlicerLib.jobs import Step, Steps, answer_of, succeeded
+from HealthiVertSlicerLib.runner import CommandRun, RunResult
+
+MEASURING = 0.1  # of a screening's progress
+LOADING = 0.97  # of a regrowing's progress is over when its results are loaded
+ROW_KEYS = ("level", "label", "heights_mm", "suspicion", "grade", "warnings", "complete")
+
+
+@dataclass(frozen=True)
+class GeneratorSettings:
+    """As the options of `healthivert run` of the same names."""
+
+    model: str = "gan"
+    samples: int = 1
+    device: str = "auto"
+    seed: int = 0
+
+    def words(self) -> list[str]:
+        values = {"model": self.model, "samples": self.samples, "device": self.device, "seed": self.seed}
+        return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+@dataclass(frozen=True)
+class SpineTable:
+    """Every measured level, cranial to caudal.
+
+    rows: as `healthivert inspect --json` prints them. warnings: of the whole spine. segment_of_level: the segment that
+    each level was measured in. table: the table node that shows them.
+    """
+
+    rows: tuple[dict, ...]
+    warnings: tuple[str, ...]
+    segment_of_level: Mapping[str, str]
+    table: Any
+
+    def suspicious(self, threshold: float) -> tuple[str, ...]:
+        """The levels that lie wholly in the scan and look fractured at least as much as threshold (0 to 1)."""
+        doubtful = (row for row in self.rows if row["complete"] and row["suspicion"] >= threshold)
+        return tuple(row["level"] for row in doubtful if row["level"] in self.segment_of_level)
+
+
+class SpineRuns:
+    """The inputs as they were when the job started, and the steps that can be taken with them.
+
+    volume, segmentation: nodes, of which only IDs and names are kept. folder: for the copies and the core's results; it
+    belongs to the job. Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene.
+    """
+
+    def __init__(self, volume: Any, segmentation: Any, folder: Path, overrides: Mapping[str, str]) -> None:
+        self.volume_id, self.segmentation_id = volume.GetID(), segmentation.GetID()
+        self.folder = folder
+        self._case = inputs.export_case(volume, segmentation, folder, overrides)
+        # the core calls the case by its file in messages and in the report
+        self._ct = self._case.ct.rename(folder / f"{_file_name(volume.GetName())}{self._case.ct.suffix}")
+        self._names = {self._ct: volume.GetName(), self._case.segmentation: segmentation.GetName()}
+
+    def measured(self, first: float = 0.0, last: float = 1.0) -> Steps:
+        """-> SpineTable."""
+        result = yield Step(self._run("spine"), first, last)
+        rows, warnings = _measurements(answer_of(self._told(result)))
+        table = results.show_spine_table(rows, self._nodes()[0])
+        return SpineTable(rows, warnings, dict(self._case.segment_of_level), table)
+
+    def regrown(self, level: str, settings: GeneratorSettings, first: float = 0.0, last: float = 1.0) -> Steps:
+        """-> ResultNodes."""
+        out = self.folder / level
+        words = ("--vertebra", level, "--out", str(out), "--json-progress", *settings.words())
+        result = yield Step(self._run("run", *words), first, first + LOADING * (last - first), level)
+        succeeded(self._told(result))
+        _check_written(out, "report.json", "pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz")
+        volume, segmentation = self._nodes()
+        return results.load_results(out, volume, segmentation, self._segment(level), level)
+
+    def screened(self, threshold: float, settings: GeneratorSettings) -> Steps:
+        """-> [ResultNodes, ...]. A level that fails does not keep the others from being regrown."""
+        from slicer.i18n import tr as _
+
+        table = yield from self.measured(0.0, MEASURING)
+        levels = table.suspicious(threshold)
+        found, failures = [], []
+        for number, level in enumerate(levels):
+            first, last = (MEASURING + (1 - MEASURING) * n / len(levels) for n in (number, number + 1))
+            try:
+                found.append((yield from self.regrown(level, settings, first, last)))
+            except HealthiVertSlicerError as error:
+                failures.append(_("{level}: {reason}").format(level=level, reason=error))
+        if failures and not found:
+            raise HealthiVertSlicerError("\n".join(failures))
+        return found
+
+    def conditioned(self, level: str) -> Steps:
+        """-> ConditioningNodes."""
+        out = self.folder / level
+        result = yield Step(self._run("conditioning", "--vertebra", level, "--out", str(out)))
+        succeeded(self._told(result))
+        _check_written(out, "conditioning/mask.nii.gz", "conditioning/cam.nii.gz")
+        volume, segmentation = self._nodes()
+        return results.load_conditioning(out, volume, segmentation, self._segment(level), level)
+
+    def level_of(self, segment_id: str) -> str:
+        return next(level for level, segment in self._case.segment_of_level.items() if segment == segment_id)
+
+    def _run(self, command: str, *words: str) -> CommandRun:
+        level_map = ",".join(f"{value}={level}" for value, level in self._case.level_of_value.items())
+        given = [command, self._ct, self._case.segmentation, "--level-map", level_map]
+        return CommandRun([*given, *words], folder=self.folder)
+
+    def _told(self, result: RunResult) -> RunResult:
+        """The result with the names that the user gave his images instead of those of our copies."""
+        message = result.message
+        for path, name in self._names.items():
+            message = message.replace(str(path), name).replace(path.name, name)
+        return RunResult(result.status, result.exit_code, result.output, result.log, message)
+
+    def _nodes(self) -> tuple[Any, Any]:
+        """The inputs in the scene; a job ends by itself when they are gone."""
+        return tuple(slicer.mrmlScene.GetNodeByID(node_id) for node_id in (self.volume_id, self.segmentation_id))
+
+    def _segment(self, level: str) -> str:
+        """The segment of a level. Raises HealthiVertSlicerError if it was deleted meanwhile."""
+        from slicer.i18n import tr as _
+
+        segment_id = self._case.segment_of_level[level]
+        if self._nodes()[1].GetSegmentation().GetSegment(segment_id) is None:
+            raise HealthiVertSlicerError(
+                _("The segment of {level} was deleted during the calculation: choose a vertebra and repeat it.").format(
+                    level=level
+                )
+            )
+        return segment_id
+
+
+def devices() -> Steps:
+    """-> [{"device": "cuda", "name": ...}, ...]: what torch finds on this computer, the fastest first."""
+    result = yield Step(CommandRun(["devices"]))
+    return answer_of(result)
+
+
+def _file_name(name: str) -> str:
+    """The name of a node as every file system takes it."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:60] or "CT"
+
+
+def _measurements(found: Any) -> tuple[tuple[dict, ...], tuple[str, ...]]:
+    """Rows and warnings of what the core answered. Raises HealthiVertSlicerError if that is something else."""
+    from slicer.i18n import tr as _
+
+    try:
+        rows, warnings = tuple(found["levels"]), tuple(found["warnings"])
+        complete = all(key in row for row in rows for key in ROW_KEYS)
+    except (TypeError, KeyError):
+        complete = False
+    if not complete:
+        raise HealthiVertSlicerError(
+            _("The measurements cannot be read. Look into the log, and install HealthiVert again.")
+        )
+    return rows, warnings
+
+
+def _check_written(folder: Path, *names: str) -> None:
+    from slicer.i18n import tr as _
+
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise HealthiVertSlicerError(
+            _(
+                "The calculation ended without writing {names}. Look into the log, and install HealthiVert again."
+            ).format(names=", ".join(missing))
+        )

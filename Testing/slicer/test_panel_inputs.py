@@ -1,0 +1,298 @@
+"""The panel before anything runs: what can be chosen, what is said about it, and what stays as it was."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from HealthiVertSlicerLib import display
+from panel_case import choose_inputs, choose_target, open_with_played_logic, row, scene_content
+
+
+@pytest.fixture
+def opened(panel_stand):
+    return open_with_played_logic(panel_stand)
+
+
+@pytest.fixture
+def panel(opened):
+    """What connects the widgets with the logic (HealthiVertSlicerLib.panel.Panel)."""
+    return opened.widget.panel
+
+
+def table_text(table) -> list[list[str]]:
+    return [[table.item(y, x).text() for x in range(table.columnCount)] for y in range(table.rowCount)]
+
+
+@pytest.fixture
+def centred(monkeypatch) -> list[str]:
+    """The segments that the views were centred on."""
+    found: list[str] = []
+    monkeypatch.setattr(display, "centre_on", lambda volume, segmentation, segment_id: found.append(segment_id))
+    return found
+
+
+def segment_id_of(nodes, level: str) -> str:
+    return nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName(level)
+
+
+def test_apply_says_what_is_still_to_be_chosen_until_it_can_be_pressed(panel, phantom_nodes, centred):
+    button = panel.ui.applyButton
+    assert not button.enabled and button.toolTip == "Choose the CT."
+    panel.ui.volumeSelector.setCurrentNode(phantom_nodes.volume)
+    assert not button.enabled and button.toolTip == "Choose the segmentation of the vertebrae."
+    panel.ui.segmentationSelector.setCurrentNode(phantom_nodes.segmentation)
+    assert not button.enabled and button.toolTip == "Choose the vertebra to regrow in the table."
+    choose_target(panel, "L1")
+    assert button.enabled and "Regrow" in button.toolTip and button.text == "Apply: regrow L1"
+
+
+def test_the_only_ct_and_the_only_segmentation_are_chosen_when_the_panel_is_entered(opened, phantom_nodes):
+    opened.window.enter()
+    assert opened.ui.volumeSelector.currentNode() is phantom_nodes.volume
+    assert opened.ui.segmentationSelector.currentNode() is phantom_nodes.segmentation
+
+
+def test_the_table_lists_the_levels_before_anything_is_measured(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    assert [line[0] for line in table_text(panel.ui.spineTable)] == ["T10", "T11", "T12", "L1", "L2", "L3"]
+    assert "6 of 6" in panel.ui.levelsGroup.title
+
+
+def test_a_click_on_a_row_chooses_the_level_and_centres_the_views(panel, phantom_nodes, centred):
+    choose_inputs(panel, phantom_nodes)
+    panel.ui.spineTable.setCurrentCell(3, 0)
+    assert panel.parameters.target == segment_id_of(phantom_nodes, "L1")
+    assert panel.ui.targetSelector.currentText == "L1"
+    panel.ui.spineTable.cellClicked.emit(4, 4)
+    assert panel.ui.targetSelector.currentText == "L2"
+    assert centred == [segment_id_of(phantom_nodes, "L2")]
+
+
+def test_the_combo_box_and_the_table_show_the_same_level(panel, phantom_nodes, centred):
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "T12")
+    assert panel.ui.spineTable.selectedItems()[0].text() == "T12"
+    assert centred == [segment_id_of(phantom_nodes, "T12")]
+
+
+def test_the_table_shows_height_reference_loss_and_suspicion_with_the_suspicious_cell_coloured(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    panel.spine.show(["T12", "L1", "L2"], [row("T12", 21.0, 20.0, 0.01), row("L1", 15.0, 20.0, 0.98, grade=2)])
+    assert table_text(panel.ui.spineTable) == [
+        ["T12", "21.0", "20.0", "-5.0", "1 %"],
+        ["L1", "15.0", "20.0", "+25.0", "98 %, wedge grade 2"],
+        ["L2", "–", "–", "–", ""],
+    ]
+    shades = [panel.ui.spineTable.item(y, 4).background().color().alpha() for y in (0, 1)]
+    assert shades[0] < 10 < 150 < shades[1]
+
+
+def test_a_vertebra_cut_by_the_border_gets_no_loss_and_says_why(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    panel.spine.show(["T10"], [row("T10", 10.0, 20.0, 0.0, complete=False)])
+    assert table_text(panel.ui.spineTable)[0][3] == "–"
+    assert "border" in panel.ui.spineTable.item(0, 0).toolTip()
+
+
+def test_missing_neighbours_are_said_before_the_run(panel, phantom_nodes, centred):
+    phantom_nodes.segmentation.GetSegmentation().RemoveSegment(segment_id_of(phantom_nodes, "L2"))
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "L1")
+    assert "L2" in panel.ui.neighbourLabel.text
+    assert panel.ui.applyButton.enabled
+
+
+def test_the_user_can_correct_what_a_segment_is(panel, phantom_nodes, centred):
+    segments = phantom_nodes.segmentation.GetSegmentation()
+    segment_id = segment_id_of(phantom_nodes, "T10")
+    segments.GetSegment(segment_id).SetName("something")
+    choose_inputs(panel, phantom_nodes)
+    assert "5 of 6" in panel.ui.levelsGroup.title
+    panel.ui.levelTable.setCurrentCell(0, 0)
+    selector = panel.ui.levelOverrideSelector
+    assert selector.enabled
+    selector.setCurrentIndex(selector.findText("T10"))
+    assert table_text(panel.ui.levelTable)[0] == ["something", "T10 (corrected)"]
+    assert "6 of 6" in panel.ui.levelsGroup.title
+    assert json.loads(panel.parameters.level_overrides) == {segment_id: "T10"}
+    assert segments.GetSegment(segment_id).GetName() == "something"
+    selector.setCurrentIndex(selector.findText("as recognised"))
+    assert table_text(panel.ui.levelTable)[0] == ["something", "–"]
+
+
+def test_a_renamed_segment_is_recognised_at_once(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    segment = phantom_nodes.segmentation.GetSegmentation().GetSegment(segment_id_of(phantom_nodes, "L3"))
+    segment.SetName("disc")
+    assert [line[0] for line in table_text(panel.ui.spineTable)] == ["T10", "T11", "T12", "L1", "L2"]
+
+
+def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    panel.jobs.start(panel.logic.start_inspect, panel._inspected)
+    panel.logic.job.finish(SimpleNamespace(rows=[row("L1", 15.0, 20.0, 0.1)], warnings=()))
+    panel.jobs._poll()
+    assert panel.ui.spineNoteLabel.text == ""
+    segments = phantom_nodes.segmentation.GetSegmentation()
+    segments.RemoveSegment(segment_id_of(phantom_nodes, "T10"))
+    assert "measure again" in panel.ui.spineNoteLabel.text
+
+
+def bend(node) -> None:
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "tilted scan")
+    transform.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def shift(node) -> None:
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "elsewhere")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, 2000.0)
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def keep_segments(nodes, *names: str) -> None:
+    segments = nodes.segmentation.GetSegmentation()
+    for segment_id in list(segments.GetSegmentIDs()):
+        if segments.GetSegment(segment_id).GetName() not in names:
+            segments.RemoveSegment(segment_id)
+
+
+def colour_volume(nodes) -> None:
+    image = vtk.vtkImageData()
+    image.SetDimensions(40, 40, 40)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    nodes.volume.SetAndObserveImageData(image)
+
+
+def rename_all(nodes) -> None:
+    segments = nodes.segmentation.GetSegmentation()
+    for index in range(segments.GetNumberOfSegments()):
+        segments.GetNthSegment(index).SetName(f"part {chr(97 + index)}")
+
+
+def same_name_twice(nodes) -> None:
+    segments = nodes.segmentation.GetSegmentation()
+    segments.GetNthSegment(0).SetName("L1")
+
+
+BAD_INPUT = {
+    "a vector volume": (colour_volume, "choose the CT"),
+    "no voxels": (lambda nodes: nodes.volume.SetAndObserveImageData(None), "load the CT again"),
+    "a nonlinear transform on the CT": (lambda nodes: bend(nodes.volume), "hardened copy"),
+    "a nonlinear transform on the segmentation": (lambda nodes: bend(nodes.segmentation), "harden it"),
+    "CT and segmentation far apart": (lambda nodes: shift(nodes.segmentation), "check their transforms"),
+    "no segments": (lambda nodes: keep_segments(nodes), "segment the vertebrae first"),
+    "one vertebra": (lambda nodes: keep_segments(nodes, "L1"), "segment more"),
+    "no segment named after a vertebra": (rename_all, "choose the level of each"),
+    "a level twice": (same_name_twice, "choose the right level"),
+}
+
+
+@pytest.mark.parametrize("spoil, remedy", BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_told_with_its_remedy_and_the_scene_stays_as_it_was(panel, phantom_nodes, spoil, remedy):
+    spoil(phantom_nodes)
+    before = scene_content()
+    choose_inputs(panel, phantom_nodes)
+    assert remedy in panel.ui.inputProblemLabel.text
+    for button in (panel.ui.applyButton, panel.ui.inspectButton, panel.ui.screenButton, panel.ui.previewButton):
+        assert not button.enabled and remedy in button.toolTip
+    assert scene_content() == before
+
+
+def test_an_empty_segment_cannot_be_regrown_and_says_so(panel, phantom_nodes, centred):
+    phantom_nodes.segmentation.GetSegmentation().AddEmptySegment("empty", "L4")
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "L4")
+    assert not panel.ui.applyButton.enabled
+    assert "L4 is empty" in panel.ui.applyButton.toolTip == panel.ui.neighbourLabel.text
+    choose_target(panel, "L1")
+    assert panel.ui.applyButton.enabled
+
+
+def test_a_hardened_copy_is_made_at_a_click_and_the_original_stays(panel, phantom_nodes):
+    turned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "tilted scan")
+    turned.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+    phantom_nodes.volume.SetAndObserveTransformNodeID(turned.GetID())
+    voxels = slicer.util.arrayFromVolume(phantom_nodes.volume).copy()
+    choose_inputs(panel, phantom_nodes)
+    panel.ui.hardenButton.click()
+    copy = panel.ui.volumeSelector.currentNode()
+    assert copy is not phantom_nodes.volume and copy.GetParentTransformNode() is None
+    assert panel.ui.inputProblemLabel.text == ""
+    assert phantom_nodes.volume.GetTransformNodeID() == turned.GetID()
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(phantom_nodes.volume), voxels)
+
+
+def test_the_hardened_copy_is_only_offered_where_it_helps(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    assert panel.ui.hardenButton.isHidden()
+    bend(phantom_nodes.volume)
+    assert not panel.ui.hardenButton.isHidden()
+
+
+def test_total_segmentator_is_offered_when_it_is_installed_else_how_to_get_it(panel, phantom_nodes, monkeypatch):
+    panel.refresh()
+    assert panel.ui.segmentButton.isHidden() and "Extensions Manager" in panel.ui.segmentHint.text
+    opened: list = []
+    selector = SimpleNamespace(setCurrentNode=opened.append)
+    monkeypatch.setattr(slicer.modules, "totalsegmentator", SimpleNamespace(name="TotalSegmentator"), raising=False)
+    monkeypatch.setattr(slicer.util, "selectModule", opened.append)
+    widget = SimpleNamespace(ui=SimpleNamespace(inputVolumeSelector=selector))
+    monkeypatch.setattr(slicer.util, "getModuleWidget", lambda name: widget)
+    panel.ui.volumeSelector.setCurrentNode(phantom_nodes.volume)
+    assert not panel.ui.segmentButton.isHidden() and panel.ui.segmentHint.text == ""
+    panel.ui.segmentButton.click()
+    assert opened == ["TotalSegmentator", phantom_nodes.volume]
+
+
+def test_edit_the_mask_opens_the_segment_editor_on_the_target(panel, phantom_nodes, centred, monkeypatch):
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "L1")
+    asked: list = []
+    editor = SimpleNamespace(
+        setSegmentationNode=asked.append, setSourceVolumeNode=asked.append, setCurrentSegmentID=asked.append
+    )
+    monkeypatch.setattr(slicer.util, "selectModule", asked.append)
+    monkeypatch.setattr(slicer.util, "getModuleWidget", lambda name: SimpleNamespace(editor=editor))
+    panel.ui.editMaskButton.click()
+    segment_id = segment_id_of(phantom_nodes, "L1")
+    assert asked == ["SegmentEditor", phantom_nodes.segmentation, phantom_nodes.volume, segment_id]
+
+
+def test_a_saved_scene_brings_back_the_settings(opened, panel, phantom_nodes, centred, tmp_path):
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "L1")
+    panel.ui.samplesBox.setValue(7)
+    panel.ui.seedBox.setValue(11)
+    panel.ui.modelSelector.setCurrentIndex(1)
+    panel.ui.deviceSelector.setCurrentIndex(1)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    assert panel.ui.samplesBox.value == 1 and panel.ui.modelSelector.currentIndex == 0
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    ui = panel.ui
+    assert (ui.samplesBox.value, ui.seedBox.value) == (7, 11)
+    assert (ui.modelSelector.currentIndex, ui.deviceSelector.currentIndex) == (1, 1)
+    assert ui.volumeSelector.currentNode().GetName() == "Phantom CT"
+    assert ui.targetSelector.currentText == "L1" and ui.applyButton.enabled
+
+
+def test_closing_the_scene_empties_the_panel_and_another_scan_can_be_chosen(panel, phantom_nodes, centred):
+    choose_inputs(panel, phantom_nodes)
+    slicer.mrmlScene.Clear()
+    assert panel.ui.spineTable.rowCount == 0
+    assert not panel.ui.applyButton.enabled and panel.ui.applyButton.toolTip == "Choose the CT."
+
+
+def test_deleting_the_ct_is_noticed(panel, phantom_nodes, centred):
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "L1")
+    slicer.mrmlScene.RemoveNode(phantom_nodes.volume)
+    assert panel.ui.applyButton.toolTip == "Choose the CT."

@@ -1,0 +1,300 @@
+"""The panel while a job runs and when it has ended; the test plays the job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import qt
+import slicer
+from HealthiVertSlicerLib import dependencies, display, results
+from panel_case import choose_inputs, choose_target, open_with_played_logic, row, scene_content, wait_until
+
+
+@pytest.fixture
+def opened(panel_stand):
+    return open_with_played_logic(panel_stand)
+
+
+@pytest.fixture
+def panel(opened):
+    """What connects the widgets with the logic (HealthiVertSlicerLib.panel.Panel)."""
+    return opened.widget.panel
+
+
+@pytest.fixture
+def ready(panel, phantom_nodes, monkeypatch):
+    """The panel with inputs and L1 chosen; the views are left alone."""
+    for name in ("centre_on", "show_conditioning", "compare", "fade", "show_loss_surface"):
+        monkeypatch.setattr(display, name, lambda *given: None)
+    choose_inputs(panel, phantom_nodes)
+    choose_target(panel, "L1")
+    return panel
+
+
+@pytest.fixture
+def regrown(ready, phantom_nodes, finished_run):
+    """The results of L1 in the scene, as a job hands them over."""
+    segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
+    return results.load_results(finished_run, phantom_nodes.volume, phantom_nodes.segmentation, segment_id, "L1")
+
+
+def ended(panel) -> None:
+    wait_until(lambda: not panel.jobs.busy)
+
+
+def spine(*rows) -> SimpleNamespace:
+    return SimpleNamespace(rows=rows, warnings=())
+
+
+def test_apply_hands_over_what_was_chosen(ready, phantom_nodes):
+    ready.ui.samplesBox.setValue(3)
+    ready.ui.seedBox.setValue(5)
+    ready.ui.applyButton.click()
+    name, given, choices = ready.logic.calls[-1]
+    segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
+    assert (name, given) == ("process", (phantom_nodes.volume, phantom_nodes.segmentation, segment_id))
+    assert choices == {"model": "gan", "samples": 3, "device": "auto", "seed": 5, "overrides": {}}
+
+
+def test_screening_hands_over_the_threshold(ready):
+    ready.ui.thresholdBox.setValue(0.3)
+    ready.ui.screenButton.click()
+    name, _given, choices = ready.logic.calls[-1]
+    assert name == "screen" and choices["threshold"] == pytest.approx(0.3)
+
+
+def test_while_a_job_runs_only_cancel_can_be_pressed_and_the_other_buttons_say_why(ready):
+    ready.ui.applyButton.click()
+    for button in (ready.ui.applyButton, ready.ui.inspectButton, ready.ui.screenButton, ready.ui.previewButton):
+        assert not button.enabled and "going on" in button.toolTip
+    assert ready.ui.cancelButton.enabled and not ready.ui.progressBar.isHidden()
+
+
+def test_progress_is_shown_as_a_bar_a_sentence_and_a_line_of_the_log(ready):
+    ready.ui.applyButton.click()
+    ready.logic.job.progress("generate", 0.4, "regrowing L1")
+    wait_until(lambda: ready.ui.progressBar.value == 40)
+    assert ready.ui.statusLabel.text == "regrowing L1"
+    assert "regrowing L1" in ready.ui.logText.toPlainText()
+
+
+def test_measuring_fills_the_table_and_chooses_the_most_suspicious_vertebra(ready):
+    ready.parameters.target = ""
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("T12", 21, 20, 0.6), row("L1", 15, 20, 0.9, grade=3), row("L2", 20, 20, 0.0)))
+    ended(ready)
+    assert ready.ui.spineTable.item(3, 3).text() == "+25.0"
+    assert ready.ui.targetSelector.currentText == "L1"
+
+
+def test_measuring_leaves_the_users_choice_and_a_healthy_spine_alone(ready):
+    choose_target(ready, "T12")
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    assert ready.ui.targetSelector.currentText == "T12"
+    ready.parameters.target = ""
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 20, 20, 0.1)))
+    ended(ready)
+    assert ready.ui.targetSelector.currentIndex == -1
+
+
+def test_measurements_are_not_shown_for_another_segmentation(ready):
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    for level in ("T12", "L1"):
+        other.GetSegmentation().AddEmptySegment(level, level)
+    ready.ui.segmentationSelector.setCurrentNode(other)
+    assert [ready.ui.spineTable.item(y, 1).text() for y in range(2)] == ["–", "–"]
+
+
+def test_an_error_is_one_sentence_with_the_log_beside_it_and_apply_works_again(ready):
+    before = scene_content()
+    ready.ui.applyButton.click()
+    ready.logic.job.fail("The disk is full: free some space on it, and try again.")
+    ended(ready)
+    assert ready.ui.statusLabel.text == "⚠ The disk is full: free some space on it, and try again."
+    assert "what the child said" in ready.ui.logText.toPlainText()
+    assert ready.ui.applyButton.enabled and not ready.ui.cancelButton.enabled and ready.ui.progressBar.isHidden()
+    assert scene_content() == before
+
+
+def test_a_refused_start_is_told_and_nothing_runs(ready):
+    ready.logic.refusal = "The temporary folder cannot be written: correct its permissions."
+    ready.ui.applyButton.click()
+    assert "correct its permissions" in ready.ui.statusLabel.text
+    assert not ready.jobs.busy and ready.ui.applyButton.enabled
+
+
+def test_cancel_ends_the_job_and_apply_works_again(ready):
+    ready.ui.applyButton.click()
+    ready.ui.cancelButton.click()
+    assert ready.logic.job.cancelled
+    ended(ready)
+    assert ready.ui.statusLabel.text == "Cancelled: nothing was changed." and ready.ui.applyButton.enabled
+
+
+def test_declining_the_installation_starts_nothing_and_says_what_is_missing(ready, monkeypatch):
+    asked: list = []
+    monkeypatch.setattr(dependencies, "missing_requirements", lambda: ["torch>=2.2"])
+    monkeypatch.setattr(dependencies, "install_requirements", asked.append)
+    ready.logic.refusal = "Python packages are missing (torch>=2.2)."
+    ready.ui.applyButton.click()
+    assert len(asked) == 1 and "torch" in ready.ui.statusLabel.text and not ready.jobs.busy
+
+
+def test_a_job_that_ends_after_its_scene_was_closed_harms_nothing(ready):
+    ready.ui.inspectButton.click()
+    job = ready.logic.job
+    slicer.mrmlScene.Clear()
+    job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    assert ready.ui.spineTable.rowCount == 0
+
+
+def test_the_end_of_the_module_ends_the_job(opened, ready):
+    ready.ui.applyButton.click()
+    job = ready.logic.job
+    opened.widget.cleanup()
+    assert job.stopped and not ready.jobs.busy
+
+
+def test_leaving_the_panel_for_another_module_lets_the_job_finish(opened, ready):
+    ready.ui.inspectButton.click()
+    opened.window.exit()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    opened.window.enter()
+    assert ready.ui.spineTable.item(3, 1).text() == "15.0"
+
+
+def test_the_preview_shows_the_conditioning_on_the_ct(ready, phantom_nodes, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr(display, "show_conditioning", lambda nodes, volume: shown.append((nodes, volume)))
+    ready.ui.previewButton.click()
+    ready.logic.job.finish("conditioning nodes")
+    ended(ready)
+    assert shown == [("conditioning nodes", phantom_nodes.volume)]
+
+
+def test_find_names_the_processors_of_this_computer(ready):
+    ready.ui.findDevicesButton.click()
+    ready.logic.job.finish([{"device": "cuda", "name": "A graphics card"}, {"device": "cpu", "name": "A processor"}])
+    ended(ready)
+    assert "cuda: A graphics card" in ready.ui.statusLabel.text
+
+
+def test_the_numbers_of_the_report_are_shown_with_grade_and_units(ready, regrown):
+    ready.ui.applyButton.click()
+    ready.logic.job.finish(regrown)
+    ended(ready)
+    report, table = regrown.report, ready.ui.resultTable
+    shown = [[table.item(y, x).text() for x in range(4)] for y in range(table.rowCount)]
+    for line, key in zip(shown, ("anterior", "middle", "posterior", "mean"), strict=True):
+        assert line[1] == f"{report['heights_mm']['original'][key]:.1f}"
+        assert line[2] == f"{report['heights_mm']['pseudo_healthy'][key]:.1f}"
+        assert line[3] == f"{100 * report['rhlv'][key]:+.1f}"
+    assert "mm" in table.horizontalHeaderItem(1).text() and "%" in table.horizontalHeaderItem(3).text()
+    assert ready.ui.headlineLabel.text.replace("\u00a0", " ") == report["headline"]
+    assert f"grade {report['genant']['grade']}" in ready.ui.gradeLabel.text
+    assert report["model"]["sha256"][:8] in ready.ui.gradeLabel.toolTip
+    assert not ready.ui.resultsSection.collapsed
+    assert table.isColumnHidden(4) == (report["rhlv_sd"] is None)
+
+
+def test_results_belong_to_their_vertebra(ready, regrown):
+    ready.refresh()
+    assert ready.ui.compareButton.enabled
+    choose_target(ready, "L2")
+    assert not ready.ui.compareButton.enabled and "No result" in ready.ui.headlineLabel.text
+    choose_target(ready, "L1")
+    assert ready.ui.compareButton.enabled
+
+
+def test_a_saved_scene_brings_back_the_results(opened, ready, regrown, tmp_path):
+    ready.refresh()
+    shown = ready.ui.headlineLabel.text
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    assert "No result" in ready.ui.headlineLabel.text
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert ready.ui.headlineLabel.text == shown and "L1" in shown
+    assert ready.ui.resultTable.rowCount == 4
+
+
+def test_after_apply_the_result_is_compared_unless_the_user_has_gone_to_another_module(
+    opened, ready, regrown, monkeypatch
+):
+    called: list = []
+    monkeypatch.setattr(display, "compare", called.append)
+    opened.window.hide()
+    ready.ui.applyButton.click()
+    ready.logic.job.finish(regrown)
+    ended(ready)
+    assert called == []
+    opened.window.show()
+    ready.ui.applyButton.click()
+    ready.logic.job.finish(regrown)
+    ended(ready)
+    assert called == [regrown]
+
+
+def test_buttons_lead_to_the_comparison_to_the_surface_and_back(ready, regrown, monkeypatch):
+    called: list = []
+    monkeypatch.setattr(display, "compare", lambda nodes: called.append("compare"))
+    monkeypatch.setattr(display, "show_loss_surface", lambda nodes: called.append("surface"))
+    ready.refresh()
+    ready.ui.compareButton.click()
+    ready.ui.surfaceButton.click()
+    assert called == ["compare", "surface"]
+    assert ready.ui.fadeSlider.value == 50
+
+
+def test_the_slider_fades_between_before_and_after(ready, regrown, monkeypatch):
+    shares: list = []
+    monkeypatch.setattr(display, "fade", lambda nodes, share: shares.append(share))
+    ready.refresh()
+    ready.ui.fadeSlider.setValue(40)
+    ready.ui.fadeSlider.setValue(100)
+    assert shares == [0.4, 1.0]
+
+
+def test_the_report_is_saved_beside_an_earlier_one(ready, regrown, tmp_path, monkeypatch):
+    ready.refresh()
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *given: str(tmp_path)))
+    ready.ui.saveReportButton.click()
+    ready.ui.saveReportButton.click()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["HealthiVert L1", "HealthiVert L1 (2)"]
+    saved = {path.name for path in (tmp_path / "HealthiVert L1").iterdir()}
+    assert {"report.html", "report.json"} <= saved
+    assert str(tmp_path) in ready.ui.statusLabel.text
+
+
+def test_a_report_that_cannot_be_saved_says_why_and_leaves_nothing(ready, regrown, tmp_path):
+    file = tmp_path / "not a folder"
+    file.write_text("")
+    ready.refresh()
+    ready.results.save_report(Path(file))
+    assert "could not be saved" in ready.ui.statusLabel.text and "another folder" in ready.ui.statusLabel.text
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_screening_lists_what_was_regrown_and_shows_the_first(ready, regrown):
+    choose_target(ready, "L3")
+    ready.ui.screenButton.click()
+    ready.logic.job.finish([regrown])
+    ended(ready)
+    assert "Regrown: L1" in ready.ui.statusLabel.text
+    assert ready.ui.targetSelector.currentText == "L1"
+
+
+def test_screening_a_healthy_spine_says_so(ready):
+    ready.ui.screenButton.click()
+    ready.logic.job.finish([])
+    ended(ready)
+    assert "nothing was regrown" in ready.ui.statusLabel.text
