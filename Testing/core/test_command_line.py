@@ -302,9 +302,9 @@ def test_evaluate_writes_metrics_of_each_level_and_their_mean(scan, weights, tmp
         assert -1 <= row["ssim"] <= 1 and 0 <= row["dice"] <= 1 and row["rhdr"] >= 0
     for name in ("ssim", "rhdr"):
         assert metrics["mean"][name] == pytest.approx(np.mean([row[name] for row in metrics["rows"]]))
-    assert [entry.name for entry in out.iterdir()] == ["metrics.json"]
+    assert {entry.name for entry in out.iterdir()} == {"metrics.json", "metrics.csv", "levels.csv", "figures"}
     assert_rises_to_one(progress_lines(shown.out))
-    assert shown.err.splitlines()[-1].startswith("mean: ")
+    assert shown.err.splitlines()[-1].startswith("2 levels; ")
 
 
 # phantom, paint, samples, train
@@ -380,7 +380,10 @@ def test_the_module_is_the_command_and_tells_its_version() -> None:
     assert subprocess.run([installed, "--version"], capture_output=True, text=True).stdout == done.stdout
 
 
-@pytest.mark.parametrize("name", ["demo", "inspect", "run", "evaluate", "phantom", "paint", "train", "samples"])
+@pytest.mark.parametrize(
+    "name",
+    ["demo", "inspect", "run", "cohort", "evaluate", "fit-grading", "phantom", "paint", "train", "samples"],
+)
 def test_every_command_explains_itself(name: str, capsys: Captured) -> None:
     assert call(name, "--help") == 0
     assert capsys.readouterr().out.startswith(f"usage: healthivert {name} ")

@@ -5,71 +5,44 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from skimage.io import imread
+from training_case import TINY, elliptic_vertebra, write_vertebrae
 
 from healthivert.errors import HealthiVertError
-from healthivert.models.gan import DiscriminatorSettings, GanSettings
-from healthivert.models.interface import SliceBatch
+from healthivert.models.gan import GanSettings
 from healthivert.models.weights import load_weights
-from healthivert.training import trainer
+from healthivert.training.batches import StepBatches, TrainingBatch, batches_of
 from healthivert.training.checkpoint import load_checkpoint
-from healthivert.training.metrics import Stopwatch
-from healthivert.training.samples import TrainingSample, save_sample
+from healthivert.training.dry_run import dry_run
+from healthivert.training.gan_task import GanRun
 from healthivert.training.slices import Augmentation, SliceDataset, shards, signed_distance
-from healthivert.training.trainer import GanRun, TrainerSettings, export, learning_rate, train, train_step
-from healthivert.types import Conditioning
+from healthivert.training.task import learning_rate
+from healthivert.training.trainer import export, train
+from healthivert.training.validation import draw_validation
 
-SHAPE, GAP = (96, 64, 72), (32, 64)
+GAP = (32, 64)
 STILL = Augmentation(0, 0, 0, 0, 0, 0, 0)
-TINY = TrainerSettings(
-    steps=6,
-    batch_size=2,
-    warm_up_steps=2,
-    adversarial_start=2,
-    held_out=0.3,
-    generator=GanSettings(width=4, spectral_norm=True),
-    discriminators=DiscriminatorSettings(width=4),
-    log_every=1,
-    validate_every=100,
-)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def elliptic_vertebra(seed: int) -> TrainingSample:
-    """Three elliptic bodies above each other; the middle one is the truth in the gap."""
-    random = np.random.default_rng(seed)
-    rows, depth, side = np.meshgrid(*(np.arange(n) for n in SHAPE), indexing="ij")
-    inside = ((depth - 30) / random.uniform(14, 18)) ** 2 + ((side - 36) / random.uniform(18, 24)) ** 2 < 1
-    target = inside & (rows >= 34) & (rows < 62)
-    neighbours = inside & ((rows < 28) | (rows >= 68))
-    ct = np.where(target | neighbours, 0.1, -0.6) + random.normal(0, 0.02, SHAPE)
-    mask = ((rows >= GAP[0]) & (rows < GAP[1])).astype(np.float32)
-    given = Conditioning(
-        ct=np.where(mask > 0, -1, ct).astype(np.float32),
-        mask=mask,
-        attention=1 - mask,
-        neighbours=neighbours.astype(np.float32),
-        gap=GAP,
-        cut=(100, 128),
-        level="L1",
-        spacing_mm=1.0,
-        reference_mm=27.0,
-    )
-    return TrainingSample(given, ct.astype(np.float32), target.astype(np.float32), 0.04 * (-1) ** seed)
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch) -> None:
+    """Pictures take longer than these trainings."""
+    monkeypatch.setattr("healthivert.training.trainer.draw_validation", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("shards")
-    for spine in range(3):
-        save_sample(elliptic_vertebra(spine), path / f"sample_{spine:04d}_L1.npz")
-    return path
+    return write_vertebrae(tmp_path_factory.mktemp("shards"))
 
 
 @pytest.fixture(scope="module")
@@ -152,88 +125,72 @@ def test_an_unusable_shard_is_named(tmp_path, content):
     assert not (tmp_path / "run").exists()
 
 
+def stop_after(step: int, number: int = signal.SIGTERM):
+    """A progress callback that sends this process a signal after a step."""
+
+    def tell(stage: str, fraction: float, message: str) -> None:
+        if message.startswith(f"step {step},"):
+            os.kill(os.getpid(), number)
+
+    return tell
+
+
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_to_the_bit(folder, tmp_path):
     train(TINY, folder, tmp_path / "whole")
-    requests = iter([False] * 3 + [True])
-
-    class StopAfterThree:
-        def __enter__(self):
-            return lambda: next(requests)
-
-        def __exit__(self, *_):
-            return None
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "_stop_requests", StopAfterThree)
-        train(TINY, folder, tmp_path / "parts")
+    train(TINY, folder, tmp_path / "parts", progress=stop_after(3))
     assert load_checkpoint(tmp_path / "parts")[1]["step"] == 3
     train(TINY, folder, tmp_path / "parts", resume=True)
     (whole, record), (parts, _) = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
     assert record["step"] == 6 and set(whole) == set(parts)
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
-    kept = [json.loads(line)["step"] for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
-    assert kept == [1, 2, 3, 4, 5, 6, 6]
+    logged = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in logged if entry["kind"] == "training"] == [1, 2, 3, 4, 5, 6]
 
 
-def test_sigterm_ends_the_step_in_hand_and_saves_it(folder, tmp_path):
-    def terminate(stage: str, fraction: float, message: str) -> None:
-        if message.startswith("step 2"):
-            os.kill(os.getpid(), signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_in_hand_and_saves_it(folder, tmp_path, number):
+    before = signal.getsignal(number)
+    end = train(TINY, folder, tmp_path / "run", progress=stop_after(2, number))
+    assert load_checkpoint(tmp_path / "run")[1]["step"] == end.step == 2
+    assert end.signal == number and end.exit_status == 128 + number
+    assert signal.getsignal(number) is before
 
-    before = signal.getsignal(signal.SIGTERM)
-    train(TINY, folder, tmp_path / "run", progress=terminate)
-    assert load_checkpoint(tmp_path / "run")[1]["step"] == 2
-    assert signal.getsignal(signal.SIGTERM) is before
+
+def test_a_signal_cuts_a_validation_short(folder, tmp_path):
+    settings = replace(TINY, validate_every=1)
+    end = train(settings, folder, tmp_path / "run", progress=stop_after(2))
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in logged if entry["kind"] == "validation"] == [1]
+    assert load_checkpoint(tmp_path / "run")[1]["validation"] == end.validation != {}
+
+
+def test_a_whole_run_ends_with_status_0_and_says_how_its_time_was_spent(folder, tmp_path):
+    said: list[str] = []
+    end = train(TINY, folder, tmp_path / "run", progress=lambda stage, fraction, message: said.append(message))
+    assert (end.step, end.wanted, end.signal, end.exit_status) == (6, 6, None, 0)
+    assert end.images_per_second == pytest.approx(6 * 2 / end.seconds) and 0 < end.data_share < 1
+    assert said[-1] == f"ended at step 6, {end.rates_in_words}" and "waiting for data" in said[-1]
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["kind"] == "end" and last["data_share"] == pytest.approx(end.data_share, rel=1e-4)
 
 
 def test_the_wall_clock_limit_ends_the_run(folder, tmp_path):
-    train(replace(TINY, wall_clock_minutes=0.0), folder, tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run")[1]["step"] < TINY.steps
+    end = train(replace(TINY, wall_clock_minutes=0.0), folder, tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run")[1]["step"] == end.step < TINY.steps
+    assert end.exit_status == 0, "the limit was asked for"
 
 
-def test_a_run_is_neither_overwritten_nor_mixed_with_another(folder, tmp_path):
-    run = tmp_path / "run"
-    with pytest.raises(HealthiVertError, match="no such checkpoint"):
-        train(TINY, folder, run, resume=True)
-    train(replace(TINY, steps=1), folder, run)
-    with pytest.raises(HealthiVertError, match="already holds a training run"):
-        train(TINY, folder, run)
-    with pytest.raises(HealthiVertError, match="batch_size 2, not 3"):
-        train(replace(TINY, batch_size=3), folder, run, resume=True)
-
-
-def test_a_damaged_checkpoint_is_refused(folder, tmp_path):
-    run = tmp_path / "run"
-    train(replace(TINY, steps=1), folder, run)
-    tensors = next(run.glob("*.safetensors"))
-    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
-    with pytest.raises(HealthiVertError, match="damaged"):
-        train(TINY, folder, run, resume=True)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(folder, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    train(replace(TINY, steps=2), folder, run)
-    draw = SliceDataset.draw
-
-    def spoilt(self, *arguments):
-        batch, targets = draw(self, *arguments)
-        return SliceBatch(batch.ct * float("nan"), batch.mask, batch.attention, batch.slice_ratio, batch.plane), targets
-
-    monkeypatch.setattr(SliceDataset, "draw", spoilt)
-    with pytest.raises(HealthiVertError, match=r"diverged at step 3 .*checkpoint\.json"):
-        train(TINY, folder, run, resume=True)
-    tensors, record = load_checkpoint(run)
-    assert record["step"] == 2 and all(torch.isfinite(value).all() for value in tensors.values())
+def batch_at(dataset: SliceDataset, step: int, settings=TINY) -> TrainingBatch:
+    return StepBatches(dataset, settings.augmentation, settings.seed, range(settings.batch_size))[step]
 
 
 def test_discriminators_join_only_after_their_start(dataset):
     run = GanRun(TINY, GAP, torch.device("cpu"))
     before = {name: value.clone() for name, value in run.discriminators.named_parameters()}
-    losses = [train_step(run, dataset, Stopwatch()) for _ in range(2)]
+    losses = [run.train_step(batch_at(dataset, step)) for step in range(2)]
     assert all("adversarial" not in entry for entry in losses)
     assert all(torch.equal(before[name], value) for name, value in run.discriminators.named_parameters())
-    assert {"adversarial", "discriminators"} <= set(train_step(run, dataset, Stopwatch()))
+    assert {"adversarial", "discriminators"} <= set(run.train_step(batch_at(dataset, 2)))
     assert all(not torch.equal(before[name], value) for name, value in run.discriminators.named_parameters())
 
 
@@ -248,15 +205,30 @@ def test_one_batch_can_be_learnt(dataset):
         adversarial_start=10_000,
     )
     run = GanRun(settings, GAP, torch.device("cpu"))
-    one_batch = dataset.middle_slices(0, "sagittal", 4)
-
-    class OneBatch:
-        def draw(self, *_):
-            return one_batch
-
-    losses = [train_step(run, OneBatch(), Stopwatch()) for _ in range(60)]  # type: ignore[arg-type]
+    batch = TrainingBatch(0, range(4), *dataset.middle_slices(0, "sagittal", 4))
+    losses = [run.train_step(batch) for _ in range(60)]
     assert losses[-1]["ct"] < losses[0]["ct"] / 2
     assert losses[-1]["total"] < losses[0]["total"] / 2
+
+
+def test_an_image_is_the_same_in_whatever_share_of_the_step_it_is_prepared(dataset):
+    whole = batch_at(dataset, 5, replace(TINY, batch_size=4))
+    parts = [StepBatches(dataset, TINY.augmentation, TINY.seed, share)[5] for share in (range(0, 2), range(2, 4))]
+    for name in ("ct", "mask", "plane"):
+        joined = torch.cat([getattr(part.slices, name) for part in parts])
+        assert torch.equal(getattr(whole.slices, name), joined)
+    assert torch.equal(whole.targets.ct, torch.cat([part.targets.ct for part in parts]))
+    assert not torch.equal(whole.slices.ct[0], whole.slices.ct[1]), "two images of a step differ"
+    assert not torch.equal(whole.slices.ct, batch_at(dataset, 7, replace(TINY, batch_size=4)).slices.ct)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader")
+def test_workers_prepare_the_same_batches_in_the_same_order(dataset):
+    made = StepBatches(dataset, TINY.augmentation, TINY.seed, range(2))
+    alone, helped = (list(batches_of(made, range(3, 7), workers, pinned=False)) for workers in (0, 2))
+    assert [batch.step for batch in helped] == [3, 4, 5, 6]
+    for one, other in zip(alone, helped, strict=True):
+        assert torch.equal(one.slices.ct, other.slices.ct) and torch.equal(one.targets.body, other.targets.body)
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine():
@@ -268,7 +240,7 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine():
 
 
 def test_exported_weights_are_the_average_and_load_as_a_plain_model(folder, tmp_path):
-    validation = train(TINY, folder, tmp_path / "run")
+    validation = train(TINY, folder, tmp_path / "run").validation
     card = export(tmp_path / "run", tmp_path / "gan.safetensors", {"licence": "Apache-2.0"})
     model, loaded = load_weights(tmp_path / "gan.safetensors")
     assert loaded == card and card["licence"] == "Apache-2.0"
@@ -281,7 +253,68 @@ def test_exported_weights_are_the_average_and_load_as_a_plain_model(folder, tmp_
 
 
 def test_validation_names_the_baseline_beside_the_height_error(folder, tmp_path):
-    validation = train(replace(TINY, steps=1), folder, tmp_path / "run")
+    validation = train(replace(TINY, steps=1), folder, tmp_path / "run").validation
     # The held-out vertebra is taller than its reference by 4 %: the reference falls short by 1 - exp(-0.04).
     assert validation["baseline_height_error"] == pytest.approx(100 * (1 - np.exp(-0.04)), rel=1e-3)
     assert validation["height_error"] == pytest.approx(validation["baseline_height_error"], abs=0.2)
+
+
+def test_the_resolved_configuration_is_saved(folder, tmp_path):
+    train(replace(TINY, steps=1), folder, tmp_path / "run")
+    saved = json.loads((tmp_path / "run" / "configuration.json").read_text())
+    assert saved["model"] == "gan" and saved["settings"]["generator"] == {"width": 4, "spectral_norm": True}
+    assert (saved["data"]["training_vertebrae"], saved["data"]["held_out_vertebrae"]) == (2, 1)
+    assert saved["machine"]["device"] == "cpu" and saved["machine"]["precision"] == "float32"
+    assert saved["parameters"] == sum(p.numel() for p in GanRun(TINY, GAP, torch.device("cpu")).average.parameters())
+
+
+def test_a_validation_is_drawn(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("healthivert.training.trainer.draw_validation", draw_validation)
+    train(replace(TINY, steps=2, validate_every=1), folder, tmp_path / "run")
+    drawn = sorted((tmp_path / "run" / "figures").iterdir())
+    assert [path.name for path in drawn] == ["validation_00000001.png", "validation_00000002.png"]
+    picture = imread(drawn[0])
+    assert picture.shape[1] > 2 * picture.shape[0], "one vertebra: given, truth, drawn, difference in both planes"
+    assert picture[..., 0].std() > 20
+
+
+def test_without_matplotlib_a_training_draws_nothing_and_goes_on(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("healthivert.training.trainer.draw_validation", draw_validation)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    train(replace(TINY, steps=1, validate_every=1), folder, tmp_path / "run")
+    assert not (tmp_path / "run" / "figures").exists() and load_checkpoint(tmp_path / "run")[1]["validation"]
+
+
+def test_tensorboard_gets_the_numbers_where_it_is_installed(folder, tmp_path, monkeypatch):
+    written: list[tuple[str, int]] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert Path(folder) == tmp_path / "run" / "tensorboard"
+            written.append(("purge", purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, step))
+
+        def close(self) -> None:
+            written.append(("close", 0))
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    train(replace(TINY, steps=1), folder, tmp_path / "run")
+    train(replace(TINY, steps=2), folder, tmp_path / "run", resume=True)
+    assert [step for name, step in written if name == "training/ct"] == [1, 2]
+    assert [step for name, step in written if name == "purge"] == [1, 2], "what is beyond the checkpoint is hidden"
+    assert ("validation/dice", 2) in written and written[-1] == ("close", 0)
+
+
+def test_a_dry_run_tells_what_a_step_costs_and_writes_nothing(folder, tmp_path):
+    found = dry_run(TINY, folder, tmp_path / "run", False, lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+    assert found["starts_at_step"] == 0 and found["settings"]["batch_size"] == 2
+    cost = found["step"]
+    assert cost["seconds"] > 0 and cost["images_per_second"] == pytest.approx(2 / cost["seconds"], rel=0.1)
+    assert cost["memory_mb"] > 50
+    train(replace(TINY, steps=2), folder, tmp_path / "run")
+    before = (tmp_path / "run" / "checkpoint.json").read_bytes()
+    assert dry_run(TINY, folder, tmp_path / "run", True, lambda *_: None)["starts_at_step"] == 2
+    assert (tmp_path / "run" / "checkpoint.json").read_bytes() == before

@@ -13,10 +13,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from healthivert import __version__
+from healthivert import __version__, training_cli
 from healthivert.errors import HealthiVertError
 from healthivert.progress import Progress, ignore_signals, install_cancellation
 
@@ -37,9 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.cancellation = cancellation
     try:
-        arguments.call(arguments)
+        status = arguments.call(arguments) or 0
         sys.stdout.flush()
         ignore_signals()  # the results are in place: a late signal cannot undo them
+        return status
     except HealthiVertError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
@@ -54,7 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         place = error.filename or "the place for the results"
         return _complain(f"{place}: cannot be used ({error.strerror}); make room, or choose another path")
-    return 0
 
 
 def _complain(line: str) -> int:
@@ -92,15 +93,36 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
     _generator_options(sub)
     _samples_option(sub)
+    _grade_option(sub)
     _force_option(sub)
 
-    sub = _command(commands_of, "evaluate", _evaluate, "hide and regrow healthy levels, and compare")
-    sub.add_argument("images", nargs="+", type=Path, metavar="CT SEG", help="pairs of a CT and its segmentation")
+    sub = _command(commands_of, "cohort", _cohort, "run on every scan of a table; goes on where it was stopped")
+    sub.add_argument(
+        "manifest", type=Path, metavar="MANIFEST.csv", help="columns ct, seg, vertebra (empty: all suspicious), id"
+    )
+    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results, one in it per id")
+    where = sub.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, metavar="N", help="scans at a time (default: one for every two cores)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers see the same files")
+    _level_map_option(sub)
+    _generator_options(sub)
+    _samples_option(sub)
+    _grade_option(sub)
+
+    sub = _command(commands_of, "evaluate", _evaluate, "hide and regrow levels whose truth is known, and compare")
+    sub.add_argument("images", nargs="*", type=Path, metavar="CT SEG", help="pairs of a CT and its segmentation")
+    sub.add_argument("--phantoms", type=Path, metavar="DIR", help="cases of `healthivert phantom` instead of scans")
     sub.add_argument(
         "--levels", metavar="LEVEL,...", help="levels to hide, for example T5,T6 (default: all that look healthy)"
     )
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for metrics.json")
     _level_map_option(sub)
+    _generator_options(sub)
+    _force_option(sub)
+
+    sub = _command(commands_of, "fit-grading", _fit_grading, "fit a machine that grades height loss, on phantoms")
+    sub.add_argument("--phantoms", type=Path, metavar="DIR", required=True, help="cases of `healthivert phantom`")
+    sub.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .json file to write")
     _generator_options(sub)
     _force_option(sub)
 
@@ -121,28 +143,11 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = _command(commands_of, "train", _train, "train a generator on prepared samples")
     _model_option(sub)
-    sub.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        required=True,
-        help="folder of samples (.npz) as `healthivert samples` makes them",
-    )
-    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the training run")
-    sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
-    sub.add_argument(
-        "--recipe", type=Path, metavar="FILE", help="JSON file with trainer settings (default: the shipped recipe)"
-    )
+    training_cli.add_train_options(sub)
 
-    sub = _command(commands_of, "samples", _samples, "make training samples from generated spines")
-    sub.add_argument(
-        "--out", type=Path, metavar="DIR", required=True, help="folder for the samples; existing ones are kept"
-    )
-    sub.add_argument("--count", type=int, metavar="N", required=True, help="how many spines")
+    sub = _command(commands_of, "samples", _samples, "make training samples from generated spines or real scans")
+    training_cli.add_samples_options(sub)
     _seed_option(sub)
-    sub.add_argument(
-        "--workers", type=int, metavar="N", default=1, help="processes that render at the same time (default: 1)"
-    )
     return parser
 
 
@@ -200,6 +205,15 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _grade_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--grade-by",
+        metavar="WAY",
+        default="thresholds",
+        help="thresholds, svm, or a file that fit-grading wrote (default: thresholds)",
+    )
+
+
 def _force_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--force", action="store_true", help="replace results that are already there")
 
@@ -247,6 +261,7 @@ def _run(arguments) -> None:
         _progress(arguments),
         _levels_of(arguments),
         arguments.force,
+        arguments.grade_by,
     )
     _say(arguments, _headline(report))
     _say(arguments, f"report: {arguments.out / 'report.html'}")
@@ -258,7 +273,7 @@ def _headline(report) -> str:
     for key in ("anterior", "middle", "posterior", "mean"):
         original, healthy = getattr(loss.original, key), getattr(loss.pseudo_healthy, key)
         lines.append(f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {100 * getattr(loss.rhlv, key):+5.1f} %")
-    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape})")
+    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape}), by {loss.genant.by}")
     lines.extend(f"warning: {warning}" for warning in report.warnings)
     return "\n".join(lines)
 
@@ -289,19 +304,50 @@ def _table(found: dict) -> str:
     return "\n".join(lines)
 
 
-def _evaluate(arguments) -> None:
-    from healthivert import commands
+def _cohort(arguments) -> int:
+    from healthivert.cohort_commands import CohortOptions, cohort
 
-    if len(arguments.images) % 2:
-        raise HealthiVertError(f"evaluate: {len(arguments.images)} files given; give a CT and its segmentation in turn")
-    pairs = list(zip(arguments.images[::2], arguments.images[1::2], strict=True))
-    levels = [level.strip() for level in arguments.levels.split(",")] if arguments.levels else None
-    metrics = commands.evaluate(
-        pairs, levels, arguments.out, _choice(arguments), _progress(arguments), _levels_of(arguments), arguments.force
-    )
-    for row in [*metrics["rows"], {"case": "mean", "vertebra": "", **metrics["mean"]}]:
-        numbers = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if isinstance(v, float))
-        _say(arguments, f"{row['case']} {row['vertebra']}".strip() + f": {numbers}")
+    options = CohortOptions(_choice(arguments), arguments.grade_by, _levels_of(arguments))
+    place = arguments.workers, arguments.scheduler
+    counts = cohort(arguments.manifest, arguments.out, options, *place, _progress(arguments))["counts"]
+    _say(arguments, ", ".join(f"{status}: {count}" for status, count in counts.items()))
+    _say(arguments, f"table: {arguments.out / 'cohort.csv'}")
+    if counts["failed"] or counts["bug"]:
+        _complain(f"{counts['failed'] + counts['bug']} rows could not be done; {arguments.out / 'cohort.csv'} says why")
+    return 1 if counts["bug"] else 2 if counts["failed"] else 0
+
+
+def _evaluate(arguments) -> None:
+    from healthivert.evaluation_commands import evaluate, evaluate_phantoms
+    from healthivert.evaluation_files import evaluation_table
+
+    how = _choice(arguments), _progress(arguments)
+    if arguments.phantoms is not None:
+        if arguments.images or arguments.levels or arguments.level_map:
+            raise HealthiVertError(
+                "evaluate: phantoms bring their scans and levels; give --phantoms or scans, not both"
+            )
+        metrics = evaluate_phantoms(arguments.phantoms, arguments.out, *how, arguments.force)
+    else:
+        if len(arguments.images) % 2 or not arguments.images:
+            raise HealthiVertError(
+                f"evaluate: {len(arguments.images)} files given; give a CT and its segmentation in turn, or --phantoms"
+            )
+        pairs = list(zip(arguments.images[::2], arguments.images[1::2], strict=True))
+        levels = [level.strip() for level in arguments.levels.split(",")] if arguments.levels else None
+        metrics = evaluate(pairs, levels, arguments.out, *how, _levels_of(arguments), arguments.force)
+    for line in evaluation_table(metrics):
+        _say(arguments, line)
+
+
+def _fit_grading(arguments) -> None:
+    from healthivert.evaluation_commands import fit_grading
+
+    how = _choice(arguments), _progress(arguments)
+    card = fit_grading(arguments.phantoms, arguments.out, *how, arguments.force).card
+    for way, found in card["unseen_spines"].items():
+        _say(arguments, f"{way} on unseen spines: kappa {found['kappa_linear']:.3f}, macro-F1 {found['macro_f1']:.3f}")
+    _say(arguments, f"grading: {arguments.out}")
 
 
 def _phantom(arguments) -> None:
@@ -325,22 +371,12 @@ def _paint(arguments) -> None:
     _say(arguments, f"painted CT: {arguments.out}")
 
 
-def _train(arguments) -> None:
-    from healthivert import commands
-
-    card = commands.train(
-        arguments.model, arguments.data, arguments.out, arguments.resume, arguments.recipe, _progress(arguments)
-    )
-    done, wanted = card["recipe"]["steps_done"], card["recipe"]["steps"]
-    how_far = f"{done} steps" if done == wanted else f"stopped at step {done} of {wanted}, --resume goes on"
-    _say(arguments, f"weights: {arguments.out / arguments.model}.safetensors ({how_far})")
+def _train(arguments) -> int:
+    return training_cli.train(arguments, _progress(arguments), partial(_say, arguments))
 
 
 def _samples(arguments) -> None:
-    from healthivert import commands
-
-    made = commands.samples(arguments.out, arguments.count, arguments.seed, arguments.workers, _progress(arguments))
-    _say(arguments, f"{made} new samples in {arguments.out}")
+    training_cli.samples(arguments, _progress(arguments), partial(_say, arguments))
 
 
 def _demo(arguments) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,9 +20,11 @@ from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress, part_of
 from healthivert.report import check_can_draw, level_as_dict, write_report
+from healthivert.svm_grading import SvmGrading, graded, load_grading
 from healthivert.types import Report, SpineCase
 
-SHIPPED = ("gan",)  # the models that this version can run and train
+THRESHOLDS, SVM = "thresholds", "svm"  # the ways of grading
+SHIPPED = ("gan", "diffusion")  # the models that this version can run and train
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class LoadedGenerator:
     card: Mapping
 
 
-def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
-    """The generator, ready to be called. torch is imported here and not before: inspecting a spine needs none of it."""
+def check_can_generate(choice: GeneratorChoice) -> None:
+    """Raise HealthiVertError if the choice cannot be run, as far as that shows without loading anything."""
     if choice.samples < 1:
         raise HealthiVertError(f"--samples {choice.samples}: at least one sample is needed; pass 1 or more")
     if choice.weights is None and choice.model not in SHIPPED:
@@ -53,6 +55,11 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
         )
     if choice.weights is not None and choice.weights.suffix != ".safetensors":
         raise complaint(choice.weights, "this is not a .safetensors file", "give weights as `train` writes them")
+
+
+def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
+    """The generator, ready to be called. torch is imported here and not before: inspecting a spine needs none of it."""
+    check_can_generate(choice)
     import torch
 
     from healthivert.generate import sampler
@@ -76,14 +83,16 @@ def run(
     progress: Progress,
     level_map: Mapping[int, str] | None = None,
     force: bool = False,
+    grade_by: str = THRESHOLDS,
 ) -> Report:
     """Regrow one vertebra and write every result into out, all or nothing; README lists them."""
     check_can_draw()
+    grading = grading_of(grade_by)
     clock = Clock()
     with OutputFolder(out, force) as folder:
         case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15))
         level = parse_level(vertebra, case)
-        _check_not_alone(case, level, seg)
+        check_not_alone(case, level, seg)
         clock.lap("load")
         progress("generator", 0.15, f"loading {choice.model}")
         generator = load_generator(choice)
@@ -91,15 +100,40 @@ def run(
         progress("bodies", 0.2, "finding vertebral bodies")
         analysis = analyse(case)
         clock.lap("bodies")
-        outcome = regrow(case, analysis, level, generator.generate, progress, clock)
-        progress("write", 0.8, "writing images")
-        _write_images(folder, case, outcome)
-        clock.lap("write_images")
-        report = _report(case, analysis, level, outcome, choice, generator.card, clock.laps)
-        progress("report", 0.92, "drawing the report")
-        write_report(report, folder)
+        report = write_vertebra(folder, case, analysis, level, generator, choice, grading, progress, clock)
     progress("done", 1.0, f"{out}")
     return report
+
+
+def write_vertebra(
+    folder: Path,
+    case: SpineCase,
+    analysis: SpineAnalysis,
+    level: str,
+    generator: LoadedGenerator,
+    choice: GeneratorChoice,
+    grading: SvmGrading | None,
+    progress: Callable[..., None],
+    clock: Clock,
+) -> Report:
+    """Regrow a level of a spine that is read and analysed, and write what `run` writes into folder, which is there."""
+    outcome = regrow(case, analysis, level, generator.generate, progress, clock)
+    if grading is not None:
+        outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
+    progress("write", 0.8, "writing images")
+    _write_images(folder, case, outcome)
+    clock.lap("write_images")
+    report = _report(case, analysis, level, outcome, choice, generator.card, clock.laps)
+    progress("report", 0.92, "drawing the report")
+    write_report(report, folder)
+    return report
+
+
+def grading_of(way: str) -> SvmGrading | None:
+    """--grade-by: None for thresholds, the shipped machine for "svm", else the one in the file of that name."""
+    if way == THRESHOLDS:
+        return None
+    return load_grading(None if way == SVM else Path(way))
 
 
 def _write_images(folder: Path, case: SpineCase, outcome: Outcome) -> None:
@@ -108,6 +142,8 @@ def _write_images(folder: Path, case: SpineCase, outcome: Outcome) -> None:
     write_image(restored.labels, folder / "pseudo_healthy_seg.nii.gz", case, labels=True)
     write_volume(restored.displacement, folder / "displacement.nii.gz")
     write_image(restored.loss_map, folder / "height_loss_map.nii.gz", case)
+    if restored.ct_sd is not None:
+        write_image(restored.ct_sd, folder / "uncertainty.nii.gz", case)
     conditioning = folder / "conditioning"
     conditioning.mkdir()
     for name, array in (("mask", outcome.withheld), ("cam", outcome.attention)):
@@ -137,6 +173,7 @@ def _report(
         versions=versions(),
         views=outcome.views,
         profile=outcome.profile,
+        height_lines=outcome.height_lines,
     )
 
 
@@ -149,7 +186,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def _check_not_alone(case: SpineCase, level: str, seg: Path) -> None:
+def check_not_alone(case: SpineCase, level: str, seg: Path) -> None:
     """Neighbours that are cut or fractured are said; without any, a healthy height would be made up."""
     if case.levels == (level,):
         raise HealthiVertError(
@@ -173,46 +210,6 @@ def inspection_as_dict(analysis: SpineAnalysis) -> dict:
         "levels": [level_as_dict(summary) for summary in analysis.levels.values()],
         "warnings": list(analysis.warnings),
     }
-
-
-def evaluate(
-    pairs: Sequence[tuple[Path, Path]],
-    levels: Sequence[str] | None,
-    out: Path,
-    choice: GeneratorChoice,
-    progress: Progress,
-    level_map: Mapping[int, str] | None = None,
-    force: bool = False,
-) -> dict:
-    """Leave-one-out over all cases; writes metrics.json and returns what is in it."""
-    from healthivert.evaluate import evaluable_levels, evaluate_level, mean_row
-
-    for path in (path for pair in pairs for path in pair):
-        if not path.exists():  # said before the hours that the cases before it may take
-            raise complaint(path, "there is no such file or folder", "check the path")
-    generator = load_generator(replace(choice, samples=1))
-    with OutputFolder(out, force) as folder:
-        rows = []
-        for number, (ct, seg) in enumerate(pairs):
-            case = load_case(ct, seg, level_map)
-            analysis = analyse(case)
-            chosen = evaluable_levels(analysis, [parse_level(level, case) for level in levels] if levels else None)
-            if not chosen:
-                raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
-            for place, level in enumerate(chosen):
-                _check_not_alone(case, level, seg)
-                progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
-                rows.append(evaluate_level(case, analysis, level, generator.generate))
-        metrics = {
-            "rows": rows,
-            "mean": mean_row(rows),
-            "model": {"name": choice.model, "sha256": generator.card["sha256"]},
-            "seed": choice.seed,
-            "versions": versions(),
-        }
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    progress("done", 1.0, str(out))
-    return metrics
 
 
 def phantom(out: Path, count: int, seed: int, fractured: bool, progress: Progress) -> None:
@@ -256,33 +253,3 @@ def demo(out: Path, choice: GeneratorChoice, progress: Progress, force: bool) ->
         level = next(row for row in truth["levels"] if row["fractured"])
         report = run(path / "ct.nii.gz", path / "seg.nii.gz", level["level"], out, choice, progress, force=force)
     return report, level
-
-
-def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) -> int:
-    """Make what is missing of the training samples of count spines; returns how many that were."""
-    from healthivert.training.make_samples import make_samples
-
-    if count < 1 or workers < 1:
-        raise HealthiVertError(f"--count {count} --workers {workers}: one of them is too small; pass 1 or more")
-    written = make_samples(out, count, seed, workers, progress)
-    progress("done", 1.0, f"{written} new samples in {out}")
-    return written
-
-
-def train(model: str, data: Path, out: Path, resume: bool, recipe: Path | None, progress: Progress) -> dict:
-    """Train on a folder of samples; the averaged weights come out as OUT/MODEL.safetensors with the card it returns.
-
-    A run that a signal stops exports what it has, and can be resumed.
-    """
-    from healthivert.training import trainer
-    from healthivert.training.recipe import read_recipe
-
-    if model not in SHIPPED:
-        raise HealthiVertError(f"--model {model}: cannot be trained by this version; it trains {', '.join(SHIPPED)}")
-    settings = read_recipe(recipe or model).trainer
-    if out.exists() and not out.is_dir():
-        raise complaint(out, "this is a file, not a folder", "choose another --out")
-    trainer.train(settings, data, out, resume, progress)
-    card = trainer.export(out, out / f"{model}.safetensors", {})
-    progress("done", 1.0, str(out))
-    return card

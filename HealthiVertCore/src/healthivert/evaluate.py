@@ -1,52 +1,83 @@
 """Leave-one-out on vertebrae assumed healthy: each is hidden and regrown, and compared with what was there.
 
 In: cases and a generator. Out: rows of metrics, with what the neighbours alone would have said beside the model.
+evaluate_phantoms.py does the same where the truth behind a fracture is known; evaluation_files.py writes both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from healthivert.agreement import bootstrap_interval, resampling_units
 from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
 from healthivert.restore import place, restore_straightened
-from healthivert.types import THIRDS, FloatArray, SpineCase
+from healthivert.types import THIRDS, FloatArray, Heights, PseudoHealthy, SpineCase
 
 BOX_MARGIN_MM = 5.0
-METRICS = ("ssim", "psnr", "dice", "rhdr", "height_mae_mm", "rhdr_reference", "rhdr_two_neighbours")
+METRICS = (
+    *("ssim", "psnr", "dice", "rhdr", "height_mae_mm"),
+    *("rhdr_reference", "height_mae_mm_reference", "rhdr_two_neighbours"),
+)
+
+
+class Regrown(NamedTuple):
+    """A level hidden and regrown: heights in mm, and the (AP, LR) map of column heights in mm."""
+
+    prepared: Prepared
+    vertebra: PseudoHealthy
+    heights: Heights
+    height_map: FloatArray
+
+
+def regrow_level(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples) -> Regrown:
+    prepared = prepare(case, analysis, level)
+    vertebra = generate(prepared.conditioning)[0]
+    return Regrown(prepared, vertebra, *healthy_heights(vertebra, prepared.straight.spacing_mm))
 
 
 def evaluate_level(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples) -> dict:
-    """One row: ssim, psnr, dice, rhdr (percent), height_mae_mm (over thirds), and the baselines' rhdr.
+    """One row: ssim, psnr, dice, rhdr (percent), height_mae_mm (over thirds), the baselines' rhdr, heights in mm.
 
     Pictures are compared on the straightened 1 mm grid, in the body's bounding box and 5 mm around it, in the window
     -300..800 HU. rhdr = 100 |h_pred - h_true| / h_true on the mean body height.
     """
-    prepared = prepare(case, analysis, level)
-    vertebra = generate(prepared.conditioning)[0]
+    regrown = regrow_level(case, analysis, level, generate)
     true = body_heights(analysis.bodies[level])
-    predicted, _ = healthy_heights(vertebra, prepared.straight.spacing_mm)
-    placement = place(prepared.straight, prepared.conditioning, vertebra)
-    after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
-    beside = two_neighbours_mean(analysis, level)
     return {
         "case": case.name,
         "vertebra": level,
-        **picture_metrics(prepared, after, body_after),
-        "rhdr": _rhdr(predicted.mean, true.mean),
-        "height_mae_mm": float(np.mean([abs(getattr(predicted, t) - getattr(true, t)) for t in THIRDS])),
-        "rhdr_reference": _rhdr(prepared.reference.mean, true.mean),
-        "rhdr_two_neighbours": None if beside is None else _rhdr(beside, true.mean),
+        **picture_metrics(regrown.prepared, regrown.vertebra),
+        **height_metrics(regrown, true, two_neighbours_mean(analysis, level)),
     }
 
 
-def picture_metrics(prepared: Prepared, after: FloatArray, body_after: FloatArray) -> dict[str, float]:
-    """SSIM, PSNR (dB) in the body's bounding box and margin, and the Dice of the bodies."""
+def height_metrics(regrown: Regrown, true: Heights, two_neighbours_mm: float | None) -> dict[str, float | None]:
+    """How far the regrown heights are from the true ones, beside what the other levels alone say."""
+    reference = regrown.prepared.reference
+    return {
+        "rhdr": _rhdr(regrown.heights.mean, true.mean),
+        "height_mae_mm": _height_error(regrown.heights, true),
+        "rhdr_reference": _rhdr(reference.mean, true.mean),
+        "height_mae_mm_reference": _height_error(reference, true),
+        "rhdr_two_neighbours": None if two_neighbours_mm is None else _rhdr(two_neighbours_mm, true.mean),
+        "true_mm": true.mean,
+        "predicted_mm": regrown.heights.mean,
+        "reference_mm": reference.mean,
+    }
+
+
+def picture_metrics(prepared: Prepared, vertebra: PseudoHealthy) -> dict[str, float]:
+    """SSIM, PSNR (dB) in the body's bounding box and margin, and the Dice of the bodies, of a vertebra put into the
+    scan that `prepared` was made of."""
+    placement = place(prepared.straight, prepared.conditioning, vertebra)
+    after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
     true_body = prepared.old_body > 0.5
     margin = round(BOX_MARGIN_MM / prepared.straight.spacing_mm)
     where = np.argwhere(true_body)
@@ -76,6 +107,10 @@ def _rhdr(predicted: float, true: float) -> float:
     return 100.0 * abs(predicted - true) / true
 
 
+def _height_error(predicted: Heights, true: Heights) -> float:
+    return float(np.mean([abs(getattr(predicted, third) - getattr(true, third)) for third in THIRDS]))
+
+
 def evaluable_levels(analysis: SpineAnalysis, wanted: Sequence[str] | None) -> list[str]:
     """The wanted levels, or all complete levels that look healthy and have another complete level to be told by."""
     if wanted:
@@ -92,3 +127,29 @@ def mean_row(rows: Iterable[Mapping]) -> dict[str, float | None]:
     rows = list(rows)
     collected = {name: [row[name] for row in rows if row.get(name) is not None] for name in METRICS}
     return {name: float(np.mean(values)) if values else None for name, values in collected.items()}
+
+
+def summarise(rows: Sequence[Mapping], seed: int) -> dict:
+    """What metrics.json says about the rows as a whole: mean, its 95 % bootstrap interval, and the mean of each level.
+
+    Whole cases are drawn where there are several, single levels otherwise; "bootstrap" says which.
+    """
+    units, unit = resampling_units([row["case"] for row in rows])
+    levels = dict.fromkeys(row["vertebra"] for row in rows)
+    return {
+        "mean": mean_row(rows),
+        "interval": {name: mean_interval(rows, name, units, seed) for name in METRICS},
+        "bootstrap": {"unit": unit, "units": len(set(units)), "seed": seed},
+        "levels": [
+            {"vertebra": level, "count": len(here), **mean_row(here)}
+            for level in levels
+            if (here := [row for row in rows if row["vertebra"] == level])
+        ],
+    }
+
+
+def mean_interval(rows: Sequence[Mapping], name: str, units: Sequence, seed: int) -> tuple[float, float] | None:
+    """The 95 % bootstrap interval of the mean of one column, over the rows that have it."""
+    has = [i for i, row in enumerate(rows) if row.get(name) is not None]
+    values = np.array([rows[i][name] for i in has])
+    return bootstrap_interval([units[i] for i in has], lambda drawn: float(values[drawn].mean()), seed)

@@ -7,6 +7,7 @@ own formula beside ours. Nothing here depends on how the columns were obtained.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from healthivert.body import read_endplates
@@ -28,21 +29,31 @@ def mid_sagittal_profile(
     height_map: (AP, LR) mm, NaN off the body. Returns AP positions (N,) in mm from the anterior wall and heights (N,)
     mm.
     """
+    rows, columns = _mid_sagittal_columns(height_map, column_mm, rim_mm)
+    return (np.arange(len(rows)) + 0.5) * column_mm, _means_across(height_map, height_map, rows, columns)
+
+
+def _mid_sagittal_columns(height_map: FloatArray, column_mm: float, rim_mm: float) -> tuple[NDArray[np.integer], slice]:
+    """AP indices from the anterior to the posterior wall, without spurs, and LR indices of the mid-sagittal band."""
     footprint = np.isfinite(height_map)
     if not footprint.any():
         raise ValueError("empty height map")
-    columns = np.flatnonzero(footprint.any(axis=0))
-    middle = (columns[0] + columns[-1]) / 2
-    half = max(BAND_OF_WIDTH * (columns[-1] - columns[0] + 1), 0.5)
-    band = height_map[:, int(np.ceil(middle - half)) : int(np.floor(middle + half)) + 1]
-    filled = np.isfinite(band)
-    enough = filled.sum(axis=1) >= max(1, band.shape[1] / 2)
-    rows = np.flatnonzero(enough)
-    heights = np.nansum(np.where(filled, band, 0.0), axis=1)[rows] / filled.sum(axis=1)[rows]
+    across = np.flatnonzero(footprint.any(axis=0))
+    middle = (across[0] + across[-1]) / 2
+    half = max(BAND_OF_WIDTH * (across[-1] - across[0] + 1), 0.5)
+    columns = slice(int(np.ceil(middle - half)), int(np.floor(middle + half)) + 1)
+    filled = footprint[:, columns]
+    rows = np.flatnonzero(filled.sum(axis=1) >= max(1, filled.shape[1] / 2))
+    heights = _means_across(height_map, height_map, rows, columns)
     first = _spur_columns(heights, column_mm, rim_mm)
     last = len(heights) - _spur_columns(heights[::-1], column_mm, rim_mm)
-    heights = heights[first:last]
-    return (np.arange(len(heights)) + 0.5) * column_mm, heights
+    return rows[first:last], columns
+
+
+def _means_across(values: FloatArray, height_map: FloatArray, rows: NDArray[np.integer], columns: slice) -> FloatArray:
+    """(N,) means of values (AP, LR) over the band's columns that height_map has, for each of the AP indices rows."""
+    filled = np.isfinite(height_map[rows, columns])
+    return np.where(filled, values[rows, columns], 0.0).sum(axis=1) / filled.sum(axis=1)
 
 
 def _spur_columns(heights: FloatArray, column_mm: float, rim_mm: float) -> int:
@@ -62,14 +73,18 @@ def third_heights(height_map: FloatArray, column_mm: float, rim_mm: float = 1.0)
 
     height_map: (AP, LR) mm. rim_mm: how far the map's resolution may round a rim; a longer low stretch is a spur.
     """
-    ap, heights = mid_sagittal_profile(height_map, column_mm, rim_mm)
-    depth = ap[-1] + 0.5 * column_mm
-    inner = (ap >= RIM_OF_DEPTH * depth) & (ap <= (1 - RIM_OF_DEPTH) * depth)
-    ap, heights = ap[inner], heights[inner]
-    place = (ap / depth - RIM_OF_DEPTH) / (1 - 2 * RIM_OF_DEPTH)
-    thirds = np.clip((place * 3).astype(int), 0, 2)
-    anterior, middle, posterior = (float(heights[thirds == i].mean()) for i in range(3))
+    anterior, middle, posterior = third_means(height_map, height_map, column_mm, rim_mm).tolist()
     return Heights(anterior, middle, posterior, (anterior + middle + posterior) / 3)
+
+
+def third_means(values: FloatArray, height_map: FloatArray, column_mm: float, rim_mm: float = 1.0) -> FloatArray:
+    """(3,) means of values (AP, LR) over the very columns whose heights third_heights averages, by third."""
+    rows, columns = _mid_sagittal_columns(height_map, column_mm, rim_mm)
+    means = _means_across(values, height_map, rows, columns)
+    place = (np.arange(len(rows)) + 0.5) / len(rows)
+    inner = (place >= RIM_OF_DEPTH) & (place <= 1 - RIM_OF_DEPTH)
+    thirds = np.clip(((place - RIM_OF_DEPTH) / (1 - 2 * RIM_OF_DEPTH) * 3).astype(int), 0, 2)
+    return np.array([means[inner & (thirds == third)].mean() for third in range(3)])
 
 
 def body_profile(body: VertebralBody) -> tuple[FloatArray, FloatArray]:

@@ -26,7 +26,7 @@ SMALLEST_LOSS_SCALE = 0.2  # so that noise on a healthy vertebra does not look l
 
 def draw_height_profile(profile: HeightProfile, loss: HeightLoss) -> Figure:
     """Original and pseudo-healthy column heights from the anterior wall backwards, with the loss of each third."""
-    figure, axes = _chart()
+    figure, axes = new_chart()
     ap, before, after = profile.ap_mm, profile.original, profile.pseudo_healthy
     axes.fill_between(ap, before, after, where=before < after, color=BEFORE_LINE, alpha=0.18, linewidth=0)
     axes.fill_between(ap, before, after, where=before > after, color=AFTER_LINE, alpha=0.18, linewidth=0)
@@ -54,7 +54,7 @@ def draw_height_profile(profile: HeightProfile, loss: HeightLoss) -> Figure:
 
 def draw_loss_map(loss_map: FloatArray) -> Figure:
     """Signed loss over the footprint seen from above: anterior up, the patient's right on the reader's left."""
-    figure, axes = _chart()
+    figure, axes = new_chart()
     rows, columns = np.nonzero(np.isfinite(loss_map))
     shown = 100 * loss_map[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     limit = 10 * np.ceil(10 * max(np.nanpercentile(np.abs(loss_map), 95), SMALLEST_LOSS_SCALE))
@@ -78,7 +78,7 @@ def draw_loss_map(loss_map: FloatArray) -> Figure:
 
 def draw_spine(spine: Sequence[LevelSummary], vertebra: str, pseudo_healthy_mm: float) -> Figure:
     """Mean body height of every level, cranial to caudal, against what its neighbours predict."""
-    figure, axes = _chart()
+    figure, axes = new_chart()
     for index, row in enumerate(spine):
         target = row.level == vertebra
         if target:
@@ -128,7 +128,7 @@ def draw_spine(spine: Sequence[LevelSummary], vertebra: str, pseudo_healthy_mm: 
     return figure
 
 
-def _chart() -> tuple[Figure, Axes]:
+def new_chart() -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=CHART_INCHES, layout="constrained")

@@ -60,7 +60,7 @@ def _before_after_pictures(report: Report) -> Iterator[Picture]:
     for view in report.views:
         yield Picture(
             view.plane,
-            _png(draw_before_after(view, loss, report.vertebra)),
+            png_of(draw_before_after(view, loss, report.vertebra)),
             f"{view.plane.capitalize()} cut through the straightened spine: the scan (orange) and {report.vertebra} "
             "regrown healthy (blue). Thick lines are the endplates; the dashed line is the body before.",
             f"{view.plane.capitalize()} CT of {report.vertebra} before and after regrowth, bodies outlined: {heights}.",
@@ -73,7 +73,7 @@ def _chart_pictures(report: Report) -> Iterator[Picture]:
     if profile is not None and (np.isfinite(profile.original) | np.isfinite(profile.pseudo_healthy)).any():
         yield Picture(
             "height_profile",
-            _png(draw_height_profile(profile, loss)),
+            png_of(draw_height_profile(profile, loss)),
             "Body height from the anterior to the posterior wall in the mid-sagittal plane.",
             f"Line chart of the body height of {vertebra}. Loss: anterior {format_percent(loss.rhlv.anterior)}, middle "
             f"{format_percent(loss.rhlv.middle)}, posterior {format_percent(loss.rhlv.posterior)}.",
@@ -82,7 +82,7 @@ def _chart_pictures(report: Report) -> Iterator[Picture]:
         least, most = (format_percent(float(extreme(loss.loss_map))) for extreme in (np.nanmin, np.nanmax))
         yield Picture(
             "height_loss_map",
-            _png(draw_loss_map(loss.loss_map)),
+            png_of(draw_loss_map(loss.loss_map)),
             "Height loss over the body, seen from above: red has lost height, blue is taller than predicted.",
             f"Map of the height loss over the body of {vertebra}, from {least} to {most}.",
         )
@@ -90,7 +90,7 @@ def _chart_pictures(report: Report) -> Iterator[Picture]:
         levels = ", ".join(f"{row.level} {format_mm(row.heights.mean)} mm" for row in report.spine)
         yield Picture(
             "spine",
-            _png(draw_spine(report.spine, vertebra, loss.pseudo_healthy.mean)),
+            png_of(draw_spine(report.spine, vertebra, loss.pseudo_healthy.mean)),
             f"Mean body height of every level in the scan; {vertebra} is orange. Dark ticks: what the other levels "
             "predict.",
             f"Bar chart of mean body heights: {levels}.",
@@ -102,7 +102,7 @@ def _conditioning_pictures(report: Report) -> Iterator[Picture]:
     for view in report.views[:1]:
         yield Picture(
             "conditioning",
-            _png(draw_conditioning(view)),
+            png_of(draw_conditioning(view)),
             f"What the model was given: the scan with {report.vertebra} cut out, the gap it had to fill, and how far "
             "it could trust the tissue around it.",
             f"Three {view.plane} pictures: the CT with a gap in the place of {report.vertebra}, the same with the gap "
@@ -110,7 +110,7 @@ def _conditioning_pictures(report: Report) -> Iterator[Picture]:
         )
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=PNG_DPI)
     return buffer.getvalue()

@@ -17,7 +17,7 @@ from typing import Any
 from healthivert.report.figures import check_can_draw, draw_pictures
 from healthivert.report.page import page_html
 from healthivert.report.wording import all_warnings, headline
-from healthivert.types import HEIGHT_KEYS, THIRDS, Heights, LevelSummary, Report
+from healthivert.types import HEIGHT_KEYS, THIRDS, HeightLines, HeightProfile, Heights, LevelSummary, Report
 
 SCHEMA = "healthivert-report-1"
 HEIGHTS_HEADER = (
@@ -30,6 +30,8 @@ HEIGHTS_HEADER = (
     "rhlv_percent",
     "rhlv_sd_percent",
     "rhlv_reference_percent",
+    "rhlv_interval_90_low_percent",
+    "rhlv_interval_90_high_percent",
 )
 LEVELS_HEADER = (
     "level",
@@ -82,15 +84,18 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         },
         "rhlv": loss.rhlv.as_dict(),
         "rhlv_sd": _optional(loss.rhlv_sd),
+        "rhlv_interval_90": loss.rhlv_interval,
         "rhlv_reference": loss.rhlv_reference,
         "six_point_mm": loss.six_point,
+        "height_profile_mm": _profile(report.profile),
+        "height_lines_lps_mm": {body: _points(lines) for body, lines in report.height_lines.items()},
         "genant": {"grade": loss.genant.grade, "shape": loss.genant.shape, "by": loss.genant.by},
         "spine": [level_as_dict(summary) for summary in report.spine],
         "warnings": all_warnings(report),
         "timing_s": report.timing_s,
         "versions": report.versions,
     }
-    return _json_ready(content)
+    return json_ready(content)
 
 
 def level_as_dict(summary: LevelSummary) -> dict[str, Any]:
@@ -100,13 +105,14 @@ def level_as_dict(summary: LevelSummary) -> dict[str, Any]:
         "label": summary.label,
         "heights_mm": summary.heights.as_dict(),
         "neighbour_reference": _optional(summary.neighbour_reference),
+        "neighbour_reference_spread": _optional(summary.reference_spread),
         "suspicion": summary.suspicion,
         "grade": summary.genant.grade,
         "shape": summary.genant.shape,
         "complete": summary.complete,
         "warnings": summary.warnings,
     }
-    return _json_ready(row)
+    return json_ready(row)
 
 
 def heights_rows(report: Report) -> list[tuple[Any, ...]]:
@@ -125,6 +131,7 @@ def heights_rows(report: Report) -> list[tuple[Any, ...]]:
                 _percent(getattr(loss.rhlv, key)),
                 _percent(_value(loss.rhlv_sd, key)),
                 _percent(loss.rhlv_reference.get(key)),
+                *(_percent(end) for end in (loss.rhlv_interval or {}).get(key, (None, None))),
             )
         )
     original, healthy, reference = (
@@ -134,7 +141,7 @@ def heights_rows(report: Report) -> list[tuple[Any, ...]]:
         before, after = original.get(key), healthy.get(key)
         lost = (after - before) / after if before is not None and after else None
         heights = (_rounded(value) for value in (before, after, reference.get(key)))
-        rows.append((report.vertebra, key, "six-point", *heights, _percent(lost), None, None))
+        rows.append((report.vertebra, key, "six-point", *heights, _percent(lost), None, None, None, None))
     return rows
 
 
@@ -163,6 +170,22 @@ def _optional(heights: Heights | None) -> dict[str, float] | None:
     return None if heights is None else heights.as_dict()
 
 
+def _profile(profile: HeightProfile | None) -> dict[str, list[float]] | None:
+    """Mid-sagittal column heights by their distance from the healthy body's anterior wall."""
+    if profile is None:
+        return None
+    return {
+        "from_anterior_wall": profile.ap_mm.tolist(),
+        "original": profile.original.tolist(),
+        "pseudo_healthy": profile.pseudo_healthy.tolist(),
+    }
+
+
+def _points(lines: HeightLines) -> dict[str, list[list[float]]]:
+    """{third: [[x, y, z] of the inferior end, [x, y, z] of the superior end]}."""
+    return {third: ends.tolist() for third, ends in lines.items()}
+
+
 def _value(heights: Heights | None, key: str) -> float | None:
     return None if heights is None else float(getattr(heights, key))
 
@@ -175,12 +198,12 @@ def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else _rounded(100 * fraction)
 
 
-def _json_ready(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """Plain Python values only, with None where a number is not finite (JSON knows no NaN)."""
     if isinstance(value, Mapping):
-        return {str(key): _json_ready(item) for key, item in value.items()}
+        return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_ready(item) for item in value]
+        return [json_ready(item) for item in value]
     if hasattr(value, "item"):  # a numpy scalar
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,14 +1,14 @@
-"""A training run's state on disk: one safetensors file and checkpoint.json, which names it and is replaced last.
+"""A training run's state on disk: safetensors and checkpoint.json, which names them and is replaced last.
 
-A run that is killed at any moment leaves the previous checkpoint whole. Nothing is pickled.
+A run that is killed at any moment leaves the last checkpoint whole. The one before it is kept as well
+(checkpoint_before.json), should a disk damage the last. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +18,77 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from healthivert.errors import HealthiVertError
+from healthivert.output_folder import NO_SPACE
+from healthivert.training.whole_file import write_whole
 
 RECORD = "checkpoint.json"
+RECORD_BEFORE = "checkpoint_before.json"
 
 
 def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Path:
-    """Write the state of a step; record must hold "step". Returns the record's path. Older states are removed."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+    """Write the state of a step; record must hold "step". Returns the record's path. Of older states one is kept.
+
+    Raises HealthiVertError, with all earlier checkpoints as they were, if a value is not finite or the disk is full.
+    """
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise HealthiVertError(
+                f"training diverged: {name} is not finite at step {record['step']}, which was not saved; "
+                f"{last_good(run_dir)}"
+            )
     content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     file = run_dir / f"checkpoint_{record['step']:08d}.safetensors"
-    _replace(file, content)
     full = {**record, "tensors": file.name, "sha256": hashlib.sha256(content).hexdigest()}
-    _replace(run_dir / RECORD, (json.dumps(full, indent=2) + "\n").encode())
-    for old in run_dir.glob("checkpoint_*.safetensors"):
-        if old != file:
-            old.unlink()
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+        if _is_whole(run_dir) and _read_record(run_dir / RECORD)["step"] != record["step"]:
+            write_whole(run_dir / RECORD_BEFORE, (run_dir / RECORD).read_bytes())
+        write_whole(run_dir / RECORD, (json.dumps(full, indent=2) + "\n").encode())
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise HealthiVertError(
+            f"{run_dir}: the disk is full, so step {record['step']} was not saved; free some space; "
+            f"{last_good(run_dir)}"
+        ) from error
+    remove_unused(run_dir)
     return run_dir / RECORD
 
 
-def load_checkpoint(run_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, record) of the last checkpoint. Raises HealthiVertError if there is none or it is damaged."""
-    path = run_dir / RECORD
+def load_checkpoint(
+    run_dir: Path, warn: Callable[[str], None] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, record) of the last whole checkpoint; warn is told if that is not the last one.
+
+    Raises HealthiVertError if there is none.
+    """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        content = (run_dir / record["tensors"]).read_bytes()
-    except FileNotFoundError as error:
-        raise HealthiVertError(f"{error.filename}: no such checkpoint to go on from; start a new run") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        raise HealthiVertError(f"{path}: the checkpoint cannot be read; start a new run") from None
-    if hashlib.sha256(content).hexdigest() != record.get("sha256"):
-        raise HealthiVertError(f"{run_dir / record['tensors']}: the checkpoint is damaged; start a new run")
-    try:
-        return load(content), record
-    except SafetensorError as error:
-        raise HealthiVertError(f"{run_dir / record['tensors']}: not a safetensors file ({error})") from None
+        return _load(run_dir, run_dir / RECORD)
+    except HealthiVertError as error:
+        try:
+            tensors, record = _load(run_dir, run_dir / RECORD_BEFORE)
+        except HealthiVertError:
+            raise error from None
+        if warn is not None:
+            warn(f"{str(error).rpartition(';')[0]}; going on from the one before it, step {record['step']}")
+        return tensors, record
+
+
+def last_good(run_dir: Path) -> str:
+    """What a message says of the checkpoint that a broken run leaves."""
+    step = _read_record(run_dir / RECORD).get("step")
+    if step is None:
+        return "there is no checkpoint yet, so start again"
+    return f"the last good checkpoint is {run_dir / RECORD} of step {step}: go on from it with --resume"
+
+
+def remove_unused(run_dir: Path) -> None:
+    """Remove what no record names: older states, and what a killed process had begun to write."""
+    named = {_read_record(run_dir / record).get("tensors") for record in (RECORD, RECORD_BEFORE)}
+    for file in (*run_dir.glob("checkpoint_*.safetensors"), *run_dir.glob("checkpoint*.partial-*")):
+        if file.name not in named:
+            file.unlink(missing_ok=True)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
@@ -77,10 +114,37 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def _is_whole(run_dir: Path) -> bool:
+    try:
+        _load(run_dir, run_dir / RECORD)
+    except HealthiVertError:
+        return False
+    return True
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record, {} if it is not there or cannot be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _load(run_dir: Path, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.exists():
+        raise HealthiVertError(f"{path}: no such checkpoint to go on from; start a new run")
+    record = _read_record(path)
+    if not {"tensors", "step", "settings", "sha256"} <= set(record):
+        raise HealthiVertError(f"{path}: the checkpoint cannot be read; start a new run")
+    file = run_dir / str(record["tensors"])
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise HealthiVertError(f"{file}: the checkpoint cannot be read ({error.strerror}); start a new run") from None
+    if hashlib.sha256(content).hexdigest() != record["sha256"]:
+        raise HealthiVertError(f"{file}: the checkpoint is damaged; start a new run")
+    try:
+        return load(content), record
+    except SafetensorError as error:
+        raise HealthiVertError(f"{file}: not a safetensors file ({error}); start a new run") from None

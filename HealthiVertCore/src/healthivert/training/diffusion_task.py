@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,11 +15,15 @@ from healthivert.models.diffusion import (
     DiffusionSettings,
     diffusion_losses,
 )
+from healthivert.models.diffusion.unet import Denoised
+from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import total_loss
-from healthivert.training.checkpoint import optimiser_tensors, restore_optimiser, with_prefix
-from healthivert.training.metrics import Stopwatch
-from healthivert.training.slices import SliceDataset
-from healthivert.training.task import RunSettings, learning_rate, next_batch, set_learning_rate, update_average
+from healthivert.training.batches import NOISE, STEP, TrainingBatch, random_stream
+from healthivert.training.checkpoint import with_prefix
+from healthivert.training.distributed import ALONE, Processes
+from healthivert.training.numerics import choose_precision, in_float32, passes_in
+from healthivert.training.optimise import Optimiser
+from healthivert.training.task import RunSettings, update_average
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class DiffusionTrainerSettings(RunSettings):
     generator: DiffusionSettings = field(default_factory=DiffusionSettings)
     weights: DiffusionLossWeights = field(default_factory=DiffusionLossWeights)
 
-    def start(self, gap: tuple[int, int], device: torch.device) -> DiffusionRun:
-        return DiffusionRun(self, device)
+    def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> DiffusionRun:
+        return DiffusionRun(self, device, processes)
 
 
 class DiffusionRun:
@@ -36,45 +40,60 @@ class DiffusionRun:
 
     name = DiffusionGenerator.name
 
-    def __init__(self, settings: DiffusionTrainerSettings, device: torch.device) -> None:
+    def __init__(self, settings: DiffusionTrainerSettings, device: torch.device, processes: Processes = ALONE) -> None:
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.step = settings, device, 0
         self.generator = DiffusionGenerator(settings.generator).to(device)
         self.average = DiffusionGenerator(settings.generator).to(device).eval().requires_grad_(False)
         self.average.load_state_dict(self.generator.state_dict())
-        self.optimiser = torch.optim.Adam(self.generator.parameters(), settings.learning_rate, settings.betas)
+        self.precision = choose_precision(settings.precision, device)
+        self.optimiser = Optimiser(self.generator, settings, self.precision, device, processes)
 
     def tensors(self) -> dict[str, Tensor]:
         modules = {"generator": self.generator, "average": self.average}
         tensors = {f"{part}.{name}": value for part, m in modules.items() for name, value in m.state_dict().items()}
-        return tensors | optimiser_tensors(self.optimiser, "optimiser")
+        return tensors | self.optimiser.tensors("optimiser")
 
-    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         self.generator.load_state_dict(with_prefix(tensors, "generator"))
         self.average.load_state_dict(with_prefix(tensors, "average"))
-        restore_optimiser(self.optimiser, tensors, "optimiser")
+        self.optimiser.restore(tensors, "optimiser")
         self.step = step
 
-    def train_step(self, data: SliceDataset, watch: Stopwatch) -> dict[str, float]:
+    def train_step(self, batch: TrainingBatch) -> dict[str, Tensor]:
         settings = self.settings
-        batch, targets, random = next_batch(settings, self.step, data, self.device, watch)
-        set_learning_rate(self.optimiser, learning_rate(settings, self.step))
-        timesteps = spread_timesteps(random, batch.ct.shape[0], settings.generator.timesteps)
-        noise = torch.from_numpy(random.standard_normal(tuple(batch.ct.shape), dtype=np.float32)).to(self.device)
-
-        losses = diffusion_losses(self.generator, batch, targets, timesteps, noise)
+        timesteps, noise = self._draw(batch)
+        losses = diffusion_losses(_Denoiser(self), batch.slices, batch.targets, timesteps, noise)  # type: ignore[arg-type]
         loss = total_loss(losses, settings.weights)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.generator.parameters(), settings.clip_norm)
-        means = {name: float(value.detach().mean()) for name, value in losses.items()}
-        means |= {"total": float(loss.detach()), "gradient_norm": float(norm)}
-        if math.isfinite(means["gradient_norm"]):
-            self.optimiser.step()
+        norm = self.optimiser.update(loss, self.step, settings.clip_norm)
         self.step += 1
         update_average(self.average, self.generator, settings, self.step)
-        watch.count_step()
-        return means
+        means = {name: value.detach().mean() for name, value in losses.items()}
+        return means | {"total": loss.detach(), "gradient_norm": norm}
+
+    def _draw(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """Timesteps [B] on the processor and noise [B, 1, H, W] of the images."""
+        settings, shape = self.settings, tuple(batch.slices.ct.shape[1:])
+        random = random_stream(STEP, settings.seed, batch.step)
+        timesteps = spread_timesteps(random, settings.batch_size, settings.generator.timesteps)
+        noise = [
+            random_stream(NOISE, settings.seed, batch.step, image).standard_normal(shape, dtype=np.float32)
+            for image in batch.share
+        ]
+        return timesteps[batch.share.start : batch.share.stop], torch.from_numpy(np.stack(noise)).to(self.device)
+
+
+class _Denoiser:
+    """What diffusion_losses asks of a model, with the network's passes in the run's precision."""
+
+    def __init__(self, run: DiffusionRun) -> None:
+        self.scheduler = run.generator.scheduler
+        self._run = run
+
+    def denoise(self, sample: Tensor, timesteps: int | Tensor, batch: SliceBatch) -> Denoised:
+        with passes_in(self._run.precision, self._run.device):
+            denoised = self._run.generator.denoise(sample, timesteps, batch)
+        return in_float32(denoised)
 
 
 def spread_timesteps(random: np.random.Generator, count: int, timesteps: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: metrics.jsonl, and where its time goes."""
+"""What a run writes down while it trains: metrics.jsonl (and TensorBoard's files), and where its time goes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from healthivert.training.whole_file import write_whole
+
+TENSORBOARD = "tensorboard"  # the folder in the run's
 
 
 class MetricsLog:
-    """One JSON line per entry. A resumed run drops the lines beyond its checkpoint, which it will write again."""
+    """One JSON line per entry. A resumed run drops the lines beyond its checkpoint, which it will write again.
+
+    TensorBoard gets the same numbers where it is installed.
+    """
 
     def __init__(self, path: Path, keep_until: int) -> None:
         self.path = path
@@ -19,47 +28,66 @@ class MetricsLog:
         if path.exists():
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= keep_until]
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_whole(path, "".join(f"{line}\n" for line in kept).encode())
+        self._tensorboard = _tensorboard(path.parent / TENSORBOARD, keep_until)
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         entry = {"kind": kind, "step": step, **{name: float(f"{value:.6g}") for name, value in values.items()}}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def _tensorboard(folder: Path, keep_until: int) -> Any:
+    """A writer of TensorBoard's files that hides what a resumed run writes again, None if it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=keep_until + 1)
 
 
 class Stopwatch:
-    """Wall-clock time since the start, since the last checkpoint, and of the parts of the steps since the last lap."""
+    """Wall-clock time since the start and since the last checkpoint, and of the steps: all of them, and the last lap's.
+
+    What lies between the steps (validation, checkpoints) does not count.
+    """
 
     def __init__(self) -> None:
-        self.start = self.checkpoint = self.lap_start = time.monotonic()
-        self.steps = 0
-        self.parts: dict[str, float] = {"data_share": 0.0, "discriminator_share": 0.0}
+        self.start = self.checkpoint = time.monotonic()
+        self._all, self._lap = _Steps(), _Steps()
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Counts the time of the block to a part."""
+    def step(self) -> Iterator[None]:
+        """A block that makes a step; waiting for its data is part of it."""
         begin = time.monotonic()
         yield
-        self.parts[name] += time.monotonic() - begin
+        for steps in (self._all, self._lap):
+            steps.count += 1
+            steps.seconds += time.monotonic() - begin
 
     @contextmanager
-    def pause(self) -> Iterator[None]:
-        """Leaves the block out of the lap."""
+    def waiting(self) -> Iterator[None]:
+        """The part of a step's block that waits for data."""
         begin = time.monotonic()
         yield
-        self.lap_start += time.monotonic() - begin
-
-    def count_step(self) -> None:
-        self.steps += 1
+        for steps in (self._all, self._lap):
+            steps.waited += time.monotonic() - begin
 
     def lap(self, batch_size: int) -> dict[str, float]:
-        """Images per second and the parts' shares since the last lap."""
-        seconds = max(time.monotonic() - self.lap_start, 1e-9)
-        values = {"images_per_second": self.steps * batch_size / seconds}
-        values |= {name: part / seconds for name, part in self.parts.items()}
-        self.lap_start, self.steps = time.monotonic(), 0
-        self.parts = dict.fromkeys(self.parts, 0.0)
-        return values
+        """Images per second and the share of time waiting for data, since the last lap."""
+        lap, self._lap = self._lap, _Steps()
+        return lap.rates(batch_size)
+
+    def whole(self, batch_size: int) -> dict[str, float]:
+        """The same of all steps, and their seconds."""
+        return {"seconds": self._all.seconds, **self._all.rates(batch_size)}
 
     def past(self, minutes: float | None) -> bool:
         return minutes is not None and time.monotonic() - self.start > 60 * minutes
@@ -70,6 +98,19 @@ class Stopwatch:
             return False
         self.checkpoint = time.monotonic()
         return True
+
+
+@dataclass
+class _Steps:
+    """So many steps, their seconds, and how many of the seconds were spent waiting for data."""
+
+    count: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def rates(self, batch_size: int) -> dict[str, float]:
+        seconds = max(self.seconds, 1e-9)
+        return {"images_per_second": self.count * batch_size / seconds, "data_share": self.waited / seconds}
 
 
 def _step_of(line: str) -> float:

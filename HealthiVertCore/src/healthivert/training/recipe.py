@@ -19,12 +19,13 @@ from typing import Any
 from healthivert.errors import HealthiVertError
 from healthivert.progress import Progress
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
+from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
 from healthivert.training.task import RunSettings
-from healthivert.training.trainer import TrainerSettings, export, train
+from healthivert.training.trainer import export, train
 
 SIMPLE = (int, float, str, bool, type(None))
-TRAINERS: dict[str, type[RunSettings]] = {"gan": TrainerSettings, "diffusion": DiffusionTrainerSettings}
+TRAINERS: dict[str, type[RunSettings]] = {"gan": GanTrainerSettings, "diffusion": DiffusionTrainerSettings}
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
             text = resources.files("healthivert").joinpath(f"recipes/{name_or_path}.json").read_text(encoding="utf-8")
         content = json.loads(text)
         model, samples = content["model"], content["samples"]
-        return Recipe(model, samples["count"], samples["seed"], trainer_settings(model, content["trainer"]))
+        settings = trainer_settings(model, content["trainer"], content.get("generator", {}))
+        return Recipe(model, samples["count"], samples["seed"], settings)
     except OSError as error:
         raise HealthiVertError(
-            f"recipe {name_or_path}: {error.strerror}; name a shipped one (gan) or a JSON file"
+            f"recipe {name_or_path}: {error.strerror}; name a shipped one ({', '.join(TRAINERS)}) or a JSON file"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise HealthiVertError(
@@ -57,18 +59,27 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         ) from None
 
 
-def trainer_settings(model: str, values: Mapping[str, Any]) -> RunSettings:
-    """A model's trainer settings with plain values replaced. Raises HealthiVertError for a model or a name it does not
-    know."""
+def trainer_settings(model: str, values: Mapping[str, Any], generator: Mapping[str, Any] | None = None) -> RunSettings:
+    """A model's trainer settings, and its generator's, with plain values replaced. Raises HealthiVertError for a model
+    or a name it does not know."""
     if model not in TRAINERS:
         raise HealthiVertError(f"recipe: no model {model!r} can be trained; known are {', '.join(TRAINERS)}")
-    standard = TRAINERS[model]()
+    standard: Any = TRAINERS[model]()
+    return replace(
+        standard,
+        **_checked(standard, values, "trainer"),
+        generator=replace(standard.generator, **_checked(standard.generator, generator or {}, "generator")),
+    )
+
+
+def _checked(standard: Any, values: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """values, if each is a plain setting of the dataclass `standard` and of its type."""
     defaults = asdict(standard)
     known = {name for name, value in defaults.items() if isinstance(value, SIMPLE)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise HealthiVertError(
-            f"recipe: unknown trainer settings {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            f"recipe: unknown {part} settings {', '.join(unknown)}; known are {', '.join(sorted(known))}"
         )
     for name, value in values.items():
         wanted = int | float if defaults[name] is None or isinstance(defaults[name], float) else type(defaults[name])
@@ -76,21 +87,24 @@ def trainer_settings(model: str, values: Mapping[str, Any]) -> RunSettings:
             raise HealthiVertError(
                 f"recipe: {name} {value!r} is not of the right type; it is {defaults[name]!r} by itself"
             )
-    return replace(standard, **values)
+    return values
 
 
 def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: Callable[..., None]) -> dict:
     """Samples, training, export; returns the card."""
     make_samples(work / "samples", recipe.spines, recipe.first_seed, workers, progress)
     run = work / "run"
-    train(recipe.trainer, work / "samples", run, resume=(run / "checkpoint.json").exists(), progress=progress)
+    resume = (run / "checkpoint.json").exists()
+    end = train(recipe.trainer, work / "samples", run, resume, progress)
+    if end.exit_status:
+        raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
     spines = {"generated_spines": recipe.spines, "first_seed": recipe.first_seed}
     return export(run, out, {"generated_data": spines, "licence": "Apache-2.0"})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", help="gan, or a JSON file")
+    parser.add_argument("recipe", help=f"{', '.join(TRAINERS)}, or a JSON file")
     parser.add_argument("--work", type=Path, required=True, help="folder for samples and the run")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--workers", type=int, default=2, help="processes that render samples")

@@ -1,4 +1,4 @@
-"""What every training has in common, whatever is trained: settings, a place in the loop, batches, the average.
+"""What every training has in common, whatever is trained: settings, a place in the loop, the average that is shipped.
 
 A Task is one model in training. The loop (trainer.train) asks it for steps and for its state, and knows nothing else
 of it. RunSettings are the settings the loop reads; each Task adds its own.
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from healthivert.models.gan import plain_state
-from healthivert.models.interface import SliceBatch
-from healthivert.models.losses import SliceTargets
-from healthivert.models.slices_of import PLANES
-from healthivert.training.metrics import Stopwatch
-from healthivert.training.slices import Augmentation, SliceDataset
+from healthivert.training.batches import TrainingBatch
+from healthivert.training.distributed import ALONE, Processes
+from healthivert.training.slices import Augmentation
 
 
 class Task(Protocol):
@@ -36,11 +34,11 @@ class Task(Protocol):
     def tensors(self) -> dict[str, Tensor]:
         """The whole state, under flat names, for a checkpoint."""
 
-    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        """The inverse of tensors, at a step."""
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """The inverse of tensors, at a step. Raises RuntimeError or KeyError for the state of another network."""
 
-    def train_step(self, data: SliceDataset, watch: Stopwatch) -> dict[str, float]:
-        """One update, on a batch that (seed, step) determine; the mean of every loss before it, `ct` among them."""
+    def train_step(self, batch: TrainingBatch) -> dict[str, Tensor]:
+        """One update; the mean of every loss over this process's images before it, `ct` among them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class RunSettings(ABC):
     """A run's recipe, as far as every task shares it. One step is one batch of one plane; the planes take turns."""
 
     steps: int = 20_000
-    batch_size: int = 16  # as fast per image as 32 on a CPU, and more updates
+    batch_size: int = 16  # of all processes together; as fast per image as 32 on a CPU, and more updates
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.9, 0.999)
     warm_up_steps: int = 200
@@ -58,16 +56,19 @@ class RunSettings(ABC):
     held_out: float = 0.05  # of the spines
     seed: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
-    # What follows may differ when a run is resumed: it changes when things happen, not what is learnt.
+    precision: str = "float32"  # of the networks' passes: float32, bfloat16, float16, or auto (see numerics)
+    # What follows may differ when a run is resumed: it changes when and where things happen, not what is learnt.
     log_every: int = 50
     validate_every: int = 1_000
     checkpoint_minutes: float = 5.0
     wall_clock_minutes: float | None = None
-    device: str = "cpu"
+    device: str = "auto"
     threads: int | None = None
+    workers: int | None = None  # processes that prepare batches; None: none beside a CPU, a few beside a GPU
+    deterministic: bool = False  # the same to the bit in every call, at some cost on a GPU; a CPU is it anyway
 
     @abstractmethod
-    def start(self, gap: tuple[int, int], device: torch.device) -> Task:
+    def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> Task:
         """The task of these settings at step 0. gap: rows [first, last) of the slices' gap."""
 
 
@@ -78,19 +79,11 @@ FREE_ON_RESUME = (
     "wall_clock_minutes",
     "device",
     "threads",
+    "workers",
+    "deterministic",
     "steps",
+    "learning_rate",  # what a run that diverged has to change
 )
-
-
-def next_batch(
-    settings: RunSettings, step: int, data: SliceDataset, device: torch.device, watch: Stopwatch
-) -> tuple[SliceBatch, SliceTargets, np.random.Generator]:
-    """The step's batch and truth, and its random numbers, for what else the step has to draw."""
-    random = np.random.default_rng([settings.seed, step])
-    plane = PLANES[step % len(PLANES)]
-    with watch.part("data_share"):
-        batch, targets = data.draw(plane, settings.batch_size, random, settings.augmentation)
-        return batch.to(device), targets.to(device), random
 
 
 def learning_rate(settings: RunSettings, step: int) -> float:
@@ -99,11 +92,6 @@ def learning_rate(settings: RunSettings, step: int) -> float:
     way = min(1.0, max(0, step - settings.warm_up_steps) / max(1, settings.steps - settings.warm_up_steps))
     floor = settings.final_learning_rate
     return settings.learning_rate * warm * (floor + (1 - floor) * (1 + math.cos(math.pi * way)) / 2)
-
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
 
 
 @torch.no_grad()

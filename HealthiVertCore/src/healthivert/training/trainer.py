@@ -1,9 +1,10 @@
-"""Training, from a folder of shards to weights that can be shipped. Read it from `train` downwards.
+"""The training loop: from shards to weights that can be shipped. Read it from `train` downwards.
 
-In: shards of training.samples. Out, in the run's folder: checkpoint.json and its tensors, metrics.jsonl. `export` makes
-the shipped weights of a run. What is trained is a Task (training.task); the GAN's is here, the diffusion model's in
-training.diffusion_task. Every step draws its randomness from (seed, step) alone, so a run that is stopped and
-resumed goes on exactly as if it had never stopped, with no random state to store.
+In: shards of training.samples. Out, in the run's folder: configuration.json, checkpoint.json and its tensors,
+metrics.jsonl, figures. `export` makes the shipped weights of a run. What is trained is a Task (gan_task,
+diffusion_task). The same loop serves one CPU, one GPU, and the many processes that torchrun starts (distributed). Every
+step draws its randomness from (seed, step) alone, so a run that is stopped or killed, and resumed, goes on exactly as
+if it had never stopped, with no random state and no place in the data to store but the step.
 """
 
 from __future__ import annotations
@@ -13,202 +14,217 @@ import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, HU_WINDOW, ROWS
 from healthivert.models.devices import choose_device
-from healthivert.models.gan import Discriminators, DiscriminatorSettings, GanGenerator, GanSettings, plain_state
-from healthivert.models.interface import GeneratorOutput, SliceBatch
-from healthivert.models.losses import (
-    LossWeights,
-    SliceTargets,
-    generator_losses,
-    hinge_discriminator_loss,
-    total_loss,
-)
 from healthivert.models.weights import ARCHITECTURES, save_weights
+from healthivert.output_folder import NO_SPACE
+from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
     RECORD,
+    last_good,
     load_checkpoint,
-    optimiser_tensors,
-    restore_optimiser,
+    remove_unused,
     save_checkpoint,
     with_prefix,
 )
-from healthivert.training.metrics import MetricsLog, Stopwatch
-from healthivert.training.slices import SliceDataset, shards
-from healthivert.training.task import (
-    FREE_ON_RESUME,
-    RunSettings,
-    learning_rate,
-    next_batch,
-    set_learning_rate,
-    update_average,
+from healthivert.training.configuration import (
+    CONFIGURATION,
+    as_json,
+    check_unchanged,
+    resolved_configuration,
+    worker_count,
 )
-from healthivert.training.validation import validate
+from healthivert.training.distributed import Processes, processes_of_torchrun
+from healthivert.training.metrics import MetricsLog, Stopwatch
+from healthivert.training.numerics import determinism
+from healthivert.training.slices import SliceDataset, shards
+from healthivert.training.task import RunSettings, Task
+from healthivert.training.validation import draw_validation, validate
+from healthivert.training.whole_file import write_whole
 
 Progress = Callable[[str, float, str], None]
 
 
 @dataclass(frozen=True)
-class TrainerSettings(RunSettings):
-    """The GAN's. Learning rate and betas of both sides, as published."""
+class TrainingEnd:
+    """What a call of train came to. step: of the `wanted` ones. validation: the last one. signal: what stopped it, None
+    if nothing did. process: which of many this one is. seconds: of the steps made by this call; images_per_second and
+    data_share (waiting for data) are of these."""
 
-    betas: tuple[float, float] = (0.5, 0.999)
-    adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
-    generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
-    discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
-    weights: LossWeights = field(default_factory=LossWeights)
+    step: int
+    wanted: int
+    validation: dict[str, float]
+    signal: int | None
+    process: int
+    seconds: float
+    images_per_second: float
+    data_share: float
 
-    def start(self, gap: tuple[int, int], device: torch.device) -> GanRun:
-        return GanRun(self, gap, device)
+    @property
+    def exit_status(self) -> int:
+        """As a shell names an end by a signal, so that a script can tell it from a finished training."""
+        return 128 + self.signal if self.signal and self.step < self.wanted else 0
+
+    @property
+    def rates_in_words(self) -> str:
+        return rates_in_words(self.images_per_second, self.data_share)
 
 
-class GanRun:
-    """The two players, their optimisers, the average that is shipped, and the step they are at."""
+class Prepared(NamedTuple):
+    """A run that could begin: its data, its networks (restored if it goes on), and the last validation."""
 
-    name = GanGenerator.name
-
-    def __init__(self, settings: TrainerSettings, gap: tuple[int, int], device: torch.device) -> None:
-        torch.manual_seed(settings.seed)
-        self.settings, self.device, self.step = settings, device, 0
-        self.generator = GanGenerator(settings.generator).to(device)
-        self.discriminators = Discriminators(settings.discriminators, gap).to(device)
-        self.average = GanGenerator(GanSettings(width=settings.generator.width)).to(device).eval().requires_grad_(False)
-        self.average.load_state_dict(plain_state(self.generator))
-        adam = {"lr": settings.learning_rate, "betas": settings.betas}
-        self.optimiser = torch.optim.Adam(self.generator.parameters(), **adam)  # type: ignore[arg-type]
-        self.critics_optimiser = torch.optim.Adam(self.discriminators.parameters(), **adam)  # type: ignore[arg-type]
-
-    def tensors(self) -> dict[str, Tensor]:
-        modules = {"generator": self.generator, "discriminators": self.discriminators, "average": self.average}
-        tensors = {f"{part}.{name}": value for part, m in modules.items() for name, value in m.state_dict().items()}
-        tensors |= optimiser_tensors(self.optimiser, "optimiser")
-        return tensors | optimiser_tensors(self.critics_optimiser, "critics_optimiser")
-
-    def restore(self, tensors: dict[str, Tensor], step: int) -> None:
-        self.generator.load_state_dict(with_prefix(tensors, "generator"))
-        self.discriminators.load_state_dict(with_prefix(tensors, "discriminators"))
-        self.average.load_state_dict(with_prefix(tensors, "average"))
-        restore_optimiser(self.optimiser, tensors, "optimiser")
-        restore_optimiser(self.critics_optimiser, tensors, "critics_optimiser")
-        self.step = step
-
-    def train_step(self, data: SliceDataset, watch: Stopwatch) -> dict[str, float]:
-        return train_step(self, data, watch)
+    data: SliceDataset
+    held_out: SliceDataset
+    task: Task
+    validation: dict[str, float]
+    configuration: dict[str, Any]
 
 
 def train(
     settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool = False, progress: Progress | None = None
-) -> dict[str, float]:
-    """Train until settings.steps, the wall-clock limit, SIGTERM or Ctrl-C; returns the last validation.
+) -> TrainingEnd:
+    """Train until settings.steps, the wall-clock limit, SIGTERM or Ctrl-C; each of these leaves a checkpoint.
 
-    Each of the three ends leaves a checkpoint to resume from. Raises HealthiVertError for unusable shards, for a folder
-    that already holds a run (without resume) or holds a different one (with it), and when the training diverges.
+    Raises HealthiVertError for unusable shards, for a folder that already holds a run (without resume) or holds a
+    different one (with it), for a full disk, a lost process, and when the training diverges. Whatever was the last
+    checkpoint is still there then.
     """
-    device = choose_device(settings.device)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    stored = _stored_run(settings, run_dir, resume)
+    with this_process(settings) as (processes, device), _stop_requests() as stop, _told_plainly(run_dir):
+        tell = progress if progress is not None and processes.first else _silent
+        with processes.all_or_none():
+            prepared = prepare(settings, data_dir, run_dir, resume, processes, device, tell)
+        return _loop(settings, prepared, run_dir, processes, device, stop, tell)
+
+
+def prepare(
+    settings: RunSettings,
+    data_dir: Path,
+    run_dir: Path,
+    resume: bool,
+    processes: Processes,
+    device: torch.device,
+    tell: Progress,
+) -> Prepared:
+    """Everything that can be wrong before the first step. Writes nothing."""
+    if not resume and (run_dir / RECORD).exists():
+        raise HealthiVertError(f"{run_dir}: already holds a training run; resume it or choose another folder")
+    stored = load_checkpoint(run_dir, lambda warning: tell("load", 0.0, warning)) if resume else None
+    processes.share(settings.batch_size)
     training_paths, validation_paths = shards(data_dir, settings.held_out)
-    _report(progress, "load", 0.0, f"reading {len(training_paths)} + {len(validation_paths)} vertebrae")
+    if len(training_paths) < processes.count:
+        raise HealthiVertError(
+            f"{data_dir}: {len(training_paths)} vertebrae to train on are fewer than the {processes.count} processes; "
+            "start fewer processes or make more samples"
+        )
+    tell("load", 0.0, f"reading {len(training_paths)} + {len(validation_paths)} vertebrae")
     data, held_out = SliceDataset(training_paths), SliceDataset(validation_paths)
-    run = settings.start(data.gap, device)
-    validation: dict[str, float] = {}
+    task = settings.start(data.gap, device, processes)
+    validation = {}
     if stored is not None:
         tensors, record = stored
-        run.restore(tensors, record["step"])
+        check_unchanged(settings, task.name, record, run_dir)
         validation = record["validation"]
-    log = MetricsLog(run_dir / "metrics.jsonl", keep_until=run.step)
+        try:
+            task.restore(tensors, record["step"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise HealthiVertError(
+                f"{run_dir}: the checkpoint is of another {task.name} architecture than this version's "
+                f"({_first_difference(error)}); start a new run"
+            ) from None
+    configuration = resolved_configuration(settings, task, data_dir, data, held_out, processes)
+    return Prepared(data, held_out, task, validation, configuration)
+
+
+def _loop(
+    settings: RunSettings,
+    prepared: Prepared,
+    run_dir: Path,
+    processes: Processes,
+    device: torch.device,
+    stop: _StopRequest,
+    tell: Progress,
+) -> TrainingEnd:
+    data, held_out, task, validation, configuration = prepared
+    log = _open_run(run_dir, task.step, configuration) if processes.first else None
+    share = processes.share(settings.batch_size)
+    batches = batches_of(
+        StepBatches(data, settings.augmentation, settings.seed, share),
+        range(task.step, settings.steps),
+        worker_count(settings, device),
+        pinned=device.type == "cuda",
+    )
     watch = Stopwatch()
 
     def checkpoint() -> None:
-        record = {"step": run.step, "settings": asdict(settings), "validation": validation, "vertebrae": len(data)}
-        record["model"] = run.name
-        save_checkpoint(run_dir, run.tensors(), record)
+        with processes.all_or_none():
+            if processes.first:
+                record = {"step": task.step, "settings": as_json(settings), "validation": validation}
+                record |= {"vertebrae": len(data), "model": task.name}
+                save_checkpoint(run_dir, task.tensors(), record)
 
-    with _stop_requests() as stop_requested:
-        while run.step < settings.steps and not stop_requested() and not watch.past(settings.wall_clock_minutes):
-            losses = run.train_step(data, watch)
-            diverged = [name for name, value in losses.items() if not math.isfinite(value)]
-            if diverged:
-                raise HealthiVertError(
-                    f"training diverged at step {run.step} ({', '.join(diverged)} not finite); "
-                    f"the last good checkpoint is {run_dir / RECORD}: resume it with a lower learning rate"
-                )
-            if run.step % settings.log_every == 0:
-                entry = {**losses, **watch.lap(settings.batch_size)}
-                log.write("training", run.step, entry)
-                message = f"step {run.step}, {entry['images_per_second']:.1f} images/s, ct loss {losses['ct']:.4f}"
-                _report(progress, "train", run.step / settings.steps, message)
-            if run.step % settings.validate_every == 0 or run.step == settings.steps:
-                with watch.pause():
-                    validation = validate(run.average, held_out, device)
-                log.write("validation", run.step, validation)
-                message = ", ".join(f"{name} {value:.3f}" for name, value in validation.items())
-                _report(progress, "validate", run.step / settings.steps, message)
-            if watch.due(settings.checkpoint_minutes):
-                checkpoint()
+    stopping = False
+    while task.step < settings.steps and not stopping:
+        with watch.step():
+            with watch.waiting():
+                batch = next(batches).to(device)
+            losses = processes.mean(_step(task, batch, settings, processes))
+        with processes.all_or_none():
+            _check_finite(losses, task.step, run_dir)
+        if task.step % settings.log_every == 0 and log is not None:
+            rates = watch.lap(settings.batch_size)
+            log.write("training", task.step, losses | rates)
+            message = f"step {task.step}, {rates_in_words(**rates)}, ct loss {losses['ct']:.4f}"
+            tell("train", task.step / settings.steps, message)
+        if task.step % settings.validate_every == 0 or task.step == settings.steps:
+            found = validate(task.average, held_out, device, processes, stop.wanted)
+            validation = found or validation
+            if found is not None and log is not None:
+                log.write("validation", task.step, found)
+                draw_validation(task.average, held_out, device, run_dir, task.step)
+                message = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+                tell("validate", task.step / settings.steps, message)
+        stopping, due = processes.any(
+            stop.wanted() or watch.past(settings.wall_clock_minutes), watch.due(settings.checkpoint_minutes)
+        )
+        if due and task.step < settings.steps and not stopping:
+            checkpoint()
     checkpoint()
-    return validation
+    rates = watch.whole(settings.batch_size)
+    if log is not None:
+        log.write("end", task.step, rates)
+        log.close()
+    tell("train", task.step / settings.steps, f"ended at step {task.step}, {rates_in_words(**rates)}")
+    return TrainingEnd(task.step, settings.steps, validation, stop.signal, processes.rank, **rates)
 
 
-def train_step(run: GanRun, data: SliceDataset, watch: Stopwatch) -> dict[str, float]:
-    """One update of the discriminators (once they play) and of the generator; the mean of every loss, before it."""
-    settings = run.settings
-    batch, targets, _ = next_batch(settings, run.step, data, run.device, watch)
-    for optimiser in (run.optimiser, run.critics_optimiser):
-        set_learning_rate(optimiser, learning_rate(settings, run.step))
-
-    output = run.generator(batch)
-    adversarial = run.step >= settings.adversarial_start
-    losses: dict[str, float] = {}
-    if adversarial:
-        with watch.part("discriminator_share"):
-            losses["discriminators"] = update_discriminators(run, batch, targets, output)
-    losses |= update_generator(run, batch, targets, output, adversarial)
-    run.step += 1
-    update_average(run.average, run.generator, settings, run.step)
-    watch.count_step()
-    return losses
+def _step(task: Task, batch: TrainingBatch, settings: RunSettings, processes: Processes) -> dict[str, torch.Tensor]:
+    """One update. What a network draws by itself (dropout) depends on seed, step and process alone, too."""
+    torch.manual_seed(int(random_stream(NETWORK, settings.seed, task.step, processes.rank).integers(2**62)))
+    return task.train_step(batch)
 
 
-def update_discriminators(run: GanRun, batch: SliceBatch, targets: SliceTargets, output: GeneratorOutput) -> float:
-    """Real and drawn slices in one pass: the same spectral norm for both, and half of the overhead."""
-    real_ct = batch.mask * targets.ct + (1 - batch.mask) * batch.ct
-    ct = torch.cat([real_ct, output.x_stage2.detach()])
-    body = torch.cat([targets.body, output.fine_seg.detach()])
-    scores = [score.chunk(2) for score in run.discriminators(ct, body)]
-    loss = hinge_discriminator_loss([real for real, _ in scores], [fake for _, fake in scores]).mean()
-    run.critics_optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    run.critics_optimiser.step()
-    return float(loss.detach())
+def _open_run(run_dir: Path, step: int, configuration: dict[str, Any]) -> MetricsLog:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    remove_unused(run_dir)
+    write_whole(run_dir / CONFIGURATION, (json.dumps(configuration, indent=2) + "\n").encode())
+    return MetricsLog(run_dir / "metrics.jsonl", keep_until=step)
 
 
-def update_generator(
-    run: GanRun, batch: SliceBatch, targets: SliceTargets, output: GeneratorOutput, adversarial: bool
-) -> dict[str, float]:
-    run.discriminators.requires_grad_(False)  # they only pass the gradient on
-    fake = run.discriminators(output.x_stage2, output.fine_seg) if adversarial else None
-    losses = generator_losses(output, targets, batch.mask, fake)
-    loss = total_loss(losses, run.settings.weights)
-    run.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    run.discriminators.requires_grad_(True)
-    norm = torch.nn.utils.clip_grad_norm_(run.generator.parameters(), run.settings.clip_norm)
-    means = {name: float(value.detach().mean()) for name, value in losses.items()}
-    means |= {"total": float(loss.detach()), "gradient_norm": float(norm)}
-    if math.isfinite(means["gradient_norm"]):
-        run.optimiser.step()
-    return means
+def _check_finite(losses: dict[str, float], step: int, run_dir: Path) -> None:
+    diverged = [name for name, value in losses.items() if not math.isfinite(value)]
+    if diverged:
+        raise HealthiVertError(
+            f"training diverged at step {step} ({', '.join(diverged)} not finite); {last_good(run_dir)} "
+            "and a lower learning rate"
+        )
 
 
 def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
@@ -234,42 +250,71 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
     return save_weights(out, model, {**facts, **card})
 
 
-def _stored_run(settings: RunSettings, run_dir: Path, resume: bool) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    if not resume:
-        if (run_dir / RECORD).exists():
-            raise HealthiVertError(f"{run_dir}: already holds a training run; resume it or choose another folder")
-        return None
-    tensors, record = load_checkpoint(run_dir)
-    wanted = json.loads(json.dumps(asdict(settings)))
-    for name, value in wanted.items():
-        if name not in FREE_ON_RESUME and record["settings"].get(name) != value:
-            before = record["settings"].get(name)
-            raise HealthiVertError(
-                f"{run_dir}: was trained with {name} {before}, not {value}; keep it or start a new run"
-            )
-    return tensors, record
+@contextmanager
+def this_process(settings: RunSettings) -> Iterator[tuple[Processes, torch.device]]:
+    """(the processes that train together, the device of this one), which computes within it as the settings say."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    wanted = choose_device(settings.device)
+    with processes_of_torchrun(wanted) as (processes, device), determinism(settings.deterministic, device):
+        yield processes, device
+
+
+class _StopRequest:
+    """Which signal asked for the end, None if none did."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def wanted(self) -> bool:
+        return self.signal is not None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.signal = self.signal or number
 
 
 @contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within it SIGTERM and Ctrl-C only raise a flag, so that the step in hand ends and is saved."""
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        stopped = True
-
+def _stop_requests() -> Iterator[_StopRequest]:
+    """Within it SIGTERM and Ctrl-C only leave a note, so that the step in hand ends and is saved."""
+    request = _StopRequest()
     try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     except ValueError:  # only the main thread may listen to signals; elsewhere the caller ends the run
         before = {}
     try:
-        yield lambda: stopped
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _report(progress: Progress | None, stage: str, fraction: float, message: str) -> None:
-    if progress is not None:
-        progress(stage, fraction, message)
+@contextmanager
+def _told_plainly(run_dir: Path) -> Iterator[None]:
+    """What is no bug of the program, but comes as an exception of others, as one line that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise HealthiVertError(f"{run_dir}: the disk is full; free some space; {last_good(run_dir)}") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise HealthiVertError(
+            f"a process that prepares batches was killed, most often for want of memory; {last_good(run_dir)} "
+            "and fewer --workers"
+        ) from error
+
+
+def _first_difference(error: Exception) -> str:
+    """The first thing that load_state_dict complains of, without its heading."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[1] if len(lines) > 1 else lines[0]).rstrip(". ")
+
+
+def rates_in_words(images_per_second: float, data_share: float, **others: float) -> str:
+    return f"{images_per_second:.1f} images/s, {100 * data_share:.0f} % of the time waiting for data"
+
+
+def _silent(stage: str, fraction: float, message: str) -> None:
+    """The progress of all processes but the first, and of library use."""

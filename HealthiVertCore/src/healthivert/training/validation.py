@@ -1,41 +1,127 @@
-"""How good a generator is on vertebrae it was not trained on."""
+"""How good a generator is on vertebrae it was not trained on, in numbers and in a picture."""
 
 from __future__ import annotations
 
+import importlib.util
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from healthivert.gap import HU_WINDOW
 from healthivert.models.interface import Generator
 from healthivert.models.losses import masked_l1, soft_dice_loss
 from healthivert.models.slices_of import PLANES
+from healthivert.training.distributed import ALONE, Processes
 from healthivert.training.slices import SliceDataset
+from healthivert.training.whole_file import write_whole
+
+FIGURES = "figures"  # the folder in the run's
+PICTURED = 4  # vertebrae in a montage
+COLUMNS = ("given", "truth", "drawn", "difference")
+LARGEST_DIFFERENCE = 0.5  # of -1..1, white or black in the picture: 275 HU
+
+
+class VertebraScore(NamedTuple):
+    l1_hu: float
+    dice: float
+    height_error: float
+    baseline_height_error: float
 
 
 @torch.no_grad()
 def validate(
-    generator: Generator, dataset: SliceDataset, device: torch.device, vertebrae: int = 24, slices: int = 6
-) -> dict[str, float]:
-    """Means over up to `vertebrae` vertebrae, `slices` of each plane.
+    generator: Generator,
+    dataset: SliceDataset,
+    device: torch.device,
+    processes: Processes = ALONE,
+    stopped: Callable[[], bool] = lambda: False,
+    vertebrae: int = 24,
+    slices: int = 6,
+) -> dict[str, float] | None:
+    """Means over up to `vertebrae` vertebrae, `slices` of each plane; None if it was stopped before its end.
 
     l1_hu: of the CT inside the gap. dice: of the thresholded body. height_error: |predicted - true| / true of the mean
-    body height in percent, and baseline_height_error the same for the neighbours' reference alone.
+    body height in percent, and baseline_height_error the same for the neighbours' reference alone. The processes score
+    every other vertebra each.
     """
-    hu_per_unit = (HU_WINDOW[1] - HU_WINDOW[0]) / 2
-    sums = {"l1_hu": 0.0, "dice": 0.0, "height_error": 0.0, "baseline_height_error": 0.0}
     count = min(vertebrae, len(dataset))
-    chosen = torch.linspace(0, len(dataset) - 1, count).round().int().tolist()
-    for vertebra in chosen:
-        heights = []
-        for plane in PLANES:
-            batch, targets = dataset.middle_slices(vertebra, plane, slices)
-            output = generator(batch.to(device))
-            ct, body = output.x_stage2.cpu(), (output.fine_seg.cpu() > 0.5).float()
-            sums["l1_hu"] += hu_per_unit * float(masked_l1(ct, targets.ct, batch.mask).mean()) / len(PLANES)
-            dice = 1 - soft_dice_loss(body, (targets.body > 0.5).float())
-            sums["dice"] += float(dice.mean()) / len(PLANES)
-            heights.append(output.pred2_h.cpu())
-        true = float(dataset.log_height_ratios[vertebra])
-        predicted = float(torch.cat(heights).mean())
-        sums["height_error"] += 100 * abs(float(torch.tensor(predicted - true).expm1()))
-        sums["baseline_height_error"] += 100 * abs(float(torch.tensor(-true).expm1()))
-    return {name: value / count for name, value in sums.items()}
+    chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+    sums = np.zeros(len(VertebraScore._fields))
+    for vertebra in chosen[processes.rank :: processes.count]:
+        if stopped():
+            break
+        sums += _score(generator, dataset, device, int(vertebra), slices)
+    if any(processes.any(stopped())):
+        return None
+    means = processes.mean({name: torch.tensor(v) for name, v in zip(VertebraScore._fields, sums, strict=True)})
+    return {name: value * processes.count / count for name, value in means.items()}
+
+
+def _score(
+    generator: Generator, dataset: SliceDataset, device: torch.device, vertebra: int, slices: int
+) -> VertebraScore:
+    l1, dice, heights = 0.0, 0.0, []
+    for plane in PLANES:
+        batch, targets = dataset.middle_slices(vertebra, plane, slices)
+        output = generator(batch.to(device))
+        ct, body = output.x_stage2.cpu(), (output.fine_seg.cpu() > 0.5).float()
+        l1 += float(masked_l1(ct, targets.ct, batch.mask).mean()) / len(PLANES)
+        dice += float(1 - soft_dice_loss(body, (targets.body > 0.5).float()).mean()) / len(PLANES)
+        heights.append(output.pred2_h.cpu())
+    true = float(dataset.log_height_ratios[vertebra])
+    predicted = float(torch.cat(heights).mean())
+    hu_per_unit = (HU_WINDOW[1] - HU_WINDOW[0]) / 2
+    return VertebraScore(l1 * hu_per_unit, dice, *(100 * abs(float(np.expm1(h - true))) for h in (predicted, 0.0)))
+
+
+def draw_validation(
+    generator: Generator, dataset: SliceDataset, device: torch.device, run_dir: Path, step: int
+) -> None:
+    """RUN/figures/validation_STEP.png, where matplotlib is installed: middle slices of a few held-out vertebrae."""
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(PICTURED, len(dataset))).round().astype(int))
+    rows = [
+        [one for plane in PLANES for one in _middle(generator, dataset, device, int(vertebra), plane)]
+        for vertebra in chosen
+    ]
+    (run_dir / FIGURES).mkdir(parents=True, exist_ok=True)
+    write_whole(run_dir / FIGURES / f"validation_{step:08d}.png", _montage(rows, f"held-out vertebrae, step {step}"))
+
+
+@torch.no_grad()
+def _middle(
+    generator: Generator, dataset: SliceDataset, device: torch.device, vertebra: int, plane: str
+) -> list[NDArray[np.float32]]:
+    """The COLUMNS of a vertebra's middle slice, superior at the top."""
+    batch, targets = dataset.middle_slices(vertebra, plane, 3)
+    middle = int(batch.slice_ratio[:, 0, 0, 0].argmin())
+    drawn = generator(batch.to(device)).x_stage2.cpu()
+    pictures = (batch.ct, targets.ct, drawn, (drawn - targets.ct) / LARGEST_DIFFERENCE)
+    return [picture[middle, 0].flip(0).numpy() for picture in pictures]
+
+
+def _montage(rows: list[list[NDArray[np.float32]]], title: str) -> bytes:
+    """PNG: a row for each vertebra, COLUMNS for each plane."""
+    from matplotlib.figure import Figure
+
+    names = [f"{plane}, {column}" for plane in PLANES for column in COLUMNS]
+    height = 0.8 + 2.2 * len(rows)
+    figure = Figure(figsize=(1.6 * len(names), height))
+    axes = figure.subplots(len(rows), len(names), squeeze=False)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.6 / height, wspace=0.03, hspace=0.03)
+    for number, (pictures, line) in enumerate(zip(rows, axes, strict=True)):
+        for name, picture, place in zip(names, pictures, line, strict=True):
+            place.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+            place.set(xticks=[], yticks=[])
+            if number == 0:
+                place.set_title(name, fontsize="small")
+    figure.suptitle(title)
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100)
+    return png.getvalue()

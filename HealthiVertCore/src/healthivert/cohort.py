@@ -1,0 +1,207 @@
+"""Many scans, one folder of results: `healthivert cohort`.
+
+In: the cases of a manifest. Out: OUT/ID/LEVEL/ with the results of `run`, OUT/ID/case.json with what was done and from
+what, OUT/cohort.csv and OUT/cohort.json with one row a vertebra. What was done already from the same files with the
+same options is not done again. A scan that cannot be used becomes a row with its error; it stops no other.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from healthivert import __version__
+from healthivert.anatomy import LEVELS
+from healthivert.cohort_manifest import CohortCase
+from healthivert.errors import HealthiVertError
+from healthivert.types import HEIGHT_KEYS, Report
+
+SUSPICIOUS = 0.5
+STATE = "case.json"
+ERROR = "error.txt"
+FILES = ("cohort.csv", "cohort.json")
+DONE, NOTHING, FAILED, BROKEN = "done", "nothing suspicious", "failed", "bug"
+COLUMNS = (
+    *("id", "vertebra", "status", "genant_grade", "shape", "graded_by"),
+    *(f"original_{key}_mm" for key in HEIGHT_KEYS),
+    *(f"pseudo_healthy_{key}_mm" for key in HEIGHT_KEYS),
+    *(f"rhlv_{key}_percent" for key in HEIGHT_KEYS),
+    *("rhlv_sd_mean_percent", "warnings", "seconds", "report", "error"),
+)
+
+Row = dict[str, Any]
+Work = Callable[[CohortCase, Path], list[Row]]  # (case, its folder) -> its rows; cohort_commands.do_levels is one
+
+
+@dataclass(frozen=True)
+class CaseTask:
+    """A case that has to be done. source: what its results depend on, as as_source gives it. work: does it."""
+
+    case: CohortCase
+    folder: Path
+    source: Mapping[str, Any]
+    work: Work
+
+
+def as_source(case: CohortCase, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides about a case's results: files by size and time, levels, options, version. Ready for JSON."""
+    return {
+        "ct": file_stamp(case.ct),
+        "seg": file_stamp(case.seg),
+        "levels": list(case.levels),
+        "options": dict(options),
+        "version": __version__,
+    }
+
+
+def file_stamp(path: Path) -> list[str | int | None]:
+    """Path, size and time of a file; of a folder a digest of those of its files. Only the path of what is not there."""
+    try:
+        if path.is_dir():
+            digest = hashlib.sha256()
+            for entry in sorted(path.rglob("*")):
+                state = entry.stat()
+                digest.update(f"{entry.relative_to(path)}:{state.st_size}:{state.st_mtime_ns}\n".encode())
+            return [str(path), digest.hexdigest()]
+        state = path.stat()
+        return [str(path), state.st_size, state.st_mtime_ns]
+    except OSError:
+        return [str(path), None]
+
+
+def finished_rows(folder: Path, source: Mapping[str, Any]) -> list[Row] | None:
+    """The rows of a case that was done from this source before; None if it has to be done."""
+    state = _read_state(folder)
+    if state is None or state["source"] != source or not state["rows"]:
+        return None
+    for row in state["rows"]:
+        if row["status"] not in (DONE, NOTHING) or (row["report"] and not (folder.parent / row["report"]).is_file()):
+            return None
+    return state["rows"]
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    """case.json, None if there is none that this module wrote."""
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) and {"source", "rows"} <= set(state) else None
+
+
+def _write_state(folder: Path, source: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Whole or not at all."""
+    unfinished = folder / f".{STATE}.partial-{os.getpid()}"
+    unfinished.write_text(json.dumps({"source": source, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / STATE)
+
+
+def do_case(task: CaseTask) -> list[Row]:
+    """Do one case and keep its rows in its folder. Only an interruption ends it without rows."""
+    folder = task.folder
+    name = task.case.name
+    try:
+        before = _claim(folder)
+        (folder / ERROR).unlink(missing_ok=True)
+        try:
+            rows = task.work(task.case, folder)
+        except HealthiVertError as error:
+            rows = [failed_row(name, "", str(error))]
+        except Exception as error:
+            (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            rows = [failed_row(name, "", f"{what}; see {name}/{ERROR}", BROKEN)]
+        if all(row["status"] in (DONE, NOTHING) for row in rows):
+            for level in _levels_done(before) - _levels_done(rows):
+                shutil.rmtree(folder / level, ignore_errors=True)  # made from what is no longer asked for
+        _write_state(folder, task.source, rows)
+    except HealthiVertError as error:
+        return [failed_row(name, "", str(error))]
+    except OSError as error:
+        return [failed_row(name, "", f"{folder}: cannot be written ({error.strerror}); make room or correct it")]
+    return rows
+
+
+def _levels_done(rows: Iterable[Row]) -> set[str]:
+    """Levels only: what a row of an error holds is the user's own text, and not to be taken for a folder."""
+    return {row["vertebra"] for row in rows if row["status"] == DONE and row["vertebra"] in LEVELS}
+
+
+def _claim(folder: Path) -> list[Row]:
+    """Make the case's folder, or take over one that a cohort made. Returns the rows it had.
+
+    Raises HealthiVertError if somebody else's files are in it: they would be mixed with the results.
+    """
+    state = _read_state(folder)
+    if state is None and folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise HealthiVertError(f"{folder}: there are files of something else in it; choose another --out or id")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = state["rows"] if state else []
+    _write_state(folder, {}, rows)  # no case has this source, so one that is ended by force is not taken for done
+    return rows
+
+
+def done_row(name: str, report: Report, report_file: str) -> Row:
+    """The row of a vertebra that was regrown. report_file: relative to the cohort's folder."""
+    loss = report.loss
+    return {
+        "id": name,
+        "vertebra": report.vertebra,
+        "status": DONE,
+        "genant_grade": loss.genant.grade,
+        "shape": loss.genant.shape,
+        "graded_by": loss.genant.by,
+        **{f"original_{key}_mm": round(value, 3) for key, value in loss.original.as_dict().items()},
+        **{f"pseudo_healthy_{key}_mm": round(value, 3) for key, value in loss.pseudo_healthy.as_dict().items()},
+        **{f"rhlv_{key}_percent": round(100 * value, 2) for key, value in loss.rhlv.as_dict().items()},
+        "rhlv_sd_mean_percent": None if loss.rhlv_sd is None else round(100 * loss.rhlv_sd.mean, 2),
+        "warnings": "; ".join(report.warnings),
+        "seconds": round(sum(report.timing_s.values()), 2),
+        "report": report_file,
+        "error": None,
+    }
+
+
+def failed_row(name: str, level: str, error: str, status: str = FAILED) -> Row:
+    return _empty_row(name, level, status) | {"error": error}
+
+
+def nothing_row(name: str) -> Row:
+    """The row of a scan in which no level was asked for and none looks suspicious."""
+    return _empty_row(name, "", NOTHING)
+
+
+def _empty_row(name: str, level: str, status: str) -> Row:
+    return dict.fromkeys(COLUMNS, None) | {"id": name, "vertebra": level, "status": status}
+
+
+def write_summary(rows: Sequence[Row], about: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """cohort.csv and cohort.json into folder; returns the content of the latter."""
+    counts = {status: sum(row["status"] == status for row in rows) for status in (DONE, NOTHING, FAILED, BROKEN)}
+    summary = {"counts": counts, **about, "rows": list(rows)}
+    (folder / "cohort.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    with (folder / "cohort.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return summary
+
+
+def row_in_words(rows: Iterable[Row]) -> str:
+    """What a progress line says of a case that has just ended."""
+    words = []
+    for row in rows:
+        if row["status"] == DONE:
+            loss, grade = row["rhlv_mean_percent"], row["genant_grade"]
+            words.append(f"{row['vertebra']} lost {loss:.0f} %, grade {grade}")
+        else:
+            words.append(" ".join(filter(None, (row["vertebra"], row["error"] or row["status"]))))
+    return "; ".join(words)

@@ -1,0 +1,135 @@
+"""What `evaluate` and `fit-grading` do, from paths to files, as commands.py has it for the other commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from healthivert.case import load_case
+from healthivert.commands import GeneratorChoice, LoadedGenerator, check_not_alone, load_generator, versions
+from healthivert.errors import HealthiVertError
+from healthivert.evaluate import evaluable_levels, evaluate_level, summarise
+from healthivert.evaluate_phantoms import evaluate_phantom, phantom_folders, read_truth, summarise_phantoms
+from healthivert.evaluation_files import FILES, write_evaluation
+from healthivert.image_files import complaint, stem_of
+from healthivert.inspection import analyse
+from healthivert.labels import parse_level
+from healthivert.output_folder import OutputFolder
+from healthivert.progress import part_of
+from healthivert.report import check_can_draw
+from healthivert.svm_grading import SvmGrading, load_grading, save_grading
+
+StepProgress = Callable[[str, float, str], None]
+
+
+def evaluate(
+    pairs: Sequence[tuple[Path, Path]],
+    levels: Sequence[str] | None,
+    out: Path,
+    choice: GeneratorChoice,
+    progress: StepProgress,
+    level_map: Mapping[int, str] | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Leave-one-out over all cases; writes metrics.json, tables and figures, and returns the content of the first."""
+    check_can_draw()
+    for path in (path for pair in pairs for path in pair):
+        if not path.exists():  # said before the hours that the cases before it may take
+            raise complaint(path, "there is no such file or folder", "check the path")
+    generator = load_generator(replace(choice, samples=1))
+    with OutputFolder(out, force, FILES) as folder:
+        rows = []
+        names = distinct_names([ct for ct, _ in pairs])
+        for number, (ct, seg) in enumerate(pairs):
+            case = replace(load_case(ct, seg, level_map), name=names[number])
+            analysis = analyse(case)
+            chosen = evaluable_levels(analysis, [parse_level(level, case) for level in levels] if levels else None)
+            if not chosen:
+                raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
+            for place, level in enumerate(chosen):
+                check_not_alone(case, level, seg)
+                progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
+                rows.append(evaluate_level(case, analysis, level, generator.generate))
+        metrics = {"rows": rows, **summarise(rows, choice.seed), **_evaluated_with(choice, generator)}
+        write_evaluation(metrics, folder)
+    progress("done", 1.0, str(out))
+    return metrics
+
+
+def distinct_names(scans: Sequence[Path]) -> list[str]:
+    """A name for each scan: the file's, with its folder's where files share one, with a number where that is shared.
+
+    Intervals are over cases, so two scans called ct.nii.gz must not become one.
+    """
+    names = [path.resolve().name if path.is_dir() else stem_of(path) for path in scans]
+    names = [
+        f"{path.absolute().parent.name}/{name}" if names.count(name) > 1 else name
+        for path, name in zip(scans, names, strict=True)
+    ]
+    return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
+
+
+def evaluate_phantoms(
+    phantoms: Path, out: Path, choice: GeneratorChoice, progress: StepProgress, force: bool = False
+) -> dict[str, Any]:
+    """Fractured levels of phantoms regrown and held against their known truth; writes what `evaluate` writes."""
+    check_can_draw()
+    with OutputFolder(out, force, FILES) as folder:
+        generator, rows = _phantom_rows(phantoms, choice, load_grading(), True, progress)
+        metrics = {
+            "rows": rows,
+            **summarise(rows, choice.seed),
+            **summarise_phantoms(rows, choice.seed),
+            **_evaluated_with(choice, generator),
+        }
+        write_evaluation(metrics, folder)
+    progress("done", 1.0, str(out))
+    return metrics
+
+
+def fit_grading(
+    phantoms: Path, out: Path, choice: GeneratorChoice, progress: StepProgress, force: bool = False
+) -> SvmGrading:
+    """Fit the grading machine on phantoms and write it into the file out."""
+    from healthivert import fit_grading as fitting
+
+    fitting.check_can_fit()
+    if out.suffix != ".json":
+        raise complaint(out, "a fitted grading is a .json file", "name it so")
+    with OutputFolder(out.parent, force, names=(out.name,)) as folder:
+        generator, rows = _phantom_rows(phantoms, choice, None, False, part_of(progress, 0.0, 0.9))
+        progress("fit", 0.9, f"fitting on {len(rows)} vertebrae")
+        source = _evaluated_with(choice, generator)
+        source["versions"] |= {"scikit-learn": metadata.version("scikit-learn")}
+        grading = fitting.fit_grading(rows, choice.seed, source)
+        save_grading(grading, folder / out.name)
+    progress("done", 1.0, str(out))
+    return grading
+
+
+def _phantom_rows(
+    phantoms: Path, choice: GeneratorChoice, grading: SvmGrading | None, pictures: bool, progress: StepProgress
+) -> tuple[LoadedGenerator, list[dict[str, Any]]]:
+    folders = phantom_folders(phantoms)
+    for case in folders:
+        read_truth(case)  # said before the minutes that the cases before it take
+    generator = load_generator(replace(choice, samples=1))
+    rows: list[dict[str, Any]] = []
+    for number, case in enumerate(folders):
+        share = part_of(progress, number / len(folders), (number + 1) / len(folders))
+        rows += evaluate_phantom(case, generator.generate, grading, pictures, partial(share, "evaluate"))
+    if not rows:
+        raise HealthiVertError(f"{phantoms}: no complete vertebra was found in any phantom; make other ones")
+    return generator, rows
+
+
+def _evaluated_with(choice: GeneratorChoice, generator: LoadedGenerator) -> dict[str, Any]:
+    return {
+        "model": {"name": choice.model, "sha256": generator.card["sha256"]},
+        "seed": choice.seed,
+        "versions": versions(),
+    }

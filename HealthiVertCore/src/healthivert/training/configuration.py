@@ -1,0 +1,99 @@
+"""The resolved configuration of a run: what was asked for, what was found, and what therefore happens.
+
+It is saved as configuration.json in the run's folder, printed by a dry run, and held against a checkpoint's before a
+run is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from healthivert import __version__
+from healthivert.errors import HealthiVertError
+from healthivert.training.distributed import Processes
+from healthivert.training.numerics import choose_precision
+from healthivert.training.slices import SliceDataset
+from healthivert.training.task import FREE_ON_RESUME, RunSettings, Task
+
+CONFIGURATION = "configuration.json"
+MOST_WORKERS = 4  # beyond it the loading of one GPU's batches gains nothing
+
+
+def worker_count(settings: RunSettings, device: torch.device) -> int:
+    """How many processes prepare batches. Beside a CPU none by themselves: they would take its cores."""
+    if settings.workers is not None:
+        return settings.workers
+    return 0 if device.type == "cpu" else min(MOST_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+
+
+def resolved_configuration(
+    settings: RunSettings, task: Task, data_dir: Path, data: SliceDataset, held_out: SliceDataset, processes: Processes
+) -> dict[str, Any]:
+    device = next(task.average.parameters()).device
+    return {
+        "model": task.name,
+        "parameters": sum(parameter.numel() for parameter in task.average.parameters()),
+        "settings": as_json(settings),
+        "data": {
+            "folder": str(data_dir),
+            "training_vertebrae": len(data),
+            "held_out_vertebrae": len(held_out),
+            "shape": list(data.volumes.shape[1:4]),
+            "gap": list(data.gap),
+            "memory_mb": round((data.volumes.nbytes + held_out.volumes.nbytes) / 1e6, 1),
+        },
+        "machine": {
+            "device": str(device),
+            "precision": str(choose_precision(settings.precision, device)).removeprefix("torch."),
+            "processes": processes.count,
+            "process": processes.rank,
+            "images_per_process": len(processes.share(settings.batch_size)),
+            "workers_per_process": worker_count(settings, device),
+            "threads": torch.get_num_threads(),
+        },
+        "versions": {"healthivert": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def as_json(settings: RunSettings) -> dict[str, Any]:
+    """The settings as they come back from a JSON file (tuples are lists there)."""
+    return json.loads(json.dumps(asdict(settings)))
+
+
+def check_unchanged(settings: RunSettings, model: str, record: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise HealthiVertError, showing every difference, unless a checkpoint's run is the one that settings describe.
+
+    A setting that the checkpoint does not know yet had its default's effect.
+    """
+    trained = record.get("model", "gan")
+    if trained != model:
+        raise HealthiVertError(
+            f"{run_dir}: holds the training of a {trained} model, not of a {model} one; pass --model {trained} or "
+            "choose another folder"
+        )
+    wanted, standard = as_json(settings), as_json(type(settings)())
+    for name in FREE_ON_RESUME:
+        wanted.pop(name)
+    before = {name: record["settings"].get(name, standard[name]) for name in wanted}
+    changes = list(_differences(before, wanted))
+    if changes:
+        raise HealthiVertError(
+            f"{run_dir}: was trained with other settings ({'; '.join(changes)}); keep them or start a new run"
+        )
+
+
+def _differences(before: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    """ "batch_size 2, not 3" for every value in which two nests of dictionaries differ."""
+    if isinstance(before, dict) and isinstance(wanted, dict):
+        for key in {**before, **wanted}:
+            yield from _differences(before.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+    elif before != wanted:
+        yield f"{name} {before}, not {wanted}"

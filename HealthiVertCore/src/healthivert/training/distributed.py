@@ -1,0 +1,140 @@
+"""Many processes that train one model: who they are, and what they have to tell each other.
+
+torchrun starts the processes, on one machine or on many, and says in the environment which of them each one is. Each
+learns from its share of every step's images; the gradients are averaged before they are used, so all hold the same
+networks without ever exchanging them. One collective of a few MB per step is all that is sent: the models are small,
+and it works for networks that are passed through several times in a step, for which
+torch.nn.parallel.DistributedDataParallel is not made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from healthivert.errors import HealthiVertError
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """rank: which of `count` processes this is; the first writes what the run writes. device: where they exchange."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = CPU
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, total: int) -> range:
+        """This process's part of `total` images. Raises HealthiVertError if they cannot be shared evenly."""
+        each, rest = divmod(total, self.count)
+        if rest:
+            raise HealthiVertError(
+                f"batch_size {total}: cannot be shared evenly by {self.count} processes; "
+                f"set it to a multiple of {self.count} in the recipe, or start fewer processes"
+            )
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """The mean over all processes of each value, which must be a single number."""
+        together = torch.stack([value.detach().float() for value in values.values()]).to(self.device)
+        self._add_up(together)
+        return dict(zip(values, (together / self.count).tolist(), strict=True))
+
+    def any(self, *flags: bool) -> list[bool]:
+        """Of each flag, whether it is true for one of the processes."""
+        if self.count == 1:
+            return list(flags)
+        together = torch.tensor([float(flag) for flag in flags], device=self.device)
+        self._add_up(together)
+        return [bool(value) for value in together.tolist()]
+
+    @torch.no_grad()
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Every process gets the mean of all processes' gradients."""
+        if self.count == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        together = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        self._add_up(together)
+        together /= self.count
+        for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view(gradient.shape))
+
+    @contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """If the block fails for bad input in one process, it ends in all of them, and one tells why.
+
+        The others leave with the same exit status and no word: one mistake is one line.
+        """
+        complaint: HealthiVertError | None = None
+        try:
+            yield
+        except HealthiVertError as error:
+            complaint = error
+        failed = self.any(*(complaint is not None and rank == self.rank for rank in range(self.count)))
+        if any(failed) and failed.index(True) != self.rank:
+            raise SystemExit(2)
+        if complaint is not None:
+            raise complaint
+
+    def _add_up(self, values: Tensor) -> None:
+        if self.count > 1:
+            try:
+                dist.all_reduce(values)
+            except RuntimeError as error:
+                raise self._lost() from error
+
+    def _lost(self) -> HealthiVertError:
+        return HealthiVertError(
+            f"process {self.rank} of {self.count} has lost the others: one of them was killed or stopped; "
+            "see what it says, and go on from the last checkpoint with --resume"
+        )
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def processes_of_torchrun(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+    """(the processes, this one's own device); a process that torchrun did not start is alone.
+
+    Raises HealthiVertError if the machine has fewer GPUs than processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE, device
+        return
+    own = _own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    try:
+        exchange = own if own.type == "cuda" else CPU
+        yield Processes(dist.get_rank(), dist.get_world_size(), exchange), own
+    finally:
+        dist.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """False for all but the first of the processes that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _own_device(device: torch.device, place: int) -> torch.device:
+    """The GPU of the process's place on its machine."""
+    if device.type != "cuda":
+        return device
+    there = torch.cuda.device_count()
+    if place >= there:
+        raise HealthiVertError(f"{place + 1} processes or more on a machine of {there} GPUs; start one for each GPU")
+    own = torch.device("cuda", place)
+    torch.cuda.set_device(own)
+    return own

@@ -1,0 +1,54 @@
+"""What a training would do, before the hours it takes: everything is checked, and two steps are made and thrown away.
+
+In: the arguments of trainer.train. Out: the resolved configuration with what a step costs. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from healthivert.training.batches import StepBatches
+from healthivert.training.task import RunSettings
+from healthivert.training.trainer import Progress, prepare, this_process
+
+
+def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, progress: Progress) -> dict[str, Any]:
+    """The resolved configuration and "step": {seconds, images_per_second, memory_mb, hours_left}.
+
+    Raises HealthiVertError for whatever train would refuse before its first step.
+    """
+    with this_process(settings) as (processes, device):
+        with processes.all_or_none():
+            prepared = prepare(settings, data_dir, run_dir, resume, processes, device, progress)
+        task, share = prepared.task, processes.share(settings.batch_size)
+        batches = StepBatches(prepared.data, settings.augmentation, settings.seed, share)
+        before, seconds = task.step, 0.0
+        for _ in range(2):  # the first one also sets up what all the others use
+            progress("train", 0.0, "trying a step")
+            begin = time.monotonic()
+            processes.mean(task.train_step(batches[task.step].to(device)))
+            seconds = time.monotonic() - begin
+        cost = {
+            "seconds": round(seconds, 3),
+            "images_per_second": round(settings.batch_size / seconds, 1),
+            "memory_mb": _peak_memory_mb(device),
+            "hours_left": round((settings.steps - before) * seconds / 3600, 2),
+        }
+        return {**prepared.configuration, "starts_at_step": before, "step": cost}
+
+
+def _peak_memory_mb(device: torch.device) -> float | None:
+    """The most memory so far: of the GPU, or of this process; None where the system does not tell."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)

@@ -1,0 +1,126 @@
+"""Training samples of real scans: every healthy, whole level is hidden in turn, and the scan itself is the truth.
+
+In: a folder of scans (scan_folders). Out: OUT/SUBJECT_[SCAN-]LEVEL.npz, and OUT/levels.csv, which says of every level
+whether it was used or why not. Scans that levels.csv names are done: an interrupted call goes on where it stopped. A
+scan that cannot be used does not end the call.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from healthivert.case import load_case
+from healthivert.errors import HealthiVertError
+from healthivert.evaluate import evaluable_levels
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.training.samples import sample_of_scan, save_sample
+from healthivert.training.scan_folders import Scan, find_scans
+from healthivert.training.whole_file import write_whole
+from healthivert.training.worker_processes import results_of
+
+LEVELS_FILE = "levels.csv"
+HEADER = ("scan", "level", "outcome")
+USED = "used"
+FRACTURED, CUT, ALONE, REFUSED = "looks fractured", "cut by the scan's border", "no whole level beside it", "refused"
+
+
+@dataclass(frozen=True)
+class LevelOutcome:
+    """level: "" for a scan that could not be read. outcome: USED, or why not."""
+
+    scan: str
+    level: str
+    outcome: str
+
+
+def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[..., None]) -> Counter[str]:
+    """Write the samples of all scans in folder into out; returns how many levels had which outcome.
+
+    Raises HealthiVertError if the folder holds no scan, or no level of them can be used.
+    """
+    scans = find_scans(folder)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HealthiVertError(
+            f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out"
+        ) from None
+    outcomes = read_outcomes(out)
+    done = {row.scan for row in outcomes}
+    left = [scan for scan in scans if scan.name not in done]
+    try:
+        with closing(results_of(partial(scan_levels, out=out), left, workers)) as results:
+            for number, found in enumerate(results, start=1):
+                outcomes += found
+                _write_outcomes(out, outcomes)
+                used = sum(row.outcome == USED for row in found)
+                progress("samples", number / len(left), f"{found[0].scan}: {used} of {len(found)} levels")
+    finally:
+        for unfinished in out.glob("*.partial-*.npz"):
+            unfinished.unlink(missing_ok=True)
+    counts = Counter(row.outcome if row.level else REFUSED for row in outcomes)
+    if not counts[USED]:
+        raise HealthiVertError(f"{folder}: no level can be trained on; {out / LEVELS_FILE} says why, level by level")
+    return counts
+
+
+def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
+    """Write the samples of one scan; what became of each of its levels."""
+    try:
+        case = load_case(scan.ct, scan.mask)
+        analysis = analyse(case)
+    except HealthiVertError as error:
+        return [LevelOutcome(scan.name, "", str(error))]
+    outcomes = []
+    for level in case.levels:
+        outcome = why_not(analysis, level)
+        if outcome == USED:
+            try:
+                save_sample(sample_of_scan(case, analysis, level), out / f"{shard_name(scan, level)}.npz")
+            except HealthiVertError as error:
+                outcome = str(error)
+        outcomes.append(LevelOutcome(scan.name, level, outcome))
+    return outcomes
+
+
+def why_not(analysis: SpineAnalysis, level: str) -> str:
+    """USED for a level that can be hidden and looked up, or the reason against it."""
+    if level not in analysis.bodies:
+        return "no body was found in its label"
+    if not analysis.bodies[level].complete:
+        return CUT
+    if level in evaluable_levels(analysis, None):
+        return USED
+    return ALONE if analysis.levels[level].neighbour_reference is None else FRACTURED
+
+
+def shard_name(scan: Scan, level: str) -> str:
+    """SUBJECT_LEVEL or SUBJECT_SCAN-LEVEL: the trainer takes what stands before the last underscore for one person,
+    whose scans must not be trained and validated on."""
+    rest = scan.name.removeprefix(scan.subject).strip("_").replace("_", "-")
+    return f"{scan.subject}_{f'{rest}-' if rest else ''}{level}"
+
+
+def read_outcomes(out: Path) -> list[LevelOutcome]:
+    path = out / LEVELS_FILE
+    if not path.exists():
+        return []
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+    if not rows or tuple(rows[0]) != HEADER or any(len(row) != len(HEADER) for row in rows):
+        raise HealthiVertError(f"{path}: is not the list of levels that this command writes; choose another --out")
+    return [LevelOutcome(*row) for row in rows[1:]]
+
+
+def _write_outcomes(out: Path, outcomes: list[LevelOutcome]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
+    writer.writerows((row.scan, row.level, row.outcome) for row in outcomes)
+    write_whole(out / LEVELS_FILE, text.getvalue().encode())

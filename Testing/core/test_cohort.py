@@ -1,0 +1,316 @@
+"""`healthivert cohort`: tables of scans, resumed, with cases that fail, die or are stopped."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cohort_work import task
+from command_line_case import call, command, usable_weights, write_spine
+from conftest import lumbar_blocks
+
+from healthivert.cohort import BROKEN, DONE, FAILED, NOTHING, finished_rows
+from healthivert.cohort_manifest import read_manifest
+from healthivert.cohort_workers import in_processes, on_cluster
+from healthivert.errors import HealthiVertError
+
+Captured = pytest.CaptureFixture[str]
+STOPPED_WITHIN_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    return usable_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """wedged/ with a fractured L1, healthy/ without."""
+    folder = tmp_path_factory.mktemp("scans")
+    write_spine(folder / "wedged")
+    write_spine(folder / "healthy", lumbar_blocks())
+    return folder
+
+
+def write_manifest(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "cohort.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# the manifest
+
+
+def test_a_manifest_names_scans_from_its_own_folder(tmp_path: Path) -> None:
+    text = "\ufeffct,seg,vertebra,id\nscans/a.nii.gz,/data/a_seg.nii.gz,L1; t12 L1,patient-7\n\nb,c,,\n"
+    first, second = read_manifest(write_manifest(tmp_path / "m.csv", text))
+    assert (first.name, first.ct, first.seg) == ("patient-7", tmp_path / "scans/a.nii.gz", Path("/data/a_seg.nii.gz"))
+    assert first.levels == ("L1", "t12")
+    assert (second.name, second.levels) == ("row_0004", ())
+
+
+def test_columns_may_stand_in_any_order_and_be_split_by_semicolons(tmp_path: Path) -> None:
+    (case,) = read_manifest(write_manifest(tmp_path / "m.csv", "id;Seg;CT\nx;s;c\n"))
+    assert (case.name, case.ct.name, case.seg.name) == ("x", "c", "s")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "the file is empty"),
+        ("ct,vertebra\na,L1\n", "row 1 has no column 'seg'"),
+        ("ct,seg,vertebrae\na,b,L1\n", "row 1 has the column 'vertebrae'"),
+        ("ct,seg,ct\na,b,c\n", "row 1 has the column 'ct' twice"),
+        ("ct,seg\n", "no row below"),
+        ("ct,seg\na,b\n,b\n", "row 3 has no ct"),
+        ("ct,seg\na\n", "row 2 has no seg"),
+        ("ct,seg\na,b,c\n", "row 2 has 3 fields for 2 columns"),
+        ("ct,seg,id\na,b,p\nc,d,e\nf,g,P\n", "row 4 has the id 'P' of row 2"),
+        ("ct,seg,id\na,b,../p\n", "row 2 has the id '../p'"),
+        ("ct,seg,id\na,b,cohort.csv\n", "row 2 has the id 'cohort.csv'"),
+        ('ct,seg\na,"b"x\n', "row 2 is not CSV"),
+    ],
+)
+def test_a_bad_manifest_is_one_line_with_its_row(text: str, told: str, tmp_path: Path, capsys: Captured) -> None:
+    manifest = write_manifest(tmp_path / "m.csv", text)
+    assert call("cohort", manifest, "--out", tmp_path / "out") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and told in lines[0] and str(manifest) in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_manifest_that_is_no_text_or_not_there_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"ct,seg\n\xff\xfe,b\n")
+    with pytest.raises(HealthiVertError, match="not UTF-8 text"):
+        read_manifest(tmp_path / "m.csv")
+    with pytest.raises(HealthiVertError, match="cannot be read"):
+        read_manifest(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--workers", "0"], "--workers 0"),
+        (["--samples", "0"], "--samples 0"),
+        (["--grade-by", "none.json"], "none.json"),
+        (["--weights", "none.safetensors"], "none.safetensors"),
+        (["--workers", "2", "--scheduler", "tcp://localhost:1"], "not allowed with"),
+    ],
+)
+def test_options_are_checked_before_any_work(words: list[str], told: str, tmp_path: Path, capsys: Captured) -> None:
+    manifest = write_manifest(tmp_path / "m.csv", "ct,seg\na,b\n")
+    assert call("cohort", manifest, "--out", tmp_path / "out", *words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and told in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+# the whole command
+
+
+def test_a_cohort_is_done_row_by_row_and_goes_on_where_it_was(
+    scans: Path, weights, tmp_path: Path, capsys: Captured
+) -> None:
+    header, bad = "ct,seg,vertebra,id", f"{scans}/none.nii.gz,{scans}/none.nii.gz,L1,bad"
+    good = [f"{scans}/{name}/ct.nii.gz,{scans}/{name}/seg.nii.gz,,{name}" for name in ("wedged", "healthy")]
+    manifest, out = write_manifest(tmp_path / "m.csv", "\n".join([header, *good, bad])), tmp_path / "out"
+    assert call("cohort", manifest, "--out", out, "--workers", 2, "--json-progress", *weights) == 2
+    shown = capsys.readouterr()
+    progress = [json.loads(line) for line in shown.out.splitlines()]
+    fractions = [line["fraction"] for line in progress]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    assert any(line["message"].startswith("wedged: L1 lost") for line in progress)
+    assert shown.err.splitlines()[-1].endswith("cohort.csv says why") and "Traceback" not in shown.err
+
+    wedged, healthy, wrong = rows_of(out)
+    assert (wedged["id"], wedged["vertebra"], wedged["status"]) == ("wedged", "L1", DONE)
+    report = json.loads((out / "wedged" / "L1" / "report.json").read_text(encoding="utf-8"))
+    assert float(wedged["rhlv_mean_percent"]) == pytest.approx(100 * report["rhlv"]["mean"], abs=0.01)
+    assert int(wedged["genant_grade"]) == report["genant"]["grade"]
+    assert (out / wedged["report"]).is_file()
+    assert (healthy["status"], healthy["vertebra"]) == (NOTHING, "")
+    assert wrong["status"] == FAILED and "none.nii.gz" in wrong["error"]
+    summary = json.loads((out / "cohort.json").read_text(encoding="utf-8"))
+    assert summary["counts"] == {DONE: 1, NOTHING: 1, FAILED: 1, BROKEN: 0}
+    assert [row["id"] for row in summary["rows"]] == ["wedged", "healthy", "bad"]
+
+    made = (out / "wedged" / "L1" / "report.json").stat().st_mtime_ns
+    bad = f"{scans}/healthy/ct.nii.gz,{scans}/healthy/seg.nii.gz,T1 L9,bad"  # levels that are not there
+    write_manifest(manifest, "\n".join([header, *good, bad]))
+    assert call("cohort", manifest, "--out", out, *weights) == 2
+    assert (out / "wedged" / "L1" / "report.json").stat().st_mtime_ns == made
+    assert json.loads((out / "cohort.json").read_text(encoding="utf-8"))["done_before"] == 2
+    assert [row["vertebra"] for row in rows_of(out)] == ["L1", "", "T1", "L9"]
+    assert "L9" in rows_of(out)[3]["error"]
+
+
+def test_what_a_case_depends_on_decides_whether_it_is_done_again(scans: Path, tmp_path: Path) -> None:
+    from healthivert.cohort import as_source, do_case
+    from healthivert.cohort_manifest import CohortCase
+
+    ct = tmp_path / "ct.nii.gz"
+    ct.write_text("one")
+    case = CohortCase("healthy", ct, scans / "wedged", ("L1",))
+    done = task("healthy", tmp_path)
+    source = as_source(case, {"seed": 0})
+    do_case(type(done)(case, done.folder, source, done.work))
+    assert finished_rows(done.folder, as_source(case, {"seed": 0})) is not None
+    assert finished_rows(done.folder, as_source(case, {"seed": 1})) is None
+    assert finished_rows(done.folder, as_source(CohortCase("healthy", ct, case.seg, ("L2",)), {"seed": 0})) is None
+    ct.write_text("three")
+    assert finished_rows(done.folder, as_source(case, {"seed": 0})) is None
+
+
+def test_results_of_something_else_are_not_mixed_with_a_cohorts(tmp_path: Path) -> None:
+    from healthivert.cohort import do_case
+
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "mine.txt").write_text("mine")
+    (row,) = do_case(task("p", tmp_path))
+    assert row["status"] == FAILED and "files of something else" in row["error"]
+    assert [entry.name for entry in (tmp_path / "p").iterdir()] == ["mine.txt"]
+
+
+def test_levels_that_are_no_longer_asked_for_go(tmp_path: Path) -> None:
+    from healthivert.cohort import do_case, failed_row
+
+    first = task("p", tmp_path)
+    for level in ("L1", "L2"):
+        (tmp_path / "p" / level).mkdir(parents=True)
+    (tmp_path / "else").mkdir()
+    rows = [failed_row("p", level, "") | {"status": DONE} for level in ("L1", "L2", "../else")]
+    (tmp_path / "p" / "case.json").write_text(json.dumps({"source": {}, "rows": rows}))
+
+    def nothing_works(case, folder):
+        raise HealthiVertError("unreadable")
+
+    do_case(type(first)(first.case, first.folder, first.source, nothing_works))
+    assert (tmp_path / "p" / "L1").is_dir()  # a failure takes nothing away
+    (tmp_path / "p" / "case.json").write_text(json.dumps({"source": {}, "rows": rows}))
+
+    def only_l2(case, folder):
+        return [failed_row("p", "L2", "") | {"status": DONE}]
+
+    do_case(type(first)(first.case, first.folder, first.source, only_l2))
+    assert {entry.name for entry in (tmp_path / "p").iterdir()} == {"L2", "case.json"}
+    assert (tmp_path / "else").is_dir()
+
+
+# processes
+
+
+def test_a_case_that_dies_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    names = ["killed", "fine-1", "leaves", "bug", "fine-2"]
+    with closing(in_processes([task(name, tmp_path) for name in names], 2)) as ended:
+        rows = {one.case.name: found[0] for one, found in ended}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "killed": FAILED, "fine-1": NOTHING, "leaves": FAILED, "bug": BROKEN, "fine-2": NOTHING
+    }  # fmt: skip
+    assert "signal 9" in rows["killed"]["error"] and "status 3" in rows["leaves"]["error"]
+    assert "ZeroDivisionError: one by nothing" in rows["bug"]["error"]
+    assert "in work" in (tmp_path / "bug" / "error.txt").read_text(encoding="utf-8")
+    assert not list(tmp_path.rglob("*.partial-*"))
+    for name in names:
+        again = finished_rows(tmp_path / name, {"ct": name})
+        assert (again is not None) == name.startswith("fine")
+
+
+@pytest.mark.parametrize("name", ["slow", "deaf"])
+def test_leaving_the_loop_ends_what_is_running_at_once(name: str, tmp_path: Path) -> None:
+    """deaf does not hear SIGTERM and is ended by force."""
+    tasks = [task("fine", tmp_path), *(task(f"{name}-{number}", tmp_path) for number in range(3))]
+    with closing(in_processes(tasks, 2)) as ended:
+        assert next(ended)[0].case.name == "fine"
+        while not list(tmp_path.glob("*/begun")):
+            time.sleep(0.02)
+        start = time.monotonic()
+    assert time.monotonic() - start < STOPPED_WITHIN_S
+    assert not (tmp_path / f"{name}-2" / "begun").exists()
+    assert not list(tmp_path.rglob("*.partial-*"))
+
+
+def test_a_signal_stops_a_cohort_within_two_seconds(scans: Path, weights, tmp_path: Path) -> None:
+    case = f"{scans}/wedged/ct.nii.gz,{scans}/wedged/seg.nii.gz,L1"
+    manifest = write_manifest(tmp_path / "m.csv", f"ct,seg,vertebra,id\n{case},a\n{case},b\n{case},c\n")
+    out = tmp_path / "out"
+    words = command("cohort", manifest, "--out", out, "--workers", 2, "--json-progress", *weights)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list(out.glob("*/.L1.partial-*")):
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.02)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+        assert time.monotonic() - start < STOPPED_WITHIN_S
+        assert process.returncode == 128 + signal.SIGTERM
+    assert told == "healthivert: cancelled; no unfinished results were left behind\n"
+    left = {path.name for path in out.rglob("*")}
+    assert left <= {"a", "b", "case.json"} and not (out / "cohort.csv").exists()
+
+
+# a cluster
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_a_cluster_does_the_same_cases(scheduler: str, tmp_path: Path) -> None:
+    with closing(on_cluster([task(name, tmp_path) for name in ("fine-1", "bug", "fine-2")], scheduler)) as ended:
+        rows = {one.case.name: found[0] for one, found in ended}
+    assert {name: row["status"] for name, row in rows.items()} == {"fine-1": NOTHING, "bug": BROKEN, "fine-2": NOTHING}
+    assert finished_rows(tmp_path / "fine-1", {"ct": "fine-1"}) is not None
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("healthivert.cohort_workers.CONNECT_S", 0.5)
+    with pytest.raises(HealthiVertError, match="no Dask scheduler answers there"):
+        list(on_cluster([task("fine", tmp_path)], "tcp://127.0.0.1:9"))
+
+
+def test_without_dask_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "dask.distributed", None)
+    with pytest.raises(HealthiVertError, match=r"healthivert-core\[cluster\]"):
+        list(on_cluster([task("fine", tmp_path)], "tcp://127.0.0.1:9"))
+
+
+def test_nobody_survives_a_cohort_that_was_killed(tmp_path: Path) -> None:
+    """The processes watch their parent: a kill -9 of the command does not leave scans being worked on."""
+    script = (
+        "from pathlib import Path\nfrom cohort_work import task\nfrom healthivert.cohort_workers import in_processes\n"
+        f"if __name__ == '__main__':\n    list(in_processes([task('slow', Path({str(tmp_path)!r}))], 1))\n"
+    )
+    here = Path(__file__).parent
+    (tmp_path / "script.py").write_text(script)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen([*command()[:1], str(tmp_path / "script.py")], env=environment) as process:
+        while not (tmp_path / "slow" / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        (unfinished,) = (tmp_path / "slow").glob(".L1.partial-*")
+        worker = int(unfinished.name.rpartition("-")[2])
+        process.kill()
+    end = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()

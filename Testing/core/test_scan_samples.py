@@ -1,0 +1,167 @@
+"""Data sets of real scans: finding their pairs, making samples of their healthy levels, and weights from them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line_case import call, write_spine
+from conftest import Block
+from worker_case import killed_at_three, slow_but_for_zero
+
+from healthivert.errors import HealthiVertError
+from healthivert.training.samples import load_sample
+from healthivert.training.scan_folders import Scan, find_scans
+from healthivert.training.scan_samples import samples_of_scans, shard_name
+from healthivert.training.slices import shards
+from healthivert.training.worker_processes import results_of
+
+HEIGHT_MM, PITCH_MM = 27.0, 35.0
+
+
+def quiet(*_: object) -> None:
+    """No progress."""
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def three_levels(*heights: float) -> list[Block]:
+    """L3 to L1 from below, of the given heights."""
+    levels = ("L3", "L2", "L1")
+    return [Block(level, PITCH_MM * i, h, h) for i, (level, h) in enumerate(zip(levels, heights, strict=True))]
+
+
+@pytest.fixture(scope="module")
+def verse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects in VerSe's layout; the first has its L3 crushed."""
+    root = tmp_path_factory.mktemp("verse")
+    for subject, blocks in (
+        ("sub-verse004", three_levels(13.0, HEIGHT_MM, HEIGHT_MM)),
+        ("sub-verse005", three_levels(HEIGHT_MM, HEIGHT_MM, HEIGHT_MM)),
+    ):
+        ct, mask = write_spine(root / "drawn", blocks)
+        raw, derived = (root / branch / subject for branch in ("rawdata", "derivatives"))
+        raw.mkdir(parents=True), derived.mkdir(parents=True)
+        shutil.move(ct, raw / f"{subject}_ct.nii.gz")
+        shutil.move(mask, derived / f"{subject}_seg-vert_msk.nii.gz")
+        (derived / f"{subject}_seg-vb_ctd.json").write_text("[]")
+    return root
+
+
+def test_verse_pairs_are_found_by_name_whatever_branch_they_lie_in(tmp_path):
+    for subject, scan in (("sub-gl003", "_dir-ax"), ("sub-gl003", "_dir-sag"), ("sub-verse500", "")):
+        touch(
+            tmp_path / "dataset-01training/rawdata" / subject / f"{subject}{scan}_ct.nii.gz",
+            tmp_path / "dataset-01training/derivatives" / subject / f"{subject}{scan}_seg-vert_msk.nii.gz",
+        )
+    touch(tmp_path / "dataset-01training/rawdata/sub-alone/sub-alone_ct.nii.gz")
+    found = find_scans(tmp_path)
+    assert [(scan.subject, scan.name) for scan in found] == [
+        ("sub-gl003", "sub-gl003_dir-ax"),
+        ("sub-gl003", "sub-gl003_dir-sag"),
+        ("sub-verse500", "sub-verse500"),
+    ]
+    assert found[1].mask.name == "sub-gl003_dir-sag_seg-vert_msk.nii.gz" and found[1].ct.name.endswith("sag_ct.nii.gz")
+
+
+def test_totalsegmentator_verse_2019_and_plain_folders_are_found(tmp_path):
+    touch(tmp_path / "total/s0001/ct.nii.gz", tmp_path / "total/s0001/segmentations/vertebrae_L1.nii.gz")
+    touch(tmp_path / "total/s0001/segmentations/spleen.nii.gz")
+    touch(tmp_path / "old/verse010.nii.gz", tmp_path / "old/verse010_seg.nii.gz")
+    touch(tmp_path / "plain/case_0000/ct.nii.gz", tmp_path / "plain/case_0000/seg.nii.gz")
+    touch(tmp_path / "plain/case_0000/healthy_ct.nii.gz", tmp_path / "plain/case_0000/healthy_seg.nii.gz")
+    found = {scan.name: (scan.ct.name, scan.mask.name) for scan in find_scans(tmp_path)}
+    assert found == {
+        "verse010": ("verse010.nii.gz", "verse010_seg.nii.gz"),
+        "total-s0001": ("ct.nii.gz", "segmentations"),
+        "plain-case-0000": ("ct.nii.gz", "seg.nii.gz"),
+    }
+
+
+def test_a_folder_without_pairs_is_refused(tmp_path):
+    touch(tmp_path / "notes.txt", tmp_path / "lonely_ct.nii.gz")
+    with pytest.raises(HealthiVertError, match="holds no CT with a vertebra mask; give a folder in the layout of"):
+        find_scans(tmp_path)
+    with pytest.raises(HealthiVertError, match="there is no such folder"):
+        find_scans(tmp_path / "absent")
+
+
+def test_two_scans_of_one_person_are_kept_on_one_side_of_the_validation(tmp_path):
+    for subject, scan in (("sub-1", "sub-1_dir-ax"), ("sub-1", "sub-1_dir-sag"), ("sub-2", "sub-2")):
+        touch(tmp_path / f"{shard_name(Scan(subject, scan, tmp_path, tmp_path), 'L1')}.npz")
+    training, validation = shards(tmp_path, 0.5)
+    assert [path.name for path in training] == ["sub-1_dir-ax-L1.npz", "sub-1_dir-sag-L1.npz"]
+    assert [path.name for path in validation] == ["sub-2_L1.npz"]
+
+
+def test_from_a_folder_in_verse_layout_to_new_weights_in_three_commands(verse, tmp_path, capsys):
+    data, run = tmp_path / "data", tmp_path / "run"
+    recipe = tmp_path / "recipe.json"
+    trainer = {"steps": 2, "batch_size": 2, "adversarial_start": 1, "held_out": 0.5}
+    content = {"model": "gan", "samples": {"count": 1, "seed": 0}, "trainer": trainer, "generator": {"width": 4}}
+    recipe.write_text(json.dumps(content))
+    assert call("samples", "--from", verse, "--out", data) == 0
+    said = capsys.readouterr().out
+    assert "5 used, 1 looks fractured" in said
+    rows = [line.split(",") for line in (data / "levels.csv").read_text().splitlines()]
+    assert rows[0] == ["scan", "level", "outcome"] and ["sub-verse004", "L3", "looks fractured"] in rows
+    assert {path.name for path in data.glob("*.npz")} == {
+        *(f"sub-verse004_{level}.npz" for level in ("L1", "L2")),
+        *(f"sub-verse005_{level}.npz" for level in ("L1", "L2", "L3")),
+    }
+    sample = load_sample(data / "sub-verse005_L2.npz")
+    true = sample.conditioning.reference_mm * np.exp(sample.log_height_ratio)
+    assert true == pytest.approx(HEIGHT_MM, abs=1.0) and sample.target_body.max() == 1
+    assert call("train", "--data", data, "--out", run, "--recipe", recipe) == 0
+    ct = verse / "rawdata/sub-verse005/sub-verse005_ct.nii.gz"
+    mask = verse / "derivatives/sub-verse005/sub-verse005_seg-vert_msk.nii.gz"
+    capsys.readouterr()
+    status = call(*("run", ct, mask, "--vertebra", "L2", "--out", tmp_path / "r", "--weights", run / "gan.safetensors"))
+    # two steps on five vertebrae may not draw a body, but the weights are loaded and run
+    assert status == 0 or "the generator drew no vertebral body" in capsys.readouterr().err
+
+
+def test_what_is_done_is_not_done_again_and_a_bad_scan_ends_nothing(verse, tmp_path, monkeypatch):
+    root, out = tmp_path / "verse", tmp_path / "data"
+    shutil.copytree(verse, root)
+    (root / "rawdata/sub-verse004/sub-verse004_ct.nii.gz").write_bytes(b"cut short")
+    made = samples_of_scans(root, out, 1, quiet)
+    assert made == {"used": 3, "refused": 1}
+    assert "sub-verse004_ct.nii.gz" in (out / "levels.csv").read_text()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("a scan that is done was read again")
+
+    monkeypatch.setattr("healthivert.training.scan_samples.load_case", fail)
+    assert samples_of_scans(root, out, 1, quiet) == made
+
+
+def test_a_folder_whose_levels_are_all_unusable_is_refused_and_says_where_to_look(verse, tmp_path):
+    root = tmp_path / "verse"
+    shutil.copytree(verse, root)
+    for ct in root.glob("rawdata/*/*_ct.nii.gz"):
+        ct.write_bytes(b"cut short")
+    with pytest.raises(HealthiVertError, match=r"no level can be trained on; .*levels\.csv says why"):
+        samples_of_scans(root, tmp_path / "data", 1, quiet)
+
+
+def test_a_killed_worker_is_noticed_and_said():
+    with pytest.raises(HealthiVertError, match=r"worker processes was killed.*what was finished is kept.*--workers"):
+        list(results_of(killed_at_three, range(4), 2))
+    assert sorted(results_of(killed_at_three, range(3), 2)) == [0, 1, 4]
+
+
+def test_whoever_stops_waiting_ends_the_workers_at_once():
+    results = results_of(slow_but_for_zero, range(3), 2)
+    assert next(results) == 0
+    begin = time.monotonic()
+    results.close()
+    assert time.monotonic() - begin < 20

@@ -1,0 +1,196 @@
+"""What stops a training: each of it is one clear line, and the last good checkpoint is still there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from command_line_case import call
+from training_case import TINY, TINY_DIFFUSION, write_vertebrae
+
+from healthivert.errors import HealthiVertError
+from healthivert.models.gan import GanSettings
+from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
+from healthivert.training.configuration import check_unchanged
+from healthivert.training.gan_task import GanTrainerSettings
+from healthivert.training.slices import SliceDataset
+from healthivert.training.trainer import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch) -> None:
+    """Pictures take longer than these trainings; test_trainer has a test of them."""
+    monkeypatch.setattr("healthivert.training.trainer.draw_validation", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_vertebrae(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture
+def run(folder, tmp_path) -> Path:
+    """A run of two steps."""
+    train(replace(TINY, steps=2), folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def files(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+
+def refusal(*arguments: object, **more: object) -> str:
+    """The line with which a training ends."""
+    with pytest.raises(HealthiVertError) as told:
+        train(*arguments, **more)  # type: ignore[arg-type]
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_there_must_be_a_run_to_resume_and_none_to_overwrite(folder, run, tmp_path):
+    assert "no such checkpoint to go on from; start a new run" in refusal(TINY, folder, tmp_path / "no", resume=True)
+    before = files(run)
+    assert "already holds a training run; resume it or choose another folder" in refusal(TINY, folder, run)
+    assert files(run) == before and not (tmp_path / "no").exists()
+
+
+def test_a_changed_configuration_is_refused_and_every_difference_shown(folder, run):
+    before = files(run)
+    changed = replace(TINY, batch_size=3, generator=replace(TINY.generator, width=8))
+    line = refusal(changed, folder, run, resume=True)
+    assert "was trained with other settings (batch_size 2, not 3; generator.width 4, not 8)" in line
+    assert "keep them or start a new run" in line and files(run) == before
+
+
+def test_what_does_not_change_what_is_learnt_may_differ_and_so_may_a_diverged_run_learning_rate(folder, run):
+    changed = replace(TINY, steps=3, log_every=2, validate_every=9, deterministic=True, learning_rate=1e-5)
+    assert train(changed, folder, run, resume=True).step == 3
+
+
+def test_a_setting_that_an_old_checkpoint_does_not_know_is_the_default_one(tmp_path):
+    settings = GanTrainerSettings()
+    record = {"settings": {"batch_size": settings.batch_size}, "model": "gan"}
+    check_unchanged(settings, "gan", record, tmp_path)
+    with pytest.raises(HealthiVertError, match=r"precision float32, not bfloat16"):
+        check_unchanged(replace(settings, precision="bfloat16"), "gan", record, tmp_path)
+
+
+def test_a_checkpoint_of_another_model_is_refused(folder, run):
+    line = refusal(TINY_DIFFUSION, folder, run, resume=True)
+    assert "holds the training of a gan model, not of a diffusion one; pass --model gan" in line
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(folder, run):
+    tensors, record = load_checkpoint(run)
+    name = next(name for name, value in tensors.items() if name.startswith("generator.") and value.dim() == 4)
+    save_checkpoint(run, tensors | {name: torch.zeros(1, 1, 3, 3)}, record)
+    before = files(run)
+    line = refusal(TINY, folder, run, resume=True)
+    assert "the checkpoint is of another gan architecture than this version's" in line
+    assert name.removeprefix("generator.") in line and "start a new run" in line and files(run) == before
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(folder, tmp_path):
+    run, said = tmp_path / "run", []
+    train(replace(TINY, steps=2, checkpoint_minutes=0.0), folder, run)
+    tensors = run / "checkpoint_00000002.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
+    train(replace(TINY, steps=3), folder, run, resume=True, progress=lambda *words: said.append(words[2]))
+    assert any("is damaged; going on from the one before it, step 1" in line for line in said)
+    train(replace(TINY, steps=3), folder, tmp_path / "whole")
+    one, other = load_checkpoint(run)[0], load_checkpoint(tmp_path / "whole")[0]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_damaged_checkpoint_without_one_before_it_is_refused(folder, run):
+    tensors = next(run.glob("*.safetensors"))
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
+    assert "damaged; start a new run" in refusal(TINY, folder, run, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(folder, run, monkeypatch):
+    draw = SliceDataset.draw
+
+    def spoilt(self, *arguments):
+        batch, targets = draw(self, *arguments)
+        return replace(batch, ct=batch.ct * float("nan")), targets
+
+    monkeypatch.setattr(SliceDataset, "draw", spoilt)
+    line = refusal(TINY, folder, run, resume=True)
+    assert line.startswith("training diverged at step 3 (") and "ct" in line and "not finite" in line
+    assert f"the last good checkpoint is {run / 'checkpoint.json'} of step 2" in line and "lower learning rate" in line
+    tensors, record = load_checkpoint(run)
+    assert record["step"] == 2 and all(torch.isfinite(value).all() for value in tensors.values())
+
+
+def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(run):
+    tensors, record = load_checkpoint(run)
+    before = files(run)
+    with pytest.raises(HealthiVertError, match=r"diverged: generator.* is not finite at step 3.*of step 2"):
+        name = next(name for name in tensors if name.startswith("generator."))
+        save_checkpoint(run, {name: torch.tensor([1.0, float("inf")])}, record | {"step": 3})
+    assert files(run) == before
+
+
+def full_disk(*arguments: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(folder, run, monkeypatch):
+    before = load_checkpoint(run)[1]
+    monkeypatch.setattr(os, "fsync", full_disk)
+    line = refusal(TINY, folder, run, resume=True)
+    monkeypatch.undo()
+    assert "the disk is full" in line and "free some space" in line and "of step 2: go on from it with --resume" in line
+    assert load_checkpoint(run)[1] == before and not list(run.glob("*.partial-*"))
+    assert train(TINY, folder, run, resume=True).step == 6
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_run_is_one_line_too(folder, run, monkeypatch):
+    def tell(stage: str, fraction: float, message: str) -> None:
+        if message.startswith("step 4,"):
+            monkeypatch.setattr(os, "fsync", full_disk)
+
+    line = refusal(TINY, folder, run, resume=True, progress=tell)
+    assert "the disk is full" in line and "of step 2: go on from it with --resume" in line
+
+
+def test_the_command_says_how_to_go_on_after_a_wall_clock_limit(folder, tmp_path, capsys):
+    recipe = tmp_path / "recipe.json"
+    trainer = {"steps": 5, "batch_size": 2, "held_out": 0.3, "wall_clock_minutes": 0.0}
+    content = {"model": "gan", "samples": {"count": 1, "seed": 0}, "trainer": trainer, "generator": {"width": 4}}
+    recipe.write_text(json.dumps(content))
+    assert call("train", "--data", folder, "--out", tmp_path / "run", "--recipe", recipe) == 0
+    shown = capsys.readouterr()
+    assert "(1 steps, " in shown.out and "of the time waiting for data" in shown.out
+    assert "stopped by the wall-clock limit at step 1 of 5; it is saved: go on with the same command" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--workers", "-1"), "--workers -1: cannot be negative; pass 0 or more"),
+        (("--model", "diffusion"), "this is a recipe for --model gan, not for diffusion"),
+        (("--device", "mps"), "device 'mps' is not available on this machine; choose auto or cpu"),
+    ],
+)
+def test_a_wrong_option_is_one_line(folder, tmp_path, capsys, words, said):
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has what the test takes for missing")
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({"model": "gan", "samples": {"count": 1, "seed": 0}, "trainer": {}}))
+    assert call("train", "--data", folder, "--out", tmp_path / "run", "--recipe", recipe, *words) == 2
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_a_generator_without_spectral_norm_is_another_configuration(folder, run):
+    line = refusal(replace(TINY, generator=GanSettings(width=4)), folder, run, resume=True)
+    assert "generator.spectral_norm True, not False" in line

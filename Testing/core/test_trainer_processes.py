@@ -1,0 +1,208 @@
+"""Training in several processes, and in processes that are killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from training_case import tiny, words, write_vertebrae
+
+from healthivert.errors import HealthiVertError
+from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
+from healthivert.training.distributed import Processes
+from healthivert.training.trainer import train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch) -> None:
+    """Pictures take longer than these trainings; test_trainer has a test of them."""
+    monkeypatch.setattr("healthivert.training.trainer.draw_validation", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_vertebrae(tmp_path_factory.mktemp("shards"))
+
+
+def curve(run: Path, name: str) -> list[float]:
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [entry[name] for entry in entries if entry["kind"] == "training"]
+
+
+def called(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def test_two_processes_learn_what_one_learns_from_the_same_images(folder, tmp_path):
+    settings = [{"model": model, "steps": 4} for model in ("gan", "diffusion")]
+    for one in settings:
+        train(tiny(**one), folder, tmp_path / f"{one['model']}_alone")
+    done = called(TORCHRUN + words(folder, [tmp_path / one["model"] for one in settings], settings))
+    assert done.returncode == 0, done.stderr
+    for model in ("gan", "diffusion"):
+        alone, together = tmp_path / f"{model}_alone", tmp_path / model
+        assert json.loads((together / "configuration.json").read_text())["machine"]["images_per_process"] == 1
+        for name in ("total", "ct", "gradient_norm"):
+            assert curve(together, name) == pytest.approx(curve(alone, name), rel=2e-4)
+        expected, found = (load_checkpoint(run)[1]["validation"] for run in (alone, together))
+        assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_is_wrong_for_all_processes_is_said_once(folder, tmp_path):
+    started = two_processes(folder, tmp_path / "run", batch_size=3)
+    told = "".join(process.communicate(timeout=300)[1] for process in started)
+    assert [process.returncode for process in started] == [2, 2]
+    assert re.findall("healthivert: .*", told) == [
+        "healthivert: batch_size 3: cannot be shared evenly by 2 processes; "
+        "set it to a multiple of 2 in the recipe, or start fewer processes"
+    ]
+
+
+def test_more_processes_than_vertebrae_are_refused(folder, tmp_path, monkeypatch):
+    three = Processes(rank=0, count=3)
+    monkeypatch.setattr(Processes, "any", lambda self, *flags: list(flags))
+
+    class Three:
+        def __enter__(self):
+            return three, torch.device("cpu")
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr("healthivert.training.trainer.this_process", lambda settings: Three())
+    with pytest.raises(HealthiVertError, match="2 vertebrae to train on are fewer than the 3 processes; start fewer"):
+        train(tiny(batch_size=3), folder, tmp_path / "run")
+
+
+def test_images_that_cannot_be_shared_evenly_are_refused():
+    assert [Processes(rank, 4).share(8) for rank in (0, 3)] == [range(0, 2), range(6, 8)]
+    with pytest.raises(HealthiVertError, match="batch_size 6: cannot be shared evenly by 4 processes"):
+        Processes(0, 4).share(6)
+
+
+def test_a_process_that_loses_the_other_says_so_and_keeps_the_checkpoint(folder, tmp_path):
+    run = tmp_path / "run"
+    started = two_processes(folder, run, steps=10_000, checkpoint_minutes=0.0)
+    wait_for_checkpoint(run, started[0])
+    started[1].kill()
+    _, told = started[0].communicate(timeout=120)
+    started[1].communicate()
+    assert started[0].returncode == 2
+    assert "process 0 of 2 has lost the others" in told and "--resume" in told
+    assert load_checkpoint(run)[1]["step"] >= 1
+
+
+def two_processes(folder: Path, run: Path, **settings: object) -> list[subprocess.Popen[str]]:
+    """Started as torchrun would, but without it: it would end the one when the other is killed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    return [
+        subprocess.Popen(
+            [sys.executable, *words(folder, [run], [settings])],
+            env=ENVIRONMENT | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+
+
+def wait_for_checkpoint(run: Path, process: subprocess.Popen[str]) -> None:
+    while not (run / "checkpoint.json").exists():
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.01)
+
+
+def test_a_run_that_is_killed_twice_and_resumed_is_the_uninterrupted_one_to_the_bit(folder, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    settings = {"steps": 16, "checkpoint_minutes": 0.0}
+    train(tiny(**settings), folder, whole)
+    steps = []
+    for more in ([], ["--resume"]):
+        command = [sys.executable, *words(folder, [killed], [settings], *more)]
+        with subprocess.Popen(command, env=ENVIRONMENT) as process:
+            if more:
+                wait_for_step(killed, steps[0] + 2, process)
+            else:
+                wait_for_checkpoint(killed, process)
+            time.sleep(random.uniform(0.0, 0.1))  # any moment: in a step, in the middle of a file
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
+        steps.append(load_checkpoint(killed)[1]["step"])
+    assert 1 <= steps[0] < steps[1] < 16
+    train(tiny(**settings), folder, killed, resume=True)
+    (expected, _), (found, record) = load_checkpoint(whole), load_checkpoint(killed)
+    assert record["step"] == 16 and set(expected) == set(found)
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert curve(killed, "total") == curve(whole, "total")
+    assert not list(killed.glob("*.partial-*")), "what the killed processes had begun is gone"
+
+
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    while json.loads((run / "checkpoint.json").read_text())["step"] < step:
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("call", range(1, 8))
+def test_a_checkpoint_is_whole_wherever_its_writing_is_cut_off(tmp_path, monkeypatch, call):
+    """Every replacement and every removal of a file in turn is the last thing that a process did."""
+    record = {"settings": {}, "validation": {}}
+    for step in (1, 2):
+        save_checkpoint(tmp_path, {"weight": torch.full((3,), float(step))}, record | {"step": step})
+    calls = 0
+
+    class Killed(BaseException):
+        pass
+
+    def counted(real):
+        def cut_off(*arguments, **more):
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise Killed
+            return real(*arguments, **more)
+
+        return cut_off
+
+    for owner, name in ((os, "fsync"), (os, "replace"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    killed = False
+    try:
+        save_checkpoint(tmp_path, {"weight": torch.full((3,), 3.0)}, record | {"step": 3})
+    except Killed:
+        killed = True
+    monkeypatch.undo()
+    assert killed, "there were so many places to be cut off"
+    tensors, found = load_checkpoint(tmp_path)
+    assert found["step"] in (2, 3) and torch.equal(tensors["weight"], torch.full((3,), float(found["step"])))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader")
+def test_a_killed_data_worker_stops_the_training_and_keeps_its_checkpoint(folder, tmp_path):
+    def kill_workers(stage: str, fraction: float, message: str) -> None:
+        if message.startswith("step 2,"):
+            for process in multiprocessing.active_children():
+                process.kill()
+
+    settings = tiny(workers=1, steps=1000, checkpoint_minutes=0.0)
+    with pytest.raises(HealthiVertError, match=r"prepares batches was killed.*checkpoint\.json of step \d.*--resume"):
+        train(settings, folder, tmp_path / "run", progress=kill_workers)
+    assert load_checkpoint(tmp_path / "run")[1]["step"] >= 1
