@@ -33,7 +33,8 @@ bench: $(VENV)/installed
 	$(RUN) Testing/bench/bench.py
 
 weights: $(VENV)/installed
-	$(RUN) -m healthivert.training.recipe gan --work runs/weights --out $(CORE)/src/healthivert/weights/gan.safetensors
+	for model in gan diffusion; do $(RUN) -m healthivert.training.recipe $$model --work runs/weights \
+		--out $(CORE)/src/healthivert/weights/$$model.safetensors || exit; done
 
 clean:
 	rm -rf $(VENV) demo

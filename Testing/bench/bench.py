@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from healthivert.evaluate import evaluate_level, mean_row, summarise
 from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, compared_levels, summarise_phantoms
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import paint_ct, render, sample_spine, truth, whole_spine_grid
-from healthivert.pipeline import regrow
+from healthivert.pipeline import GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.samples import case_from_images
@@ -35,8 +36,6 @@ from healthivert.types import THIRDS, SpineCase
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
-PHANTOMS = 100
-HEALTHY_PHANTOMS = 20
 
 # Mid-sagittal heights of the real cases (anterior, middle, posterior thirds, mm), measured independently to +-0.7 mm.
 INDEPENDENT = {
@@ -56,6 +55,15 @@ INDEPENDENT = {
         "L4": (27.6, 25.5, 25.1),
     },
 }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model, on so many fractured spines and a fifth as many healthy ones."""
+
+    model: str
+    generate: GenerateSamples
+    phantoms: int
 
 
 @dataclass(frozen=True)
@@ -84,17 +92,20 @@ def height_errors(analysis: SpineAnalysis, case: str) -> np.ndarray:
 
 
 def pictures(mean: dict[str, float]) -> str:
-    return f"Dice {mean['dice']:.3f}; SSIM {mean['ssim']:.3f}; PSNR {mean['psnr']:.1f} dB"
+    return (
+        f"Dice {mean['dice']:.3f} (neighbours alone {mean['dice_prior']:.3f}); "
+        f"SSIM {mean['ssim']:.3f} ({mean['ssim_prior']:.3f}); PSNR {mean['psnr']:.1f} dB ({mean['psnr_prior']:.1f})"
+    )
 
 
-def real_lumbar(generator: commands.LoadedGenerator) -> Iterator[Row]:
+def real_lumbar(subject: Subject) -> Iterator[Row]:
     case = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
     analysis = analyse(case)
     errors = height_errors(analysis, "lumbar")
     measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"
     yield Row("real lumbar CT: body heights", "<= 1 mm on average", measured, bool(np.abs(errors).mean() <= 1))
     for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", ("L1", "L2", "L3", "L4", "L5"))):
-        mean = mean_row([evaluate_level(case, analysis, level, generator.generate) for level in levels])
+        mean = mean_row([evaluate_level(case, analysis, level, subject.generate) for level in levels])
         text = (
             f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
             f"neighbours {mean['rhdr_two_neighbours']:.1f} %); {pictures(mean)}"
@@ -102,7 +113,7 @@ def real_lumbar(generator: commands.LoadedGenerator) -> Iterator[Row]:
         yield Row(f"real lumbar CT: {name} hidden and regrown", "RHDR <= 2 %", text, mean["rhdr"] <= 2)
 
 
-def painted_verse004(generator: commands.LoadedGenerator) -> Iterator[Row]:
+def painted_verse004(subject: Subject) -> Iterator[Row]:
     labels = load_labels(REAL / "verse004" / "seg.nii.gz")
     case = SpineCase(paint_ct(labels.labels, 3), labels.labels, "verse004", labels.orientation, labels.label_values)
     analysis = analyse(case)
@@ -111,7 +122,7 @@ def painted_verse004(generator: commands.LoadedGenerator) -> Iterator[Row]:
     yield Row("verse004: body heights", "<= 1 mm on average", measured, bool(np.abs(errors).mean() <= 1))
     first = max(analysis.levels, key=lambda level: analysis.levels[level].suspicion)
     yield Row("verse004: most suspicious level", "L1", first, first == "L1")
-    found = {level: regrow(case, analysis, level, generator.generate, quiet).loss for level in ("L1", "L2", "L3", "L4")}
+    found = {level: regrow(case, analysis, level, subject.generate, quiet).loss for level in ("L1", "L2", "L3", "L4")}
     loss = found["L1"].rhlv.mean
     yield Row(
         "verse004: L1 (severe)", "RHLV >= 40 %", f"{100 * loss:.0f} %, grade {found['L1'].genant.grade}", loss >= 0.4
@@ -121,31 +132,37 @@ def painted_verse004(generator: commands.LoadedGenerator) -> Iterator[Row]:
     yield Row("verse004: grades of L2-L4", "0", text, not any(grades.values()))
 
 
-def fractured_phantoms(generator: commands.LoadedGenerator) -> Iterator[Row]:
+def fractured_phantoms(subject: Subject) -> Iterator[Row]:
     """Every fractured level of each spine is regrown, all other fractures left in place, and as many spared ones."""
     grading = load_grading()
     rows: list[dict] = []
-    for number in range(PHANTOMS):
-        spine = sample_spine(SEED + number, fractured=True)
-        picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
-        case = case_from_images(picture.ct, picture.labels, f"phantom {number}")
-        scan = PhantomScan(case, analyse(case), {row["level"]: row for row in truth(spine)["levels"]})
+    for number in range(subject.phantoms):
+        scan = phantom_scan(SEED + number, fractured=True)
         for level in compared_levels(scan.analysis, scan.truth):
-            rows.append({"case": case.name, **compare_with_truth(scan, level, generator.generate, grading)})
+            rows.append({"case": scan.case.name, **compare_with_truth(scan, level, subject.generate, grading)})
         print(f"  phantom {number}: {len(rows)} levels so far", flush=True)
     fractured = [row for row in rows if row["fractured"]]
     found = summarise_phantoms(rows, SEED)
-    yield from loss_rows(found["rhlv"]["fractured"])
+    yield from loss_rows(found["rhlv"]["fractured"], subject.phantoms)
     yield rhdr_row("the same: RHDR of fractured levels", summarise(fractured, SEED), 4.0)
     for way, agreement in found["grading"].items():
         yield from grade_rows(way, agreement, judged=way == commands.THRESHOLDS)
 
 
-def loss_rows(loss: dict) -> Iterator[Row]:
+@cache
+def phantom_scan(seed: int, fractured: bool) -> PhantomScan:
+    """A whole spine, rendered and analysed once for all models."""
+    spine = sample_spine(seed, fractured=fractured)
+    picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
+    case = case_from_images(picture.ct, picture.labels, f"phantom {seed}")
+    return PhantomScan(case, analyse(case), {row["level"]: row for row in truth(spine)["levels"]})
+
+
+def loss_rows(loss: dict, phantoms: int) -> Iterator[Row]:
     error, (low, high) = loss["mean_absolute_error"], loss["limits"]
     alone = loss["mean_absolute_error_reference"]
     text = f"{error:.1f} points {between(loss['interval'], 1)} (reference alone {alone:.1f})"
-    yield Row(f"{loss['count']} fractured levels of {PHANTOMS} phantoms: RHLV error", "<= 4 points", text, error <= 4)
+    yield Row(f"{loss['count']} fractured levels of {phantoms} phantoms: RHLV error", "<= 4 points", text, error <= 4)
     text = f"bias {loss['bias']:+.1f}, {low:+.1f} to {high:+.1f}; ICC {loss['icc']:.3f}"
     yield Row("the same: 95 % limits of agreement", "within +-8 points", text, max(-low, high) <= 8)
     height = loss["original_height_mae_mm"]
@@ -176,15 +193,13 @@ def between(interval: tuple[float, float] | None, decimals: int) -> str:
     return "" if interval is None else f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
 
 
-def healthy_phantoms(generator: commands.LoadedGenerator) -> Iterator[Row]:
+def healthy_phantoms(subject: Subject) -> Iterator[Row]:
     """Healthy levels of unseen spines hidden and regrown, three of each."""
     rows = []
-    for number in range(HEALTHY_PHANTOMS):
-        spine = sample_spine(SEED + 500 + number)
-        picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
-        case = case_from_images(picture.ct, picture.labels, f"phantom {number}")
-        analysis = analyse(case)
-        rows.extend(evaluate_level(case, analysis, level, generator.generate) for level in ("T8", "T12", "L3"))
+    for number in range(max(2, subject.phantoms // 5)):
+        scan = phantom_scan(SEED + 500 + number, fractured=False)
+        levels = [level for level in ("T8", "T12", "L3") if level in scan.analysis.bodies]
+        rows.extend(evaluate_level(scan.case, scan.analysis, level, subject.generate) for level in levels)
     found = summarise(rows, SEED)
     yield rhdr_row(f"{len(rows)} healthy phantom levels hidden and regrown: RHDR", found, 2.0)
     for key, name, least, decimals in (
@@ -192,22 +207,24 @@ def healthy_phantoms(generator: commands.LoadedGenerator) -> Iterator[Row]:
         ("ssim", "SSIM", 0.92, 3),
         ("psnr", "PSNR, dB", 28.5, 1),
     ):
-        value = found["mean"][key]
-        text = f"{value:.{decimals}f} {between(found['interval'][key], decimals)}"
+        value, alone = found["mean"][key], found["mean"][f"{key}_prior"]
+        text = (
+            f"{value:.{decimals}f} {between(found['interval'][key], decimals)} (neighbours alone {alone:.{decimals}f})"
+        )
         yield Row(f"the same: {name}", f">= {least:g}", text, value >= least)
 
 
-def timings(_: commands.LoadedGenerator) -> Iterator[Row]:
+def timings(subject: Subject) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="healthivert-bench-") as folder:
         work = Path(folder)
         if (REAL / "lumbar").is_dir():
             seconds, gigabytes = timed_run(
-                REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz", "L4", work / "lumbar"
+                REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz", "L4", subject.model, work / "lumbar"
             )
             text = f"{seconds:.1f} s, {gigabytes:.2f} GB"
             yield Row("`run`, real lumbar CT (3 mm)", "<= 30 s, <= 2 GB", text, seconds <= 30 and gigabytes <= 2)
         ct, seg = large_scan(work)
-        seconds, gigabytes = timed_run(ct, seg, "L1", work / "large")
+        seconds, gigabytes = timed_run(ct, seg, "L1", subject.model, work / "large")
         text = f"{seconds:.1f} s, {gigabytes:.2f} GB"
         yield Row("`run`, 512 x 512 x 600 CT", "<= 30 s, <= 2 GB", text, seconds <= 30 and gigabytes <= 2)
         start = time.perf_counter()
@@ -235,9 +252,10 @@ def large_scan(work: Path) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-def timed_run(ct: Path, seg: Path, level: str, out: Path) -> tuple[float, float]:
+def timed_run(ct: Path, seg: Path, level: str, model: str, out: Path) -> tuple[float, float]:
     """Wall seconds and peak gigabytes of a whole `healthivert run`."""
-    command = [sys.executable, "-m", "healthivert", "run", str(ct), str(seg), "--vertebra", level, "--out", str(out)]
+    words = ["run", str(ct), str(seg), "--vertebra", level, "--model", model, "--out", str(out)]
+    command = [sys.executable, "-m", "healthivert", *words]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
@@ -246,7 +264,7 @@ def timed_run(ct: Path, seg: Path, level: str, out: Path) -> tuple[float, float]
     return time.perf_counter() - start, usage.ru_maxrss / 1e6
 
 
-SECTIONS: dict[str, tuple[Callable[[commands.LoadedGenerator], Iterator[Row]], str | None]] = {
+SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], str | None]] = {
     "timings": (timings, None),  # first: a child's peak memory counts from what this process holds when it starts it
     "lumbar": (real_lumbar, "lumbar"),
     "verse004": (painted_verse004, "verse004"),
@@ -274,33 +292,32 @@ def commit() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gan")
+    parser.add_argument("--models", nargs="+", default=list(commands.SHIPPED))
+    parser.add_argument("--phantoms", type=int, default=100, help="fractured spines; a fifth as many healthy ones")
     parser.add_argument("--only", nargs="*", choices=SECTIONS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     arguments = parser.parse_args()
-    generator = commands.load_generator(commands.GeneratorChoice(arguments.model))
-    lines = [
-        "# Results",
-        "",
-        "Written by `make bench`. Nothing here was typed by hand.",
-        "",
-        f"- commit {commit()}; {machine()}",
-        f"- model {arguments.model}, sha256 {generator.card['sha256'][:16]}...; phantom seeds from {SEED}",
-        "- sampling seed 0",
-        "",
-        "| what | target | measured | |",
-        "|---|---|---|---|",
-    ]
-    for name, (section, needed) in SECTIONS.items():
-        if arguments.only and name not in arguments.only:
-            continue
-        if needed and not (REAL / needed).is_dir():
-            lines.append(str(Row(name, "", "not measured: the real case is not on this machine", None)))
-            continue
-        for row in section(generator):
+    lines = ["# Results", "", "Written by `make bench`. Nothing here was typed by hand.", ""]
+    lines += [f"- commit {commit()}; {machine()}", f"- phantom seeds from {SEED}; sampling seed 0"]
+    for model in arguments.models:
+        generator = commands.load_generator(commands.GeneratorChoice(model))
+        subject = Subject(model, generator.generate, arguments.phantoms)
+        lines += ["", f"## {model}", "", f"Weights with sha256 {generator.card['sha256'][:16]}...", ""]
+        lines += ["| what | target | measured | |", "|---|---|---|---|"]
+        for row in measured(subject, arguments.only):
             print(row, flush=True)
             lines.append(str(row))
-    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def measured(subject: Subject, only: list[str] | None) -> Iterator[Row]:
+    for name, (section, needed) in SECTIONS.items():
+        if only and name not in only:
+            continue
+        if needed and not (REAL / needed).is_dir():
+            yield Row(name, "", "not measured: the real case is not on this machine", None)
+        else:
+            yield from section(subject)
 
 
 if __name__ == "__main__":

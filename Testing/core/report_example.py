@@ -23,6 +23,7 @@ def fractured_report(**changes: object) -> Report:
         case="phantom 0001",
         vertebra="L1",
         model={"name": "gan", "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+        device="cpu",
         seed=0,
         samples=8,
         loss=HeightLoss(
@@ -31,6 +32,7 @@ def fractured_report(**changes: object) -> Report:
             neighbour_reference=Heights(24.9, 25.0, 26.2, 25.4),
             rhlv=Heights(*LOST.values(), 0.46),
             rhlv_sd=Heights(0.011, 0.014, 0.009, 0.01),
+            rhlv_interval={**{third: (lost - 0.04, lost + 0.04) for third, lost in LOST.items()}, "mean": (0.42, 0.5)},
             rhlv_reference={**LOST, "mean": 0.47},
             six_point={
                 "original": {"anterior": 11.6, "middle": 9.9, "posterior": 21.2},

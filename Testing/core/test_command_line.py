@@ -77,6 +77,7 @@ def test_run_writes_every_file_of_the_contract_and_nothing_else(results: Path) -
 def test_report_json_has_the_keys_of_the_contract(results: Path) -> None:
     report = report_of(results)
     assert report["vertebra"] == "L1" and report["seed"] == 0 and report["samples"] == 1
+    assert report["device"] in ("cpu", "cuda", "mps")
     assert set(report["model"]) >= {"name", "sha256"} and len(report["model"]["sha256"]) == 64
     assert set(report["heights_mm"]) >= {"original", "pseudo_healthy", "neighbour_reference"}
     assert all(set(heights) == HEIGHT_KEYS for heights in report["heights_mm"].values())

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from slice_batches import batch_of
 
 from healthivert.errors import HealthiVertError
-from healthivert.models.devices import choose_device
+from healthivert.models import devices
+from healthivert.models.devices import choose_device, slower_device_warning
 from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.models.weights import load_weights, save_weights
 
@@ -146,3 +147,22 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
     for name in ("cuda", "tpu"):
         with pytest.raises(HealthiVertError, match=name):
             choose_device(name)
+
+
+def test_a_graphics_card_that_torch_cannot_use_is_told_when_the_choice_is_automatic(monkeypatch):
+    def no_kernel(*given, device, **more):
+        if device == "cuda":
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+        return ones(*given, device=device, **more)
+
+    ones = torch.ones
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "ones", no_kernel)
+    chosen = choose_device("auto")
+    assert chosen.type == "cpu"
+    monkeypatch.setattr(devices, "_has_nvidia_driver", lambda: True)
+    assert "graphics card was not used" in slower_device_warning("auto", chosen)
+    assert slower_device_warning("cpu", chosen) is None  # it was asked for
+    monkeypatch.setattr(devices, "_has_nvidia_driver", lambda: False)
+    assert slower_device_warning("auto", chosen) is None  # nothing better is there

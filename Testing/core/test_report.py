@@ -93,6 +93,7 @@ def test_heights_csv_has_a_row_per_third_the_mean_and_six_point_heights(folder: 
     ]
     assert float(rows[1]["original_mm"]) == pytest.approx(10.584)
     assert float(rows[1]["rhlv_percent"]) == pytest.approx(58.0)
+    assert float(rows[3]["rhlv_interval_90_low_percent"]) == pytest.approx(42)
     assert float(rows[1]["rhlv_sd_percent"]) == pytest.approx(1.4)
     six_point = rows[4]
     lost = 100 * (1 - float(six_point["original_mm"]) / float(six_point["pseudo_healthy_mm"]))

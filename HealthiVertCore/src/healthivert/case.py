@@ -40,12 +40,17 @@ ProgressCallback = Callable[[str, float, str], None]
 
 
 def load_case(
-    ct: Path, seg: Path, level_map: Mapping[int, str] | None = None, progress: ProgressCallback | None = None
+    ct: Path,
+    seg: Path,
+    level_map: Mapping[int, str] | None = None,
+    progress: ProgressCallback | None = None,
+    withhold: Path | None = None,
 ) -> SpineCase:
     """Read a CT and its vertebra segmentation.
 
     level_map: value of the segmentation -> level name, overriding what it says of itself.
     progress: called with (stage, fraction, message).
+    withhold: a mask of what a generator must not look at besides the target, such as cement in a neighbour.
     """
     ct, seg = Path(ct), Path(seg)
     tell = progress or (lambda stage, fraction, message: None)
@@ -65,8 +70,12 @@ def load_case(
     warnings += more + oddities(tuple(values))
     margin = _widened(box, image)
     warnings += metal_warning(sitk.GetArrayViewFromImage(image)[margin], float(np.prod(image.GetSpacing())) / 1000)
+    withheld = None
+    if withhold is not None:
+        withheld, more = _read_withheld(Path(withhold), image, ct)
+        warnings += more
     tell("case", 1.0, f"{ct.name}: {len(values)} vertebrae")
-    return SpineCase(image, label_image, _case_name(ct), orientation, values, tuple(warnings))
+    return SpineCase(image, label_image, _case_name(ct), orientation, values, tuple(warnings), withheld)
 
 
 def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineCase:
@@ -129,6 +138,30 @@ def _on_grid_of(
     values = {level: value for level, value in segmentation.label_values.items() if present[LEVEL_NUMBER[level]]}
     lost = [level for level in segmentation.label_values if level not in values]
     return moved, values, warnings + ([f"outside the CT: {', '.join(lost)}"] if lost else [])
+
+
+def _read_withheld(path: Path, ct: sitk.Image, ct_path: Path) -> tuple[sitk.Image, list[str]]:
+    """Where a mask is above 0, as 1 on the part of the CT's grid that holds it, and what is to be said of it."""
+    if not path.is_file():
+        raise complaint(path, "there is no such file", "give the mask of what is to be withheld, or leave it out")
+    mask, warnings = read_image(path)
+    for step in orienting_steps(mask, "LPS"):
+        mask = step(mask)
+    if not sitk.GetArrayViewFromImage(mask).max() > 0:
+        raise complaint(path, "the mask is empty", "paint what is to be withheld, or leave the mask out")
+    mask = sitk.Cast(mask > 0, sitk.sitkUInt8)
+    if _same_grid(mask, ct):
+        mask.CopyInformation(ct)
+    else:
+        mask = sitk.Resample(mask, ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+        warnings.append(f"{path.name} lies on another grid than {ct_path.name}: resampled to the CT's")
+    if not sitk.GetArrayViewFromImage(mask).any():
+        raise complaint(path, f"the mask does not overlap the CT {ct_path}", "give the mask that belongs to the CT")
+    box = _box(mask)[::-1]
+    corner, size = [int(part.start) for part in box], [int(part.stop - part.start) for part in box]
+    volume_ml = _volume_mm3(mask) / 1000
+    warnings.append(f"{volume_ml:.1f} ml besides the target were withheld from the generator ({path.name})")
+    return sitk.RegionOfInterest(mask, size, corner), warnings
 
 
 def _plane_counts(labels: sitk.Image) -> NDArray[np.intp]:

@@ -8,7 +8,7 @@ that the parent made for this run, is then removed, as nobody else is left to do
 COMMAND is any of healthivert's, or one that only a parent needs:
 
     spine CT SEG           prints what `inspect --json` does, as the last line after the progress lines
-    conditioning CT SEG --vertebra L1 --out DIR
+    conditioning CT SEG --vertebra L1 --out DIR [--withhold MASK]
                            writes conditioning/{mask,cam}.nii.gz as `run` does, and generates nothing
     devices                prints what torch finds here: [{"device": "cuda", "name": "..."}, ...]
 
@@ -135,6 +135,7 @@ def _own_command(words: Sequence[str]) -> int:
         if name == "conditioning":
             sub.add_argument("--vertebra", required=True)
             sub.add_argument("--out", type=Path, required=True)
+            sub.add_argument("--withhold", type=Path)
     arguments = parser.parse_args(words)
     try:
         COMMANDS[arguments.command](arguments, Progress(json_lines=True, cancellation=cancellation))
@@ -169,7 +170,10 @@ def _conditioning(arguments: argparse.Namespace, progress: Progress) -> None:
     from healthivert.restore_patient import conditioning_on_patient
 
     with OutputFolder(arguments.out, names=("conditioning",)) as folder:
-        case = load_case(arguments.ct, arguments.segmentation, arguments.level_map, part_of(progress, 0.0, 0.3))
+        reading = part_of(progress, 0.0, 0.3)
+        case = load_case(
+            arguments.ct, arguments.segmentation, arguments.level_map, reading, withhold=arguments.withhold
+        )
         level = parse_level(arguments.vertebra, case)
         progress("bodies", 0.3, "finding vertebral bodies")
         analysis = analyse(case)

@@ -91,8 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     _scan_arguments(sub)
     sub.add_argument("--vertebra", required=True, metavar="LEVEL", help="the level to regrow, for example L1")
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
+    sub.add_argument(
+        "--withhold",
+        type=Path,
+        metavar="MASK",
+        help="an image that is above 0 where the generator must not look besides the target, such as cement",
+    )
     _generator_options(sub)
     _samples_option(sub)
+    sub.add_argument("--passes", type=int, metavar="N", default=0, help="regrow fractured neighbours first, N times")
     _grade_option(sub)
     _force_option(sub)
 
@@ -262,6 +269,8 @@ def _run(arguments) -> None:
         _levels_of(arguments),
         arguments.force,
         arguments.grade_by,
+        arguments.withhold,
+        arguments.passes,
     )
     _say(arguments, _headline(report))
     _say(arguments, f"report: {arguments.out / 'report.html'}")

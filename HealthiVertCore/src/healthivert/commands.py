@@ -13,8 +13,10 @@ from pathlib import Path
 from healthivert import __version__
 from healthivert.case import check_can_write, load_case, load_labels, write_image, write_volume
 from healthivert.errors import HealthiVertError
+from healthivert.familiarity import unfamiliar
 from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.iterate import prepare_beside_regrown
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
@@ -40,8 +42,13 @@ class GeneratorChoice:
 
 @dataclass(frozen=True)
 class LoadedGenerator:
+    """generate_one: the first of generate's samples, for whoever needs no others."""
+
     generate: GenerateSamples
+    generate_one: GenerateSamples
     card: Mapping
+    device: str  # that it runs on
+    warnings: tuple[str, ...] = ()  # if it does not run on what one would expect here
 
 
 def check_can_generate(choice: GeneratorChoice) -> None:
@@ -63,7 +70,7 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     import torch
 
     from healthivert.generate import sampler
-    from healthivert.models.devices import choose_device
+    from healthivert.models.devices import choose_device, slower_device_warning
     from healthivert.models.weights import load_weights
 
     device = choose_device(choice.device)
@@ -71,7 +78,9 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     model, card = load_weights(choice.weights or choice.model, device)
     torch.manual_seed(choice.seed)
-    return LoadedGenerator(sampler(model, device, choice.samples, choice.seed), card)
+    warning = slower_device_warning(choice.device, device)
+    generate, generate_one = (sampler(model, device, samples, choice.seed) for samples in (choice.samples, 1))
+    return LoadedGenerator(generate, generate_one, card, device.type, (warning,) if warning else ())
 
 
 def run(
@@ -84,23 +93,32 @@ def run(
     level_map: Mapping[int, str] | None = None,
     force: bool = False,
     grade_by: str = THRESHOLDS,
+    withhold: Path | None = None,
+    passes: int = 0,
 ) -> Report:
-    """Regrow one vertebra and write every result into out, all or nothing; README lists them."""
+    """Regrow one vertebra and write every result into out, all or nothing; README lists them.
+
+    withhold: a mask on the CT's grid of what the generator must not look at besides the target. passes: how often
+    neighbours that look fractured are regrown before it.
+    """
+    if passes < 0:
+        raise HealthiVertError(f"--passes {passes}: passes are counted from 0; pass 0 or more")
     check_can_draw()
     grading = grading_of(grade_by)
     clock = Clock()
     with OutputFolder(out, force) as folder:
-        case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15))
+        case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15), withhold)
         level = parse_level(vertebra, case)
         check_not_alone(case, level, seg)
         clock.lap("load")
         progress("generator", 0.15, f"loading {choice.model}")
         generator = load_generator(choice)
         clock.lap("load_generator")
+        progress("generator", 0.19, f"{choice.model} runs on the device {generator.device}")
         progress("bodies", 0.2, "finding vertebral bodies")
         analysis = analyse(case)
         clock.lap("bodies")
-        report = write_vertebra(folder, case, analysis, level, generator, choice, grading, progress, clock)
+        report = write_vertebra(folder, case, analysis, level, generator, choice, grading, progress, clock, passes)
     progress("done", 1.0, f"{out}")
     return report
 
@@ -115,15 +133,21 @@ def write_vertebra(
     grading: SvmGrading | None,
     progress: Callable[..., None],
     clock: Clock,
+    passes: int = 0,
 ) -> Report:
     """Regrow a level of a spine that is read and analysed, and write what `run` writes into folder, which is there."""
-    outcome = regrow(case, analysis, level, generator.generate, progress, clock)
+    prepared = None
+    if passes:
+        told = part_of(progress, 0.25, 0.30)
+        prepared = prepare_beside_regrown(case, analysis, level, generator.generate_one, passes, told)
+        clock.lap("neighbours")
+    outcome = regrow(case, analysis, level, generator.generate, progress, clock, prepared)
     if grading is not None:
         outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
     progress("write", 0.8, "writing images")
     _write_images(folder, case, outcome)
     clock.lap("write_images")
-    report = _report(case, analysis, level, outcome, choice, generator.card, clock.laps)
+    report = _report(case, analysis, level, outcome, choice, generator, clock.laps)
     progress("report", 0.92, "drawing the report")
     write_report(report, folder)
     return report
@@ -156,19 +180,21 @@ def _report(
     level: str,
     outcome: Outcome,
     choice: GeneratorChoice,
-    card: Mapping,
+    generator: LoadedGenerator,
     timing_s: Mapping[str, float],
 ) -> Report:
     spine = tuple(analysis.levels.values())
+    strange = unfamiliar(outcome.features, generator.card)
     return Report(
         case=case.name,
         vertebra=level,
-        model={"name": choice.model, "sha256": str(card["sha256"])},
+        model={"name": choice.model, "sha256": str(generator.card["sha256"])},
+        device=generator.device,
         seed=choice.seed,
         samples=choice.samples,
         loss=outcome.loss,
         spine=spine,
-        warnings=tuple(dict.fromkeys((*analysis.warnings, *outcome.loss.warnings))),
+        warnings=tuple(dict.fromkeys((*analysis.warnings, *outcome.loss.warnings, *generator.warnings, *strange))),
         timing_s=timing_s,
         versions=versions(),
         views=outcome.views,

@@ -17,6 +17,7 @@ from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
+from healthivert.prior import prior_vertebra
 from healthivert.restore import place, restore_straightened
 from healthivert.types import THIRDS, FloatArray, Heights, PseudoHealthy, SpineCase
 
@@ -24,6 +25,7 @@ BOX_MARGIN_MM = 5.0
 METRICS = (
     *("ssim", "psnr", "dice", "rhdr", "height_mae_mm"),
     *("rhdr_reference", "height_mae_mm_reference", "rhdr_two_neighbours"),
+    *("ssim_prior", "psnr_prior", "dice_prior"),
 )
 
 
@@ -43,17 +45,19 @@ def regrow_level(case: SpineCase, analysis: SpineAnalysis, level: str, generate:
 
 
 def evaluate_level(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples) -> dict:
-    """One row: ssim, psnr, dice, rhdr (percent), height_mae_mm (over thirds), the baselines' rhdr, heights in mm.
+    """One row: ssim, psnr, dice, rhdr (percent), height_mae_mm (over thirds), the baselines' of each, heights in mm.
 
     Pictures are compared on the straightened 1 mm grid, in the body's bounding box and 5 mm around it, in the window
     -300..800 HU. rhdr = 100 |h_pred - h_true| / h_true on the mean body height.
     """
     regrown = regrow_level(case, analysis, level, generate)
     true = body_heights(analysis.bodies[level])
+    prior = picture_metrics(regrown.prepared, prior_vertebra(regrown.prepared.conditioning))
     return {
         "case": case.name,
         "vertebra": level,
         **picture_metrics(regrown.prepared, regrown.vertebra),
+        **{f"{name}_prior": value for name, value in prior.items()},
         **height_metrics(regrown, true, two_neighbours_mean(analysis, level)),
     }
 

@@ -20,9 +20,9 @@ FILES = ("metrics.json", "metrics.csv", "levels.csv", "figures")
 TABLE = (
     ("RHDR", "%", 1, ("rhdr", "rhdr_reference", "rhdr_two_neighbours")),
     ("height error", "mm", 2, ("height_mae_mm", "height_mae_mm_reference", None)),
-    ("Dice", "", 3, ("dice", None, None)),
-    ("SSIM", "", 3, ("ssim", None, None)),
-    ("PSNR", "dB", 1, ("psnr", None, None)),
+    ("Dice", "", 3, ("dice", "dice_prior", None)),
+    ("SSIM", "", 3, ("ssim", "ssim_prior", None)),
+    ("PSNR", "dB", 1, ("psnr", "psnr_prior", None)),
 )
 GRADING_TABLE = (
     ("kappa, linear", "kappa_linear"),

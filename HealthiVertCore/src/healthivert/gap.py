@@ -106,14 +106,15 @@ def make_conditioning(
     prior: what stands in the gap before a model draws there. margin_mm: of find_cut.
 
     Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by
-    the mask.
+    the mask. So is what straight.withheld names besides.
     """
     cut = find_cut(straight, level, margin_mm)
     number = LEVEL_NUMBER[level]
     target = (straight.labels == number) | (straight.bodies == number)
     # the voxels around the label carry its partial volume
     target = ndimage.binary_dilation(target, iterations=max(1, round(margin_mm / straight.spacing_mm)))
-    mask = open_gap(target.astype(np.float32), cut, 0.0)
+    withheld = target if straight.withheld is None else target | straight.withheld
+    mask = open_gap(withheld.astype(np.float32), cut, 0.0)
     mask[GAP[0] : GAP[1]] = 1.0
     # the scan's end is no anatomy: air above a vertebra would be taken for some
     everywhere = filled_from_nearest(straight.ct, straight.seen)

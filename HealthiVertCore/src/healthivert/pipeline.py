@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from healthivert.attention import attention_from_suspicion
+from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.errors import HealthiVertError
+from healthivert.familiarity import features
 from healthivert.gap import CONTEXT_ROWS, cut_margin, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
@@ -61,7 +62,8 @@ GenerateSamples = Callable[[Conditioning], list[PseudoHealthy]]
 
 
 class Prepared(NamedTuple):
-    """The target straightened, its own body on the same grid (0..1), and what the generator may know."""
+    """The target straightened, its own body on the same grid (0..1), and what the generator may know. regrown_first:
+    the neighbours that it sees regrown (iterate.py)."""
 
     straight: StraightenedSpine
     old_body: FloatArray
@@ -70,6 +72,7 @@ class Prepared(NamedTuple):
     reference: Heights
     reference_spread: Heights
     has_reference: bool
+    regrown_first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,12 @@ class Outcome:
     views: tuple[View, ...]
     profile: HeightProfile
     height_lines: Mapping[str, HeightLines]  # "original" in the scan, "pseudo_healthy" in the restored one
+    features: Mapping[str, float]  # what the generator was shown, in numbers: see familiarity
 
 
-def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
+def prepare(
+    case: SpineCase, analysis: SpineAnalysis, level: str, attend: AttentionSource = suspicion_beside
+) -> Prepared:
     """Straighten around the target, dim what looks fractured, and open the gap.
 
     Raises HealthiVertError if the level's body is missing or cut by the scan's border.
@@ -91,8 +97,7 @@ def prepare(case: SpineCase, analysis: SpineAnalysis, level: str) -> Prepared:
     body = complete_body(analysis, level, case)
     straight = straighten_around(case, analysis.bodies, analysis.frame, level, VIEW_MARGIN_MM)
     old_body = body_occupancy(body, grid_points(analysis.frame, straight.arc, straight.spacing_mm))
-    beside = {other: value for other, value in analysis.suspicion.items() if other != level}
-    attention = attention_from_suspicion(straight, beside)
+    attention = attend(case, analysis, straight, level)
     reference = analysis.levels[level].neighbour_reference
     known = reference or fallback_reference(body)
     prior = neighbours_prior(case, analysis, level, old_body)
@@ -122,11 +127,13 @@ def regrow(
     generate: GenerateSamples,
     progress: Callable[..., None],
     clock: Clock | None = None,
+    prepared: Prepared | None = None,
 ) -> Outcome:
-    """Hide one vertebra, regrow it, put it back and measure what was lost. clock: takes the time of each step."""
+    """Hide one vertebra, regrow it, put it back and measure what was lost. clock: takes the time of each step.
+    prepared: of the same case and level, where it is already there."""
     clock = clock or Clock()
     progress("straighten", 0.30, f"straightening around {level}")
-    prepared = prepare(case, analysis, level)
+    prepared = prepared or prepare(case, analysis, level)
     clock.lap("straighten")
     progress("generate", 0.40, f"regrowing {level}")
     samples = generate(prepared.conditioning)
@@ -149,7 +156,7 @@ def regrow(
         "original": original_lines(body),
         "pseudo_healthy": regrown_lines(prepared.straight.frame, vertebra, placement, prepared.straight.spacing_mm),
     }
-    return Outcome(loss, restored, withheld, attention, views, profile, lines)
+    return Outcome(loss, restored, withheld, attention, views, profile, lines, features(prepared.conditioning))
 
 
 class Clock:
@@ -238,6 +245,8 @@ def loss_interval(
 
 def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, healthy: Heights) -> list[str]:
     warnings = neighbour_warnings(level, analysis)
+    if prepared.regrown_first:
+        warnings.append(f"regrown before {level}, because they look fractured: {', '.join(prepared.regrown_first)}")
     if not prepared.has_reference:
         warnings.append(
             f"no complete level beside {level}: the expected height is the population's, scaled by {level}'s endplates"

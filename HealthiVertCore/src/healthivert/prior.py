@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, slab_to_gap, to_window
+from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_gap, to_window
 from healthivert.geometry import filled_from_nearest
 from healthivert.inspection import SpineAnalysis
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
-from healthivert.types import FloatArray, Prior, SpineCase
+from healthivert.types import Conditioning, FloatArray, Prior, PseudoHealthy, SpineCase
 
 TRUSTED_SUSPICION = 0.5
 LEAST_ROWS = 3  # of a column of the footprint: fewer are an osteophyte's tip
@@ -68,6 +68,11 @@ def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, i
     return [side[0] for side in trusted if side]
 
 
+def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:
+    """The prior as if it had been generated: what a model is measured against."""
+    return PseudoHealthy(from_window(conditioning.prior_ct), conditioning.prior_body, conditioning.reference_mm)
+
+
 def footprint(body: FloatArray) -> FloatArray:
     """body (SI, AP, LR) 0..1 -> (AP, LR) 0 or 1, float32: the columns it occupies, seen along the spine."""
     columns = (body > 0.5).sum(axis=0) >= LEAST_ROWS
@@ -83,7 +88,8 @@ def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> tupl
     straight = straighten_around(case, analysis.bodies, analysis.frame, level, SLAB_MARGIN_MM)
     body = body_occupancy(analysis.bodies[level], grid_points(analysis.frame, straight.arc, straight.spacing_mm))
     cut = find_cut(straight, level)
-    ct = to_window(filled_from_nearest(straight.ct, straight.seen))
+    known = straight.seen if straight.withheld is None else straight.seen & ~straight.withheld
+    ct = to_window(filled_from_nearest(straight.ct, known))
     return slab_to_gap(ct, cut), slab_to_gap(body, cut)
 
 

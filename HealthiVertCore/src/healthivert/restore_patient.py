@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.gap import GAP
-from healthivert.geometry import Affine, affine_of, filled_from_nearest, patch_around, thinned
+from healthivert.geometry import Affine, affine_of, filled_from_nearest, patch_around, sample, thinned
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
@@ -342,8 +342,8 @@ def _displacement_image(like: sitk.Image, motion: _Motion) -> sitk.Image:
 def conditioning_on_patient(
     case: SpineCase, straight: StraightenedSpine, cut: tuple[int, int], level: str, attention: FloatArray
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Where the target is withheld (uint8) and the attention (float32, 0 where withheld), on a part of the patient's
-    grid, of which only every n-th voxel is kept where it is finer than the straightened one."""
+    """Where the target and case.withheld are hidden (uint8) and the attention (float32, 0 where hidden), on a part of
+    the patient's grid, of which only every n-th voxel is kept where it is finer than the straightened one."""
     arc = straight.arc
     tube = grid_points(straight.frame, arc[[0, len(arc) // 2, -1]], straight.spacing_mm)
     patch = thinned(patch_around(case.labels, tube, 1.0), straight.spacing_mm)
@@ -354,6 +354,9 @@ def conditioning_on_patient(
     inside = ((column >= -0.5) & (column <= np.array(straight.ct.shape).reshape(3, 1, 1, 1) - 0.5)).all(axis=0)
     withheld = inside & (column[0] >= cut[0] - 0.5) & (column[0] < cut[1] - 0.5)
     withheld |= patch.array == LEVEL_NUMBER[level]
+    if case.withheld is not None:
+        points = patch.affine.to_lps(index.astype(float))
+        withheld |= sample(patch_around(case.withheld, points, 1.0), points, order=0) > 0
     seen = ndimage.map_coordinates(attention, column, order=1, mode="nearest") * (inside & ~withheld)
     origin = patch.affine.origin
     return (

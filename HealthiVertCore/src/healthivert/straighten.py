@@ -166,7 +166,8 @@ def straighten(
         more = (own > occupied[first:last]) & (own >= 0.5)
         numbers[first:last][more] = LEVEL_NUMBER[level]
         occupied[first:last] = np.maximum(occupied[first:last], own)
-    return StraightenedSpine(frame, arc_start, spacing_mm, ct, _within(case.ct, points), labels, numbers)
+    withheld = None if case.withheld is None else sample(patch_around(case.withheld, points, 4.0), points, order=0) > 0
+    return StraightenedSpine(frame, arc_start, spacing_mm, ct, _within(case.ct, points), labels, numbers, withheld)
 
 
 def _within(image: sitk.Image, points: FloatArray) -> np.ndarray:

@@ -42,6 +42,7 @@ class SpineCase:
     orientation: str  # the CT file's own axes, e.g. "RAS": results are written back in it
     label_values: Mapping[str, int]  # level name -> value the user's own segmentation has for it
     warnings: tuple[str, ...] = ()
+    withheld: sitk.Image | None = None  # 1 where a generator must not look, besides the target: a part of the ct's grid
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ class StraightenedSpine:
     seen: NDArray[np.bool_]  # False beyond the scan's border, where ct is air
     labels: NDArray[np.uint8]  # level numbers, whole vertebrae
     bodies: NDArray[np.uint8]  # level numbers, bodies without posterior elements
+    withheld: NDArray[np.bool_] | None = None  # True where a generator must not look, besides the target
 
     @property
     def arc(self) -> FloatArray:
@@ -252,6 +254,7 @@ class Report:
     case: str
     vertebra: str
     model: Mapping[str, str]  # {"name", "sha256"}
+    device: str  # that the model ran on: "cpu", "cuda" or "mps"
     seed: int
     samples: int
     loss: HeightLoss

@@ -66,13 +66,18 @@ def save_weights(
     return full
 
 
-def load_weights(name_or_path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
+def load_weights(
+    name_or_path: str | Path,
+    device: torch.device | str = "cpu",
+    architectures: Mapping[str, Callable[..., nn.Module]] = ARCHITECTURES,
+) -> tuple[nn.Module, dict[str, Any]]:
     """A shipped model by its name ("gan") or any model by its .safetensors path: (model ready to run, its card).
 
+    architectures: what may be loaded, name -> how to build it; the generators if nothing else is said.
     Raises HealthiVertError if a file is missing, the checksum differs, the card names another architecture, or tensors
     are missing, surplus, of the wrong shape or not finite.
     """
-    path = _resolve(name_or_path)
+    path = _resolve(name_or_path, architectures)
     card = _read_card(path.with_suffix(".json"))
     try:
         content = path.read_bytes()
@@ -86,18 +91,18 @@ def load_weights(name_or_path: str | Path, device: torch.device | str = "cpu") -
         tensors = load(content)
     except SafetensorError as error:
         raise HealthiVertError(f"{path}: not a safetensors file ({error}); reinstall the weights") from None
-    model = _build(card["architecture"], path)
+    model = _build(card["architecture"], path, architectures)
     _check(tensors, model.state_dict(), path)
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model.to(device).eval().requires_grad_(False), card
 
 
-def _resolve(name_or_path: str | Path) -> Path:
-    if str(name_or_path) in ARCHITECTURES:
+def _resolve(name_or_path: str | Path, architectures: Mapping[str, Callable[..., nn.Module]]) -> Path:
+    if str(name_or_path) in architectures:
         return Path(str(resources.files("healthivert").joinpath("weights", f"{name_or_path}.safetensors")))
     path = Path(name_or_path)
     if path.suffix != ".safetensors":
-        names = ", ".join(ARCHITECTURES)
+        names = ", ".join(architectures)
         raise HealthiVertError(f"model {str(name_or_path)!r} is neither shipped ({names}) nor a .safetensors file")
     return path
 
@@ -114,14 +119,16 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _build(architecture: Mapping[str, Any], path: Path) -> nn.Module:
-    name = architecture.get("name")
-    if name not in ARCHITECTURES:
+def _build(
+    architecture: Mapping[str, Any], path: Path, architectures: Mapping[str, Callable[..., nn.Module]]
+) -> nn.Module:
+    name: Any = architecture.get("name")
+    if name not in architectures:
         raise HealthiVertError(
-            f"{path}: the card is of architecture {name!r}; this version knows {', '.join(ARCHITECTURES)}"
+            f"{path}: the card is of architecture {name!r}; this version knows {', '.join(architectures)}"
         )
     try:
-        return ARCHITECTURES[name](**architecture.get("arguments", {}))
+        return architectures[name](**architecture.get("arguments", {}))
     except (TypeError, ValueError, RuntimeError):
         arguments = architecture.get("arguments")
         raise HealthiVertError(f"{path}: the card's arguments {arguments} do not describe a {name} model") from None

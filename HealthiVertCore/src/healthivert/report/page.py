@@ -14,7 +14,7 @@ from string import Template
 from typing import Any
 
 from healthivert.report.figures import Picture
-from healthivert.report.wording import NOT_MEASURED, all_warnings, format_mm, format_percent, headline
+from healthivert.report.wording import all_warnings, format_mm, format_percent, headline
 from healthivert.types import HEIGHT_KEYS, THIRDS, Heights, Report
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -76,22 +76,22 @@ def _row(report: Report, key: str) -> str:
         format_mm(getattr(loss.pseudo_healthy, key)),
         format_mm(_height(loss.neighbour_reference, key)),
         format_percent(lost, 1).removesuffix(" %") + spread,
-        _interval(loss.rhlv_interval, key),
         format_percent(loss.rhlv_reference.get(key), 1).removesuffix(" %"),
     )
-    names = ("before", "after", "", "loss", "", "muted")
+    names = ("before", "after", "neighbours", "loss", "muted")
     columns = "".join(
-        f'<td class="{name}">{_text(cell)}</td>' if name else f"<td>{_text(cell)}</td>"
+        f'<td class="{name}">{_text(cell)}{_interval(report, key) if name == "loss" else ""}</td>'
         for name, cell in zip(names, cells, strict=True)
     )
     return f'<tr class="{key}"><th scope="row">{key}</th>{columns}</tr>'
 
 
-def _interval(interval: Mapping[str, tuple[float, float]] | None, key: str) -> str:
-    if interval is None:
-        return NOT_MEASURED
-    low, high = (format_percent(end).removesuffix(" %") for end in interval[key])
-    return f"{low} to {high}"
+def _interval(report: Report, key: str) -> str:
+    """HTML: the range that holds the true loss in nine of ten cases, in percent; empty if it is not known."""
+    if report.loss.rhlv_interval is None:
+        return ""
+    low, high = (format_percent(end).removesuffix(" %") for end in report.loss.rhlv_interval[key])
+    return f" <small>{low}{NO_BREAK}to{NO_BREAK}{high}</small>"
 
 
 def _height(heights: Heights | None, key: str) -> float | None:

@@ -75,6 +75,7 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "vertebra": report.vertebra,
         "headline": headline(report),
         "model": report.model,
+        "device": report.device,
         "seed": report.seed,
         "samples": report.samples,
         "heights_mm": {

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from healthivert.errors import HealthiVertError
+from healthivert.familiarity import seen_range
 from healthivert.progress import Progress
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
+from healthivert.training.samples import load_sample
 from healthivert.training.task import RunSettings
 from healthivert.training.trainer import export, train
 
@@ -93,13 +95,14 @@ def _checked(standard: Any, values: Mapping[str, Any], part: str) -> Mapping[str
 def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: Callable[..., None]) -> dict:
     """Samples, training, export; returns the card."""
     make_samples(work / "samples", recipe.spines, recipe.first_seed, workers, progress)
-    run = work / "run"
+    run = work / recipe.model  # the samples serve every model of the same seeds
     resume = (run / "checkpoint.json").exists()
     end = train(recipe.trainer, work / "samples", run, resume, progress)
     if end.exit_status:
         raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
     spines = {"generated_spines": recipe.spines, "first_seed": recipe.first_seed}
-    return export(run, out, {"generated_data": spines, "licence": "Apache-2.0"})
+    seen = seen_range(load_sample(path).conditioning for path in sorted((work / "samples").glob("*.npz")))
+    return export(run, out, {"generated_data": spines, "seen": seen, "licence": "Apache-2.0"})
 
 
 def main() -> None:
@@ -110,7 +113,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that render samples")
     arguments = parser.parse_args()
     progress = Progress(verbose=True)
-    make_weights(read_recipe(arguments.recipe), arguments.work, arguments.out, arguments.workers, progress)
+    try:
+        make_weights(read_recipe(arguments.recipe), arguments.work, arguments.out, arguments.workers, progress)
+    except HealthiVertError as error:
+        raise SystemExit(f"healthivert: {error}") from None
 
 
 if __name__ == "__main__":

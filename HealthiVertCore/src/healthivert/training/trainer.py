@@ -201,7 +201,7 @@ def _loop(
     if log is not None:
         log.write("end", task.step, rates)
         log.close()
-    tell("train", task.step / settings.steps, f"ended at step {task.step}, {rates_in_words(**rates)}")
+    tell("end", task.step / settings.steps, f"ended at step {task.step}, {rates_in_words(**rates)}")
     return TrainingEnd(task.step, settings.steps, validation, stop.signal, processes.rank, **rates)
 
 

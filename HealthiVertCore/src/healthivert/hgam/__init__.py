@@ -1,0 +1,1 @@
+"""The fracture classifier behind the attention map: patches, training, calibration, Grad-CAM++, its use in a run."""

@@ -1,0 +1,167 @@
+"""What does attention add to the result? Measured on unseen phantoms, on healthy levels beside fractured ones.
+
+Prints the table of docs/method.md, "Attention". Every level is regrown from one and the same conditioning with four
+maps of attention: of the heights' suspicion, of the fracture classifier, none (trust everywhere), and the classifier's
+upside down, which says as much of the wrong places. Every row is kept in --rows, so that a stopped run goes on where it
+was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from healthivert import commands
+from healthivert.agreement import bootstrap_interval
+from healthivert.anatomy import LEVELS
+from healthivert.attention import AttentionSource, everywhere, suspicion_beside
+from healthivert.case import load_case
+from healthivert.evaluate import Regrown, height_metrics, picture_metrics, two_neighbours_mean
+from healthivert.gap import open_gap
+from healthivert.hgam.attention import attention_by
+from healthivert.hgam.classifier import FractureClassifier, load_classifier
+from healthivert.hgam.patches import level_patches
+from healthivert.hgam.realism import fracture_probability
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.measure import body_heights
+from healthivert.phantom import render, sample_spine, truth, whole_spine_grid
+from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
+from healthivert.training.samples import case_from_images
+from healthivert.types import Conditioning, FloatArray, SpineCase
+
+SEED = 45_500
+BEYOND = 2  # levels scanned above and below the target
+SPACING_MM, FIELD_MM = 1.5, 120.0
+METRICS = ("dice", "ssim", "psnr", "rhdr")
+DECIMALS = {"dice": 4, "ssim": 4, "psnr": 2, "rhdr": 2}
+SUSPICION, HGAM, NONE, SHUFFLED = "suspicion", "hgam", "none", "hgam upside down"
+LADDER = [level for level in LEVELS if level != "T13"]
+
+
+def level_beside_fractures(number: int) -> tuple[SpineCase, SpineAnalysis, str]:
+    """A scanned spine, and its healthy level with most fractured levels within reach."""
+    for seed in range(SEED + 100 * number, SEED + 100 * (number + 1)):
+        spine = sample_spine(seed, True, LADDER[10:24], fracture_count=(3, 5), no_grade=0.0)
+        broken = {row["level"] for row in truth(spine)["levels"] if row["genant"] > 0}
+        levels = spine.levels[BEYOND:-BEYOND]
+        beside = {
+            level: sum(LADDER[LADDER.index(level) + step] in broken for step in (-1, 1))
+            for level in levels
+            if level not in broken
+        }
+        level = max(beside, key=lambda name: beside[name])
+        if beside[level] == 0:
+            continue
+        place = LADDER.index(level)
+        seen = replace(spine, levels=tuple(LADDER[place - BEYOND : place + BEYOND + 1]))
+        picture = render(seen, whole_spine_grid(seen, SPACING_MM, FIELD_MM), seen.scanner)
+        case = case_from_images(picture.ct, picture.labels, f"spine {seed}")
+        analysis = analyse(case)
+        if level in analysis.bodies and analysis.bodies[level].complete:
+            return case, analysis, level
+    raise RuntimeError(f"no healthy level beside a fractured one in a hundred spines from {SEED + 100 * number}")
+
+
+def with_attention(given: Conditioning, attention: FloatArray) -> Conditioning:
+    """attention: (SI, AP, LR) on the straightened grid, moved with the anatomy to the gap as prepare does it."""
+    seen = open_gap(attention.astype(np.float32), given.cut, 0.0)
+    seen[given.mask > 0] = 0.0
+    return replace(given, attention=seen)
+
+
+def attention_maps(case: SpineCase, analysis: SpineAnalysis, level: str, prepared: Prepared, hgam: AttentionSource):
+    maps = {
+        name: source(case, analysis, prepared.straight, level)
+        for name, source in ((SUSPICION, suspicion_beside), (HGAM, hgam), (NONE, everywhere))
+    }
+    return {**maps, SHUFFLED: maps[HGAM][::-1].copy()}
+
+
+def row_of(number: int, generate: GenerateSamples, classifier: FractureClassifier) -> dict:
+    case, analysis, level = level_beside_fractures(number)
+    prepared = prepare(case, analysis, level)
+    true, beside = body_heights(analysis.bodies[level]), two_neighbours_mean(analysis, level)
+    ways = {}
+    for name, attention in attention_maps(case, analysis, level, prepared, attention_by(classifier)).items():
+        own = prepared._replace(conditioning=with_attention(prepared.conditioning, attention))
+        vertebra = generate(own.conditioning)[0]
+        spacing = own.straight.spacing_mm
+        regrown = Regrown(own, vertebra, *healthy_heights(vertebra, spacing))
+        ways[name] = {
+            **picture_metrics(own, vertebra),
+            "rhdr": height_metrics(regrown, true, beside)["rhdr"],
+            "dimmed_share": float((own.conditioning.attention[own.conditioning.mask == 0] < 0.5).mean()),
+            "fracture_probability": fracture_probability(classifier, vertebra, spacing),
+        }
+    return {"spine": number, "level": level, "ways": ways}
+
+
+def table(rows: list[dict], threshold: float) -> str:
+    """Means; in brackets the 95 % interval (bootstrap over spines) of the mean difference to no attention."""
+    lines = [
+        f"{len(rows)} levels of as many spines (seeds from {SEED}).",
+        "",
+        "| attention | Dice | SSIM | PSNR, dB | RHDR, % | called fractured |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way in (SUSPICION, HGAM, NONE, SHUFFLED):
+        called = sum(row["ways"][way]["fracture_probability"] > threshold for row in rows)
+        cells = " | ".join(_cell(rows, way, metric) for metric in METRICS)
+        lines.append(f"| {way} | {cells} | {called} |")
+    return "\n".join(lines)
+
+
+def _cell(rows: list[Mapping], way: str, metric: str) -> str:
+    found, without = (np.array([row["ways"][name][metric] for row in rows]) for name in (way, NONE))
+    text, difference = f"{found.mean():.{DECIMALS[metric]}f}", found - without
+    interval = bootstrap_interval([row["spine"] for row in rows], lambda i: float(difference[i].mean()), SEED)
+    if way == NONE or interval is None:
+        return text
+    return f"{text} [{interval[0]:+.{DECIMALS[metric]}f}, {interval[1]:+.{DECIMALS[metric]}f}]"
+
+
+def levels_table(case: SpineCase, classifier: FractureClassifier) -> str:
+    """What the classifier and the heights say of every complete level of a scan."""
+    analysis = analyse(case)
+    lines = ["| level | fracture probability | suspicion |", "|---|---|---|"]
+    for level, body in analysis.bodies.items():
+        if body.complete:
+            probability = classifier.probability(level_patches(case, analysis, level))
+            lines.append(f"| {level} | {probability:.2f} | {analysis.suspicion[level]:.2f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gan")
+    parser.add_argument("--classifier", default="fracture_cnn", help="the shipped one, or a .safetensors file")
+    parser.add_argument("--count", type=int, default=12, help="spines")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--rows", type=Path, help="a .jsonl file, continued if it is there")
+    where.add_argument("--scan", type=Path, nargs=2, metavar=("CT", "SEG"), help="only read the levels of a scan")
+    arguments = parser.parse_args()
+    if arguments.scan:
+        print(levels_table(load_case(*arguments.scan), load_classifier(arguments.classifier)))
+        return
+    generate = commands.load_generator(commands.GeneratorChoice(arguments.model)).generate
+    classifier = load_classifier(arguments.classifier)
+    torch.set_num_threads(1)
+    rows = [json.loads(line) for line in arguments.rows.read_text().splitlines()] if arguments.rows.is_file() else []
+    done = {row["spine"] for row in rows}
+    for number in range(arguments.count):
+        if number in done:
+            continue
+        rows.append(row_of(number, generate, classifier))
+        with arguments.rows.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+    print(table(rows, classifier.threshold))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Draw docs/montages/*.png: one vertebra a picture, before, healthy truth, both models, difference, uncertainty.
+
+Real vertebrae are healthy ones that were hidden: there the scan itself is the truth. Generated ones are fractured, and
+the truth is the scan of their healthy twin. All panels are mid-sagittal cuts through the straightened spine, on one
+grid; the real scan is TotalSegmentator's example CT (Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from bench import REAL, ROOT, SEED
+from matplotlib.figure import Figure
+
+from healthivert import commands
+from healthivert.case import load_case
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.phantom import PhantomSpine, render, sample_spine, whole_spine_grid
+from healthivert.pipeline import GenerateSamples, Prepared, prepare
+from healthivert.restore import place, restore_straightened
+from healthivert.training.samples import case_from_images
+from healthivert.types import FloatArray, PseudoHealthy, SpineCase
+
+SAMPLES = 5
+WINDOW = (-200.0, 600.0)
+DIFFERENCE_HU, SPREAD_HU = 300.0, 80.0
+CONTEXT_MM = 28
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A level of a case, and where its healthy truth is (the same case, for a level that is healthy)."""
+
+    name: str
+    case: SpineCase
+    analysis: SpineAnalysis
+    level: str
+    healthy: SpineCase
+
+
+def real_subjects() -> Iterator[Subject]:
+    case = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+    analysis = analyse(case)
+    for level in ("L1", "L3", "L4"):
+        yield Subject(f"real_{level}", case, analysis, level, case)
+
+
+def phantom_subjects() -> Iterator[Subject]:
+    """The first unseen spine with each shape of fracture, at its most collapsed level."""
+    wanted = ["wedge", "biconcave", "crush"]
+    for seed in range(SEED + 700, SEED + 800):
+        spine = sample_spine(seed, fractured=True)
+        found = next(((shape, level) for shape in wanted if (level := level_with(spine, shape))), None)
+        if found is None:
+            continue
+        shape, level = found
+        wanted.remove(shape)
+        pictures = [render(s, whole_spine_grid(s, field_mm=140), spine.scanner) for s in (spine, spine.healthy_twin())]
+        case, twin = (case_from_images(picture.ct, picture.labels, shape) for picture in pictures)
+        yield Subject(f"phantom_{shape}", case, analyse(case), level, twin)
+        if not wanted:
+            return
+
+
+def level_with(spine: PhantomSpine, shape: str) -> str | None:
+    """The level whose fracture of this shape is deepest, if it is worth a picture."""
+    depth = {v.level: v.fracture.depth_mm for v in spine.vertebrae if v.fracture and v.fracture.shape == shape}
+    deepest = max(depth, key=depth.__getitem__, default=None)
+    return deepest if deepest is not None and depth[deepest] > 6 else None
+
+
+def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
+    prepared = prepare(subject.case, subject.analysis, subject.level)
+    truth = prepared if subject.healthy is subject.case else prepare_twin(subject)
+    drawn = {name: generate(prepared.conditioning) for name, generate in models.items()}
+    restored = {name: picture_of(prepared, samples[0]) for name, samples in drawn.items()}
+    spread = np.std([sample.ct for sample in drawn["gan"]], axis=0, ddof=1)
+    uncertain = picture_of(prepared, replace(drawn["gan"][0], ct=spread), background=0.0)
+    healthy = view(truth, truth.straight.ct)
+    before = view(prepared, prepared.straight.ct)
+    rows = min(len(healthy), len(before), *(len(picture) for picture in restored.values()))
+    panels = [("scan", before), ("healthy truth", healthy), *((f"regrown, {n}", p) for n, p in restored.items())]
+    figure = Figure(figsize=(13, 3.2), layout="constrained")
+    axes = figure.subplots(1, len(panels) + 2)
+    for axis, (title, picture) in zip(axes, panels, strict=False):
+        axis.imshow(picture[:rows], cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], origin="lower")
+        axis.set_title(title, fontsize=9)
+    difference = restored["gan"][:rows] - healthy[:rows]
+    shown = axes[-2].imshow(difference, cmap="RdBu_r", vmin=-DIFFERENCE_HU, vmax=DIFFERENCE_HU, origin="lower")
+    axes[-2].set_title("gan minus truth, HU", fontsize=9)
+    figure.colorbar(shown, ax=axes[-2], shrink=0.7)
+    shown = axes[-1].imshow(uncertain[:rows], cmap="viridis", vmin=0, vmax=SPREAD_HU, origin="lower")
+    axes[-1].set_title(f"gan, spread of {SAMPLES}, HU", fontsize=9)
+    figure.colorbar(shown, ax=axes[-1], shrink=0.7)
+    for axis in axes:
+        axis.set_axis_off()
+    return figure
+
+
+def prepare_twin(subject: Subject) -> Prepared:
+    return prepare(subject.healthy, analyse(subject.healthy), subject.level)
+
+
+def picture_of(prepared: Prepared, vertebra: PseudoHealthy, background: float | None = None) -> FloatArray:
+    """The vertebra in place. background: stands for the patient's own tissue, where only what was drawn is of
+    interest."""
+    straight = prepared.straight
+    if background is not None:
+        straight = replace(straight, ct=np.full_like(straight.ct, background))
+    after, _ = restore_straightened(
+        straight, prepared.old_body, vertebra, place(straight, prepared.conditioning, vertebra)
+    )
+    return view(prepared, after)
+
+
+def view(prepared: Prepared, ct: FloatArray) -> FloatArray:
+    """Mid-sagittal, from CONTEXT_MM below the level's cut upwards."""
+    middle = round(np.argwhere(prepared.old_body > 0.5)[:, 2].mean())
+    first, last = prepared.conditioning.cut
+    return ct[max(0, first - CONTEXT_MM) : last + CONTEXT_MM, :, middle]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "montages")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    models = {
+        name: commands.load_generator(commands.GeneratorChoice(name, samples=SAMPLES if name == "gan" else 1)).generate
+        for name in commands.SHIPPED
+    }
+    subjects = [*phantom_subjects(), *(real_subjects() if (REAL / "lumbar").is_dir() else ())]
+    for subject in subjects:
+        montage(subject, models).savefig(arguments.out / f"{subject.name}.png", dpi=110)
+        print(subject.name, flush=True)
+
+
+if __name__ == "__main__":
+    main()
