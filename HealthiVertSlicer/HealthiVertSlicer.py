@@ -90,6 +90,7 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameters is None:
             self._use_parameters(self.logic.getParameterNode())
         self._choose_only_inputs()
+        self.panel.refresh()  # what is withheld may have been painted in the Segment Editor
 
     def cleanup(self) -> None:
         if self.panel is not None:

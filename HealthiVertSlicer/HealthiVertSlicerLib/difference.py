@@ -6,10 +6,9 @@ import itertools
 from typing import Any
 
 import numpy as np
-import slicer
 
-from HealthiVertSlicerLib.frames import ijk_to_ras, mapped
-from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume
+from HealthiVertSlicerLib.frames import ijk_to_ras, mapped, nearest_in, voxels
+from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume, image_data
 
 TARGET_MARGIN_MM = 6.0  # a collapsed body bulges by less
 
@@ -23,7 +22,7 @@ def fill_difference(original: Any, healthy: Any, loss: Any) -> Any:
     from slicer.i18n import tr as _
 
     box, near = around_target(loss, healthy)
-    before, after = (slicer.util.arrayFromVolume(volume)[box].astype(np.int32) for volume in (original, healthy))
+    before, after = (voxels(volume)[box].astype(np.int32) for volume in (original, healthy))
     change = np.where(near, np.clip(after - before, -32768, 32767), 0).astype(np.int16)
     matrix = ijk_to_ras(healthy)
     matrix[:3, 3] = mapped(matrix, np.array([part.start for part in reversed(box)]))
@@ -36,20 +35,28 @@ def fill_difference(original: Any, healthy: Any, loss: Any) -> Any:
 
 def around_target(loss: Any, volume: Any) -> tuple[tuple[slice, ...], np.ndarray]:
     """A box of the volume's array (K, J, I), and which of its voxels lie on the map loss or TARGET_MARGIN_MM off."""
-    from scipy import ndimage
-
     spacing = np.array(loss.GetSpacing())[::-1]
     margin = np.ceil(TARGET_MARGIN_MM / spacing).astype(int) + 1
-    body = np.pad(slicer.util.arrayFromVolume(loss) != 0, [(n, n) for n in margin])
-    near = ndimage.distance_transform_edt(~body, spacing) <= TARGET_MARGIN_MM
+    near = within_reach(np.pad(voxels(loss) != 0, [(n, n) for n in margin]), spacing, TARGET_MARGIN_MM)
     to_volume = np.linalg.inv(ijk_to_ras(volume)) @ ijk_to_ras(loss)
     to_volume[:3, 3] = mapped(to_volume, -margin[::-1])  # from indices of the padded map
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in near.shape[::-1]])))
-    on_volume = mapped(to_volume, corners)[:, ::-1]
-    last_voxel = np.array(slicer.util.arrayFromVolume(volume).shape) - 1
-    low = np.clip(np.floor(on_volume.min(axis=0)), 0, last_voxel).astype(int)
-    high = np.clip(np.ceil(on_volume.max(axis=0)), 0, last_voxel).astype(int)
-    to_loss = np.linalg.inv(to_volume)[:3][::-1]
-    turn, shift = to_loss[:, 2::-1], to_loss[:, 3]  # for indices in the order K, J, I
-    inside = ndimage.affine_transform(near.astype(np.uint8), turn, turn @ low + shift, tuple(high - low + 1), order=0)
-    return tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True)), inside > 0
+    on_volume = mapped(to_volume, corners)
+    size = np.array(volume.GetImageData().GetDimensions())
+    low = np.clip(np.floor(on_volume.min(axis=0)), 0, size - 1).astype(int)
+    high = np.clip(np.ceil(on_volume.max(axis=0)), 0, size - 1).astype(int) + 1
+    inside = nearest_in(image_data(near.astype(np.uint8)), np.linalg.inv(to_volume), (low, high)) > 0
+    return tuple(slice(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True))[::-1], inside
+
+
+def within_reach(inside: np.ndarray, spacing: np.ndarray, reach_mm: float) -> np.ndarray:
+    """Which voxels lie at most reach_mm from one inside: the exact distance, axis by axis."""
+    far = np.float32(4 * reach_mm**2)
+    squared = np.where(inside, np.float32(0), far)
+    for axis, step in enumerate(spacing):
+        count = int(reach_mm / step)
+        padded = np.pad(squared, [(count, count) if n == axis else (0, 0) for n in range(3)], constant_values=far)
+        for shift in range(-count, count + 1):
+            moved = padded[(slice(None),) * axis + (slice(count + shift, count + shift + inside.shape[axis]),)]
+            np.minimum(squared, moved + np.float32((shift * step) ** 2), out=squared)
+    return squared <= reach_mm**2

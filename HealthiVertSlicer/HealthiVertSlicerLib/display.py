@@ -18,11 +18,13 @@ from HealthiVertSlicerLib.centres import body_centre, box_of_filled
 from HealthiVertSlicerLib.difference import fill_difference
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.layouts import register_layouts, restore_layout
+from HealthiVertSlicerLib.pieces import Pieces, at_once
 from HealthiVertSlicerLib.result_nodes import INPUT_REFERENCE, ROLE
 
 __all__ = [
     "centre_on",
     "compare",
+    "comparing",
     "fade",
     "register_layouts",
     "restore_layout",
@@ -102,12 +104,19 @@ def compare(results: Any) -> None:
 
     Raises HealthiVertSlicerError if the CT is no longer there.
     """
+    at_once(comparing(results))
+
+
+def comparing(results: Any) -> Pieces:
+    """compare in pieces."""
     original, healthy = _input_of(results.volume), results.volume
     difference = None
     if results.loss_volume is not None:
         difference = fill_difference(original, healthy, results.loss_volume)
         _colour_map(difference, colours.difference_colours(), (-DIFFERENCE_HU, DIFFERENCE_HU))
+        yield None
     layouts.enter(layouts.COMPARE)
+    yield None
     layouts.link_windows(original.GetDisplayNode(), healthy.GetDisplayNode(), *BONE_HU)
     layers = {
         layouts.ORIGINAL: (original,),
@@ -120,10 +129,15 @@ def compare(results: Any) -> None:
         composite.SetHotLinkedControl(True)
         layouts.set_layers(composite, *layers[node.GetLayoutName()])
         _frame(node, _middle_of_body(results), HEIGHTS_IN_VIEW * results.report["heights_mm"]["pseudo_healthy"]["mean"])
+        yield None
     _hide_others(keep=_shown_nodes(results))
     _show_outlines(results.segmentation)
-    _show_lines(results.height_lines)
+    yield None
+    for line in results.height_lines:
+        _show_line(line)
+        yield None
     _show_difference_legend(difference)
+    yield None
     _show_surface(results)
     for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode"):
         if view.GetLayoutName() == layouts.PLOT and results.plot_chart is not None:
@@ -241,22 +255,21 @@ def _show_outlines(segmentation: Any) -> None:
     display.SetSliceIntersectionThickness(2)
 
 
-def _show_lines(lines: tuple[Any, ...]) -> None:
-    """The measured heights with their numbers, each where its body is: before on the original, after on the healthy."""
-    for line in lines:
-        name = layouts.ORIGINAL if line.GetAttribute(ROLE).startswith("original") else layouts.HEALTHY
-        views = [node for node, _composite in layouts.slice_views(name)]
-        display = line.GetDisplayNode()
-        if views:
-            layouts.only_in(display, views)
-        display.SetVisibility(True)
-        display.SetPropertiesLabelVisibility(False)  # it would repeat the node's long name
-        display.SetPointLabelsVisibility(True)
-        display.SetTextScale(LABEL_SCALE)
-        display.SetSliceProjection(True)  # the vertebra's middle plane may be oblique to the view
-        display.SetSliceProjectionOpacity(1.0)
-        line.SetNthControlPointLabel(0, "")
-        line.SetNthControlPointLabel(1, f"{line.GetLineLengthWorld():.1f}")
+def _show_line(line: Any) -> None:
+    """A measured height with its number, where its body is: before on the original, after on the healthy."""
+    name = layouts.ORIGINAL if line.GetAttribute(ROLE).startswith("original") else layouts.HEALTHY
+    views = [node for node, _composite in layouts.slice_views(name)]
+    display = line.GetDisplayNode()
+    if views:
+        layouts.only_in(display, views)
+    display.SetVisibility(True)
+    display.SetPropertiesLabelVisibility(False)  # it would repeat the node's long name
+    display.SetPointLabelsVisibility(True)
+    display.SetTextScale(LABEL_SCALE)
+    display.SetSliceProjection(True)  # the vertebra's middle plane may be oblique to the view
+    display.SetSliceProjectionOpacity(1.0)
+    line.SetNthControlPointLabel(0, "")
+    line.SetNthControlPointLabel(1, f"{line.GetLineLengthWorld():.1f}")
 
 
 def _views_in_3d() -> list[Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -53,32 +52,34 @@ def node_name(results: ResultSet, what: str) -> str:
     return f"{results.volume.GetName()} {results.level} {what}"
 
 
-def fill_ct(results: ResultSet, array: np.ndarray, grid: np.ndarray) -> None:
+def fill_ct(results: ResultSet, image: Any, grid: np.ndarray) -> None:
+    """image: vtkImageData on the CT's grid, of which grid is ijk_to_ras."""
     from slicer.i18n import tr as _
 
     node = results.node("volume", "vtkMRMLScalarVolumeNode", node_name(results, _("pseudo-healthy")))
-    fill_volume(node, array, grid)
     if results.is_new(node):
         copy_window(node, results.volume)
+    fill_volume(node, image, grid)
 
 
-def fill_segmentation(results: ResultSet, bodies: Mapping[str, np.ndarray], grid: np.ndarray) -> None:
+def fill_body(results: ResultSet, body: str, mask: np.ndarray, grid: np.ndarray) -> None:
+    """One of BODIES: its voxels mask (K, J, I bool), and ijk_to_ras of them."""
     from slicer.i18n import tr as _
 
     node = results.node("segmentation", "vtkMRMLSegmentationNode", node_name(results, _("before and after")))
     names = {"original": _("{level} original"), "pseudo_healthy": _("{level} pseudo-healthy")}
     colours = {"original": ORIGINAL_COLOUR, "pseudo_healthy": HEALTHY_COLOUR}
-    for body in BODIES:
-        is_new = fill_segment(node, body, bodies[body], grid)
-        segment = node.GetSegmentation().GetSegment(body)
-        segment.SetTerminology(terminology_for(results.level))
-        if is_new:
-            segment.SetName(names[body].format(level=results.level))
-            segment.SetColor(*colours[body])
-    node.SetReferenceImageGeometryParameterFromVolumeNode(results.volume)
-    node.CreateClosedSurfaceRepresentation()
-    if results.is_new(node):
+    if results.is_new(node) and node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(results.volume)
+    is_new = fill_segment(node, body, mask, grid)
+    segment = node.GetSegmentation().GetSegment(body)
+    segment.SetTerminology(terminology_for(results.level))
+    node.CreateClosedSurfaceRepresentation()  # of this body alone: others have theirs
+    if is_new:
+        segment.SetName(names[body].format(level=results.level))
+        segment.SetColor(*colours[body])
+    if results.is_new(node) and body == BODIES[-1]:
         shown = node.GetDisplayNode()
         shown.SetSegmentOpacity3D("original", ORIGINAL_OPACITY_3D)
         shown.SetSegmentVisibility3D("pseudo_healthy", False)  # the surface with the loss on it is the same body
@@ -176,17 +177,17 @@ def fill_profile(results: ResultSet, profile: Mapping) -> None:
     )
 
 
-def fill_lines(results: ResultSet, lines: Mapping[str, Mapping]) -> None:
-    """lines: body -> third -> its two ends in LPS mm of the CT's own frame."""
+def fill_lines(results: ResultSet, body: str, lines: Mapping[str, Sequence]) -> None:
+    """One of BODIES; lines: third -> its two ends in LPS mm of the CT's own frame."""
     from slicer.i18n import tr as _
 
     bodies = {"original": _("original"), "pseudo_healthy": _("pseudo-healthy")}
     thirds = {"anterior": _("anterior"), "middle": _("middle"), "posterior": _("posterior")}
     colours = {"original": ORIGINAL_COLOUR, "pseudo_healthy": HEALTHY_COLOUR}
-    for body, third in product(BODIES, THIRDS):
+    for third in THIRDS:
         name = f"{results.level} {thirds[third]} {bodies[body]}"
         node = results.node(f"{body}_{third}", "vtkMRMLMarkupsLineNode", name)
-        fill_line(node, lines[body][third])
+        fill_line(node, lines[third])
         if results.is_new(node):
             shown = node.GetDisplayNode()
             shown.SetSelectedColor(*colours[body])

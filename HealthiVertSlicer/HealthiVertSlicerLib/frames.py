@@ -5,6 +5,7 @@ Linear parent transforms only; inputs.py refuses the others. Matrices are (4, 4)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 SEARCH_STEPS = (4, 1)  # voxels: a vertebra is found on every fourth one as well, and that is cheap
+SLAB_VOXELS = 2_000_000  # that are resampled at a time
 ROUNDING_DIGITS = 9  # of matrices between grids
 RIGHT_ANGLE = 1e-3  # largest error of axes and transforms that count as rigid
 BINARY_LABELMAP, CLOSED_SURFACE = "Binary labelmap", "Closed surface"  # Slicer's names of what segments are kept as
@@ -43,6 +45,12 @@ def image_to_ras(image: Any) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def voxels(volume: Any) -> np.ndarray:
+    """A volume's values (K, J, I), not copied; they stay valid when the volume is deleted."""
+    image = volume.GetImageData()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
 
 def is_inside(volume: Any, point: np.ndarray) -> bool:
@@ -92,32 +100,69 @@ def segments_box(volume: Any, segmentation: Any) -> tuple[np.ndarray, np.ndarray
         image = segments.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP)
         if image is None or image.IsEmpty():
             continue
-        extent = np.array(image.GetExtent(), float).reshape(3, 2)
-        index = np.stack(np.meshgrid(*extent, indexing="ij"), axis=-1).reshape(-1, 3)
+        index = np.stack(np.meshgrid(*_ends(image), indexing="ij"), axis=-1).reshape(-1, 3)
         corners.append(mapped(to_index @ image_to_ras(image), index))
     if not corners:
         return None
     return np.concatenate(corners).min(axis=0), np.concatenate(corners).max(axis=0)
 
 
-def on_grid_of(volume: Any, image: Any, segmentation: Any) -> np.ndarray:
-    """The values (K, J, I) of a segmentation's image at the volume's voxels, nearest neighbour, 0 outside of it.
+Box = tuple[np.ndarray, np.ndarray]  # of voxels: lowest index (i, j, k), and highest + 1
+
+
+def box_on_grid(volume: Any, image: Any, segmentation: Any) -> Box:
+    """The part of the volume's grid that a segmentation's image can reach; it may be empty."""
+    corners = np.stack(np.meshgrid(*np.add(_ends(image), (-0.5, 0.5)), indexing="ij"), axis=-1).reshape(-1, 3)
+    index = mapped(np.linalg.inv(_to_image(volume, image, segmentation)), corners)
+    size = np.array(volume.GetImageData().GetDimensions())
+    low = np.clip(np.floor(index.min(axis=0)), 0, size).astype(int)
+    return low, np.clip(np.ceil(index.max(axis=0)) + 1, low, size).astype(int)
+
+
+def slabs(box: Box) -> Iterator[Box]:
+    """The box in slabs across k that are resampled in a few hundredths of a second."""
+    low, high = box
+    area = max(1, int((high - low)[:2].prod()))
+    thickness = max(1, SLAB_VOXELS // area)
+    for k in range(low[2], high[2], thickness):
+        yield np.array([*low[:2], k]), np.array([*high[:2], min(k + thickness, high[2])])
+
+
+def on_grid_of(volume: Any, image: Any, segmentation: Any, box: Box) -> np.ndarray:
+    """The values (K, J, I) of a segmentation's image at the volume's voxels in a box that is not empty.
 
     Slicer's own resampling loses voxels at a segment's border where transforms make grids meet but for rounding.
     """
-    to_image = np.linalg.inv(to_world(segmentation) @ image_to_ras(image)) @ to_world(volume) @ ijk_to_ras(volume)
     plain = vtk.vtkImageData()
     plain.SetExtent(image.GetExtent())
     plain.GetPointData().SetScalars(image.GetPointData().GetScalars())
+    return nearest_in(plain, np.round(_to_image(volume, image, segmentation), ROUNDING_DIGITS), box)
+
+
+def nearest_in(plain: Any, to_image: np.ndarray, box: Box) -> np.ndarray:
+    """The values (K, J, I) of an image at the voxels of a box in another grid, nearest neighbour, 0 outside of it.
+
+    plain: its origin 0 and its spacing 1. to_image: from the other grid's indices to the image's.
+    """
     transform = vtk.vtkTransform()
-    transform.SetMatrix(slicer.util.vtkMatrixFromArray(np.round(to_image, ROUNDING_DIGITS)))
+    transform.SetMatrix(slicer.util.vtkMatrixFromArray(to_image))
     reslice = vtk.vtkImageReslice()
     reslice.SetInputData(plain)
     reslice.SetResliceTransform(transform)
     reslice.SetInterpolationModeToNearestNeighbor()
-    size = volume.GetImageData().GetDimensions()
+    low, high = (corner.tolist() for corner in box)
     reslice.SetOutputOrigin(0, 0, 0)
     reslice.SetOutputSpacing(1, 1, 1)
-    reslice.SetOutputExtent(0, size[0] - 1, 0, size[1] - 1, 0, size[2] - 1)
+    reslice.SetOutputExtent(low[0], high[0] - 1, low[1], high[1] - 1, low[2], high[2] - 1)
     reslice.Update()
-    return vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars()).reshape(size[::-1])
+    return vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars()).reshape((box[1] - box[0])[::-1])
+
+
+def _to_image(volume: Any, image: Any, segmentation: Any) -> np.ndarray:
+    """From the volume's indices to those of a segmentation's image."""
+    return np.linalg.inv(to_world(segmentation) @ image_to_ras(image)) @ to_world(volume) @ ijk_to_ras(volume)
+
+
+def _ends(image: Any) -> np.ndarray:
+    """First and last index (3, 2) along i, j, k."""
+    return np.array(image.GetExtent(), float).reshape(3, 2)

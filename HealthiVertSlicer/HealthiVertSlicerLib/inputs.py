@@ -8,22 +8,21 @@ Everything is computed in the volume's own frame: rigid transforms above the nod
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from HealthiVertSlicerLib import frames
 from HealthiVertSlicerLib.frames import BINARY_LABELMAP
 from HealthiVertSlicerLib.levels import EXTRA_LEVELS, LEVELS, NO_OVERRIDES, segment_levels
+from HealthiVertSlicerLib.nrrd import Grid, write_nrrd
+from HealthiVertSlicerLib.pieces import InThread, Pieces, at_once
 
 FEWEST_VOXELS, SHORTEST_EDGE_MM = 16, 20.0  # what the core needs along each axis
 
@@ -37,13 +36,14 @@ class ExportedCase:
     """The inputs as files in the volume's own frame, on its grid.
 
     level_of_value: value in the segmentation's file -> level; segment_of_level: level -> segment ID. Both name only
-    segments with voxels inside the CT.
+    segments with voxels inside the CT. withheld: above 0 where the generator must not look besides the target, or None.
     """
 
     ct: Path
     segmentation: Path
     level_of_value: Mapping[int, str]
     segment_of_level: Mapping[str, str]
+    withheld: Path | None = None
 
 
 def input_problem(volume: Any, segmentation: Any, overrides: Mapping[str, str] = NO_OVERRIDES) -> str | None:
@@ -112,14 +112,22 @@ def export_case(
     volume: Any, segmentation: Any, folder: Path, overrides: Mapping[str, str] = NO_OVERRIDES
 ) -> ExportedCase:
     """Write CT and labels into an existing folder, uncompressed. Raises HealthiVertSlicerError, leaving no file."""
+    return at_once(exporting(volume, segmentation, folder, overrides))
+
+
+def exporting(
+    volume: Any, segmentation: Any, folder: Path, overrides: Mapping[str, str] = NO_OVERRIDES, hidden: Any = None
+) -> Pieces:
+    """export_case in pieces. hidden: a segmentation whose segments are all withheld from the generator, or None."""
     from slicer.i18n import tr as _
 
     problem = input_problem(volume, segmentation, overrides)
     if problem:
         raise HealthiVertSlicerError(problem)
     levels = segment_levels(segmentation, overrides)
-    labels = labels_on_grid(volume, segmentation, list(levels))
-    values = _values(labels)
+    grid = Grid.of(volume)
+    labels = yield from labels_in_pieces(volume, segmentation, list(levels))
+    values = yield InThread(lambda: _values(labels))
     present = {segment_id: value for value, segment_id in enumerate(levels, start=1) if value in values}
     if len(present) < 2:
         text = _(
@@ -128,16 +136,26 @@ def export_case(
         )
         names = {"segmentation": segmentation.GetName(), "ct": volume.GetName()}
         raise HealthiVertSlicerError(text.format(count=len(present), **names))
-    paths = folder / "ct.nrrd", folder / "segmentation.nrrd"
+    images = {"ct": frames.voxels(volume), "segmentation": labels}
+    if hidden is not None:
+        images["withheld"] = yield from labels_in_pieces(volume, hidden, hidden.GetSegmentation().GetSegmentIDs())
+    paths = {name: folder / f"{name}.nrrd" for name in images}
     try:
-        _write(volume, paths[0])
-        _write(_label_node(labels, volume), paths[1])
-    except BaseException:
-        for path in paths:
+        for name, voxels in images.items():
+            yield InThread(partial(write_nrrd, paths[name], voxels, grid))
+    except BaseException as error:
+        for path in paths.values():
             path.unlink(missing_ok=True)
-        raise
+        if not isinstance(error, OSError):
+            raise
+        text = _("The CT could not be copied to {folder}: make sure that it can be written to and has {size} MB free.")
+        size = sum(voxels.nbytes for voxels in images.values()) // 1_000_000 + 1
+        raise HealthiVertSlicerError(text.format(folder=folder, size=size)) from error
     level_of_value = {value: levels[segment_id] for segment_id, value in present.items()}
-    return ExportedCase(*paths, level_of_value, {levels[segment_id]: segment_id for segment_id in present})
+    segment_of_level = {levels[segment_id]: segment_id for segment_id in present}
+    return ExportedCase(
+        paths["ct"], paths["segmentation"], level_of_value, segment_of_level, withheld=_unless_empty(paths, images)
+    )
 
 
 def labels_on_grid(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> np.ndarray:
@@ -145,38 +163,40 @@ def labels_on_grid(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -
 
     Where segments overlap, the later one counts.
     """
+    return at_once(labels_in_pieces(volume, segmentation, segment_ids))
+
+
+def labels_in_pieces(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> Pieces:
+    """labels_on_grid in pieces."""
     merged = np.zeros(volume.GetImageData().GetDimensions()[::-1], np.uint8)
-    segments = segmentation.GetSegmentation()
-    with _voxels_of(segmentation):
-        layers: dict[Any, dict[int, int]] = {}  # image that segments share -> its values -> ours
-        for number, segment_id in enumerate(segment_ids, start=1):
-            segment = segments.GetSegment(segment_id)
-            image = segment.GetRepresentation(BINARY_LABELMAP)
-            if image is not None and not image.IsEmpty():
-                layers.setdefault(image, {})[segment.GetLabelValue()] = number
-        for image, numbers in layers.items():
-            values = frames.on_grid_of(volume, image, segmentation)
-            table = np.zeros(max(int(values.max()), *numbers) + 1, np.uint8)
-            table[list(numbers)] = list(numbers.values())
-            for plane, own in zip(merged, values, strict=True):  # plane by plane: no second scan in memory
-                np.maximum(plane, table[own], out=plane)
+    for image, numbers in _layers(segmentation, segment_ids).items():
+        table = np.zeros(max(int(image.GetScalarRange()[1]), *numbers) + 1, np.uint8)
+        table[list(numbers)] = list(numbers.values())
+        for slab in frames.slabs(frames.box_on_grid(volume, image, segmentation)):
+            own = table[frames.on_grid_of(volume, image, segmentation, slab)]
+            part = merged[tuple(slice(*ends) for ends in zip(*slab, strict=True))[::-1]]
+            np.maximum(part, own, out=part)
+            yield None
     return merged
 
 
-@contextmanager
-def _voxels_of(segmentation: Any) -> Iterator[None]:
-    """The segmentation has voxels meanwhile; those made from its surfaces are taken away again."""
+def _layers(segmentation: Any, segment_ids: Sequence[str]) -> dict[Any, dict[int, int]]:
+    """Image that segments share -> its values -> the place of their segments among segment_ids, from 1.
+
+    Voxels of segments that have surfaces only are made in a copy.
+    """
     segments = segmentation.GetSegmentation()
-    had_voxels = segments.ContainsRepresentation(BINARY_LABELMAP)
-    parameters = segments.SerializeAllConversionParameters()
-    if not had_voxels:
+    if not segments.ContainsRepresentation(BINARY_LABELMAP):
+        segments = slicer.vtkSegmentation()
+        segments.DeepCopy(segmentation.GetSegmentation())
         segments.CreateRepresentation(BINARY_LABELMAP)
-    try:
-        yield
-    finally:
-        if not had_voxels:
-            segments.RemoveRepresentation(BINARY_LABELMAP)
-            segments.DeserializeConversionParameters(parameters)
+    layers: dict[Any, dict[int, int]] = {}
+    for number, segment_id in enumerate(segment_ids, start=1):
+        segment = segments.GetSegment(segment_id)
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        if image is not None and not image.IsEmpty():
+            layers.setdefault(image, {})[segment.GetLabelValue()] = number
+    return layers
 
 
 # What can be wrong
@@ -288,29 +308,6 @@ def _values(labels: np.ndarray) -> set[int]:
     return {int(value) for plane in labels for value in np.unique(plane[plane > 0])}
 
 
-def _label_node(labels: np.ndarray, volume: Any) -> Any:
-    """A label map on the volume's grid that is in no scene."""
-    node = slicer.vtkMRMLLabelMapVolumeNode()
-    node.CopyOrientation(volume)
-    image = vtk.vtkImageData()
-    image.SetDimensions(labels.shape[::-1])
-    scalars = numpy_to_vtk(labels.ravel(), deep=True)
-    image.GetPointData().SetScalars(scalars)
-    node.SetAndObserveImageData(image)
-    return node
-
-
-def _write(volume: Any, path: Path) -> None:
-    """In the volume's own frame. The writer tells of no failure, so the file's size does."""
-    from slicer.i18n import tr as _
-
-    image = volume.GetImageData()
-    needed = image.GetNumberOfPoints() * image.GetScalarSize()
-    storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-    storage.SetFileName(str(path))
-    storage.SetUseCompression(0)
-    enough = path.parent.is_dir() and shutil.disk_usage(path.parent).free > needed
-    if enough and storage.WriteData(volume) and path.is_file() and path.stat().st_size >= needed:
-        return
-    text = _("The CT could not be copied to {folder}: make sure that it can be written to and has {size} MB free.")
-    raise HealthiVertSlicerError(text.format(folder=path.parent, size=needed // 1_000_000 + 1))
+def _unless_empty(paths: Mapping[str, Path], images: Mapping[str, np.ndarray]) -> Path | None:
+    """The file of what is withheld, if there is anything in it."""
+    return paths["withheld"] if "withheld" in images and images["withheld"].any() else None

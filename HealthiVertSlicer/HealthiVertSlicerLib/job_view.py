@@ -13,6 +13,7 @@ import qt
 from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+from HealthiVertSlicerLib.pieces import Pieces
 
 POLL_MS = 50
 
@@ -41,6 +42,10 @@ class JobView:
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self._poll)
+        self._showing: Pieces | None = None
+        self._showing_timer = qt.QTimer()
+        self._showing_timer.setInterval(0)
+        self._showing_timer.connect("timeout()", self._show_more)
 
     @property
     def busy(self) -> bool:
@@ -67,14 +72,37 @@ class JobView:
         self._timer.start()
         self._on_change()
 
+    def show_in_pieces(self, pieces: Pieces) -> None:
+        """Work on the views (pieces.py, without threads), a piece whenever Qt has nothing else to do. It takes the place
+        of such work that is not finished."""
+        self._showing = pieces
+        self._showing_timer.start()
+
+    def _show_more(self) -> None:
+        try:
+            next(self._showing)
+        except StopIteration:
+            self._showing_timer.stop()
+        except HealthiVertSlicerError as error:
+            self._showing_timer.stop()
+            self._complain(str(error))
+        except Exception:
+            self._showing_timer.stop()
+            raise
+
     def cancel(self) -> None:
         if self._job is not None:
             self._cancelled = True
             self.say(_("Stopping…"))
             self._job.cancel()
 
+    def stop_showing(self) -> None:
+        """For the moment at which the scene closes."""
+        self._showing_timer.stop()
+
     def stop(self) -> None:
         """Ends the job and waits for its end: for the moment after which no timer asks after it any more."""
+        self.stop_showing()
         if self._job is not None:
             self._job.stop()
             self._finish()

@@ -1,8 +1,8 @@
 """Work that takes a while: one or more runs of the core, and what is done with their results in the scene.
 
-A Job is written as a generator of Steps: it yields a run of the core, gets the run's result back when that has ended,
-and returns what on_done is called with. poll(), from a timer or a loop, takes it from one step to the next in the
-caller's thread, so that the scene is only touched there.
+A Job is written as a generator of Steps: it yields a run of the core and gets the run's result back when that has
+ended, or yields pieces of work (pieces.py); it returns what on_done is called with. poll(), from a timer or a loop,
+takes it one step further in the caller's thread, so that the scene is only touched there, and briefly.
 
 Inputs may be changed or deleted meanwhile: the core works on copies in a temporary folder, a job knows its nodes by ID
 only, and it ends when one of them is gone or the scene is closed. However it ends, the folder goes with it.
@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import slicer
 
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.runner import CommandRun, RunResult
+from HealthiVertSlicerLib.pieces import InThread, next_piece
+from HealthiVertSlicerLib.runner import CommandRun, RunResult, words_after_cancelling
 
 FOLDER_PREFIX = "healthivert-"
 
@@ -36,7 +37,7 @@ class Step(NamedTuple):
     name: str = ""
 
 
-Steps = Generator[Step, RunResult, Any]
+Steps = Generator[Step | InThread | None, Any, Any]
 
 
 class Job:
@@ -58,13 +59,14 @@ class Job:
         self._node_ids = tuple(node_ids)
         self._folder = folder
         self._logs: list[str] = []
-        self._step: Step | None = None
+        self._step: Step | InThread | None = None
+        self._cancelled = False
         self._reason = ""  # why it is being cancelled, if nobody asked for it
         self._outcome: tuple[str, Any, str] | None = None  # status, result, message, once there is one
         self._polling = False
         scene = slicer.mrmlScene
         self._observation = scene.AddObserver(scene.StartCloseEvent, self._scene_closes)
-        self._go_on(None)
+        self._go_on(lambda: next(self._steps))
 
     @property
     def running(self) -> bool:
@@ -73,17 +75,18 @@ class Job:
     @property
     def log(self) -> str:
         """All that the runs so far said, the current one included."""
-        current = [self._step.run.log] if self._step is not None else []
+        current = [self._step.run.log] if isinstance(self._step, Step) else []
         return "\n".join([*self._logs, *current])
 
     def poll(self) -> None:
-        """Go on as far as possible without waiting."""
+        """Go on by one step, without waiting."""
         if self._polling or not self.running:  # a listener may let the event loop turn, and with it the timer
             return
         self._polling = True
         try:
-            if self._step is not None:
-                self._follow(self._step.run)
+            if self._outcome is None:
+                self._look_for_nodes()
+                self._follow(self._step)
             if self._outcome is not None:
                 self._report(*self._outcome)
         finally:
@@ -91,15 +94,17 @@ class Job:
 
     def cancel(self) -> None:
         """Returns at once; the job ends with on_error at a later poll(), when its processes are gone."""
-        if self.running and self._step is not None:
-            self._step.run.cancel()
+        if self.running:
+            self._cancelled = True
+            if isinstance(self._step, Step):
+                self._step.run.cancel()
 
     def wait(self) -> Any:
         """For scripts: the result, when it is there. Raises HealthiVertSlicerError if the job failed."""
         try:
             while self.running:
                 self.poll()
-                time.sleep(0.02)
+                time.sleep(0.02 if self._step is not None else 0.0)
         except BaseException:  # Ctrl-C in the console
             self.stop()
             raise
@@ -115,19 +120,21 @@ class Job:
             self.poll()
             time.sleep(0.02)
 
-    def _follow(self, run: CommandRun) -> None:
-        self._look_for_nodes()
-        run.poll()
-        if run.result is None:
-            return
-        self._logs.append(run.result.log)
-        self._step = None
+    def _follow(self, step: Step | InThread | None) -> None:
+        if isinstance(step, Step):
+            step.run.poll()
+            if step.run.result is None:
+                return
+            self._logs.append(step.run.result.log)
+            self._step = None
         if self._reason:
             self._end("failed", message=self._reason)
-        elif run.result.status == "cancelled":
-            self._end("cancelled", message=run.result.message)
-        else:
-            self._go_on(run.result)
+        elif self._cancelled:  # work in a thread is left to itself: nobody will ask for its result
+            self._end("cancelled", message=words_after_cancelling())
+        elif isinstance(step, Step):
+            self._go_on(lambda: self._steps.send(step.run.result))
+        elif step is None or not step.running:
+            self._go_on(lambda: next_piece(self._steps, step))
 
     def _scene_closes(self, caller: Any, event: str) -> None:
         from slicer.i18n import tr as _
@@ -146,12 +153,12 @@ class Job:
         self._reason = self._reason or reason
         self.cancel()
 
-    def _go_on(self, result: RunResult | None) -> None:
-        """Run the job's own code up to its next step or its end."""
+    def _go_on(self, proceed: Callable[[], Step | InThread | None]) -> None:
+        """Run the job's own code up to its next step or its end. proceed: takes it there."""
         from slicer.i18n import tr as _
 
         try:
-            self._step = self._steps.send(result)  # type: ignore[arg-type]
+            self._step = proceed()
         except StopIteration as end:
             self._end("done", result=end.value)
         except HealthiVertSlicerError as error:
@@ -171,15 +178,17 @@ class Job:
                 message=_("The results could not be shown ({reason}). The log tells more.").format(reason=error),
             )
         else:
-            self._step.run.on_progress = self._pass_on
+            if isinstance(self._step, Step):
+                self._step.run.on_progress = self._pass_on
 
     def _pass_on(self, stage: str, fraction: float, message: str) -> None:
         step = self._step
-        if step is not None:
+        if isinstance(step, Step):
             whole = step.first + fraction * (step.last - step.first)
             self.on_progress(stage, whole, f"{step.name}: {message}" if step.name else message)
 
     def _end(self, status: str, result: Any = None, message: str = "") -> None:
+        self._step = None
         self._steps.close()
         slicer.mrmlScene.RemoveObserver(self._observation)
         if self._folder is not None:

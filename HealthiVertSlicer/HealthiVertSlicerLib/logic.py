@@ -11,7 +11,6 @@ polled (see jobs.py); the panel uses them. One job of a logic runs at a time.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -137,17 +136,13 @@ class HealthiVertSlicerLogic(ScriptedLoadableModuleLogic):
     def _start(
         self, volume: Any, segmentation: Any, overrides: Mapping[str, str], work: Callable[[SpineRuns], Steps]
     ) -> Job:
-        """Copy the inputs out of the scene and start on them."""
+        """A job that copies the inputs out of the scene and works on them."""
         self._check_free()
         _refuse(inputs.input_problem(volume, segmentation, overrides))
         _refuse(dependencies.problem())
         folder = temporary_folder()
-        try:
-            runs = SpineRuns(volume, segmentation, folder, overrides)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        self.job = Job(work(runs), (runs.volume_id, runs.segmentation_id), folder)
+        runs = SpineRuns(volume, segmentation, folder, overrides)
+        self.job = Job(_copied_and_done(runs, work), (runs.volume_id, runs.segmentation_id), folder)
         return self.job
 
     def _check_free(self) -> None:
@@ -155,6 +150,11 @@ class HealthiVertSlicerLogic(ScriptedLoadableModuleLogic):
 
         if self.job is not None and self.job.running:
             raise HealthiVertSlicerError(_("A calculation is running already: wait for its end or cancel it."))
+
+
+def _copied_and_done(runs: SpineRuns, work: Callable[[SpineRuns], Steps]) -> Steps:
+    yield from runs.copied()
+    return (yield from work(runs))
 
 
 def _refuse(problem: str | None) -> None:

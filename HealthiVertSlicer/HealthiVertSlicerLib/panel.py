@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from HealthiVertSlicerLib import dependencies, display, inputs, levels, results
+from HealthiVertSlicerLib import dependencies, display, inputs, levels, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.job_view import Job, JobView, say
 from HealthiVertSlicerLib.parameters import HealthiVertParameters, inputs_key, overrides_of, spine_rows_of
@@ -43,7 +43,7 @@ class Panel:
         self.spine = SpineTable(ui.spineTable, self.choose_level, self.centre_views)
         self.level_table = LevelTable(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
         self.level_table.offer(levels.LEVELS, levels.NO_VERTEBRA)
-        self.results = ResultsView(ui, self.jobs.say)
+        self.results = ResultsView(ui, self.jobs.say, self.jobs.show_in_pieces)
         self._fill_choices()
         self._connect()
         self.refresh()
@@ -81,6 +81,8 @@ class Panel:
     def set_parameters(self, parameters: HealthiVertParameters | None) -> None:
         """The parameters of the scene; None while there is no scene to work in."""
         self.parameters = parameters
+        if parameters is None:
+            self.jobs.stop_showing()
         self.refresh()
 
     def choose_level(self, level: str) -> None:
@@ -186,7 +188,8 @@ class Panel:
         problem = inputs.input_problem(parameters.volume, parameters.segmentation, overrides_of(parameters))
         say(ui.inputProblemLabel, problem or "")
         target_problem, note = self._check_target(target) if target and not problem else (None, None)
-        say(ui.neighbourLabel, target_problem or note or "")
+        notes = [target_problem or note, None if problem else self._withheld_note()]
+        say(ui.neighbourLabel, "\n".join(filter(None, notes)))
         level = found.get(target, "")
         ui.applyButton.text = _("Apply: regrow {level}").format(level=level) if level else _("Apply")
         choose_first = "" if target else _("Choose the vertebra to regrow in the table.")
@@ -204,6 +207,12 @@ class Panel:
             self._checked_target = (key, found)
         return self._checked_target[1]
 
+    def _withheld_note(self) -> str | None:
+        painted = withheld.find(self.parameters.volume)
+        if painted is None:
+            return None
+        return _('Withheld besides the vertebra: what is painted in "{mask}".').format(mask=painted.GetName())
+
     def _enable_buttons(self, problem: str, target_problem: str) -> None:
         """problem: why nothing can be run; target_problem: why the chosen vertebra cannot."""
         ui = self.ui
@@ -213,7 +222,10 @@ class Panel:
         why_not = busy or problem or target_problem
         _allow(ui.applyButton, why_not, _("Regrow the chosen vertebra healthy and measure what it has lost."))
         _allow(ui.previewButton, why_not, _("Show what the generator will see. Nothing is generated yet."))
-        _allow(ui.editMaskButton, why_not, _("Correct the vertebra's segment, from which the mask is made."))
+        tip = _(
+            "Paint what the generator must not see besides the vertebra: cement, an osteophyte that bridges a disc."
+        )
+        _allow(ui.editMaskButton, busy or problem, tip)
         _allow(ui.cancelButton, "" if busy else _("Nothing is running."), _("Stop the run. Nothing of it is kept."))
 
     # Jobs
@@ -302,9 +314,7 @@ class Panel:
     def _show_results(self, found) -> None:
         self.results.show(found)
         self.ui.resultsSection.collapsed = False
-        if (
-            self.ui.applyButton.visible
-        ):  # the user has not gone on to another module, whose views are not ours to change
+        if self.ui.applyButton.visible:  # else the user has gone to another module, whose views are not ours to change
             self.results.compare()
 
     def _previewed(self, shown) -> None:
@@ -325,12 +335,13 @@ class Panel:
         widget.ui.inputVolumeSelector.setCurrentNode(self.parameters.volume)
 
     def _edit_mask(self) -> None:
-        """Opens the Segment Editor on the target's segment, from which the mask is made."""
+        """Opens the Segment Editor on what is withheld besides the target: the user paints, and comes back."""
+        painted = withheld.make(self.parameters.volume)
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.util.getModuleWidget("SegmentEditor").editor
-        editor.setSegmentationNode(self.parameters.segmentation)
+        editor.setSegmentationNode(painted)
         editor.setSourceVolumeNode(self.parameters.volume)
-        editor.setCurrentSegmentID(self._target())
+        editor.setCurrentSegmentID(painted.GetSegmentation().GetNthSegmentID(0))
 
     def _harden(self) -> None:
         try:

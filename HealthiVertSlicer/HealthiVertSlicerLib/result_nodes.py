@@ -68,7 +68,8 @@ class ResultSet:
         for node in reversed(self._made):
             for index in reversed(range(node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0)):
                 slicer.mrmlScene.RemoveNode(node.GetNthDisplayNode(index))
-            slicer.mrmlScene.RemoveNode(node)
+            if slicer.mrmlScene.IsNodePresent(node):  # the scene may have been closed meanwhile
+                slicer.mrmlScene.RemoveNode(node)
         if self._folder and not hierarchy.GetNumberOfItemChildren(self._folder):
             hierarchy.RemoveItem(self._folder)
 
@@ -139,20 +140,32 @@ def to_ras(points_lps: Sequence[Sequence[float]]) -> np.ndarray:
     return np.asarray(points_lps, float) * (-1.0, -1.0, 1.0)
 
 
-def fill_volume(node: Any, array: np.ndarray, ijk_to_ras: np.ndarray) -> None:
-    slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(array))
+def fill_volume(node: Any, voxels: np.ndarray | vtk.vtkImageData, ijk_to_ras: np.ndarray) -> None:
+    """voxels: (K, J, I), or what image_data made of them."""
+    image = voxels if isinstance(voxels, vtk.vtkImageData) else image_data(voxels)
     node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras))
+    node.SetAndObserveImageData(image)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
 
 
 def copy_window(node: Any, of: Any) -> None:
-    """Show a volume's values as another's are shown."""
+    """Show a volume's values as another's are shown: before it has any, as a window of its own takes long to find."""
+    node.CreateDefaultDisplayNodes()
     shown, pattern = node.GetDisplayNode(), of.GetDisplayNode()
     if pattern is not None:
         shown.SetAutoWindowLevel(False)
         shown.SetWindowLevel(pattern.GetWindow(), pattern.GetLevel())
         shown.SetAndObserveColorNodeID(pattern.GetColorNodeID())
+
+
+def cropped(mask: np.ndarray, ijk_to_ras: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The box of mask (K, J, I bool) that holds what is True, and its own ijk_to_ras. Touches no node."""
+    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    box = tuple(slice(int(end[0]), int(end[-1]) + 1) if end.size else slice(0, 1) for end in ends)
+    corner = np.eye(4)
+    corner[:3, 3] = [part.start for part in box[::-1]]
+    return mask[box], ijk_to_ras @ corner
 
 
 def fill_segment(node: Any, segment_id: str, mask: np.ndarray, ijk_to_ras: np.ndarray) -> bool:
@@ -166,13 +179,10 @@ def fill_segment(node: Any, segment_id: str, mask: np.ndarray, ijk_to_ras: np.nd
     if is_new:
         segments.AddSegment(slicer.vtkSegment(), segment_id)
         segment = segments.GetSegment(segment_id)
-    ends = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    box = tuple(slice(int(end[0]), int(end[-1]) + 1) if end.size else slice(0, 1) for end in ends)
-    corner = np.eye(4)
-    corner[:3, 3] = [part.start for part in box[::-1]]
+    box, to_ras = cropped(mask, ijk_to_ras)
     image = slicer.vtkOrientedImageData()
-    image.ShallowCopy(image_data(mask[box].astype(np.uint8)))
-    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(ijk_to_ras @ corner))
+    image.ShallowCopy(image_data(box.astype(np.uint8)))
+    image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(to_ras))
     segment.RemoveAllRepresentations()
     segment.AddRepresentation(BINARY_LABELMAP, image)
     segment.SetLabelValue(1)

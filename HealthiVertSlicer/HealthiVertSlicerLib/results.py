@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ import slicer
 from HealthiVertSlicerLib import filling, frames, inputs
 from HealthiVertSlicerLib.filling import BODIES, THIRDS
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.result_nodes import ImageFile, ResultSet, folder_of, nodes_by_role, read_image
+from HealthiVertSlicerLib.pieces import InThread, Pieces, at_once
+from HealthiVertSlicerLib.result_nodes import (
+    ImageFile,
+    ResultSet,
+    cropped,
+    folder_of,
+    image_data,
+    nodes_by_role,
+    read_image,
+)
 
 LINE_ROLES = tuple(f"{body}_{third}" for body in BODIES for third in THIRDS)
 
@@ -78,11 +88,12 @@ class ResultNodes:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run wrote, in memory. ct, labels: (K, J, I) on the CT's grid; the images have grids of their own."""
+    """What a run wrote, in memory. ct: vtkImageData, labels: (K, J, I), both on the CT's grid; the other images have
+    grids of their own."""
 
     report: dict
     page: str
-    ct: np.ndarray
+    ct: Any
     labels: np.ndarray
     loss: ImageFile
     displacement: ImageFile
@@ -107,31 +118,36 @@ def read_run(folder: Path) -> Run:
     except (OSError, RuntimeError, ValueError) as error:
         text = _("The results in {folder} cannot be read ({reason}): run it again.")
         raise HealthiVertSlicerError(text.format(folder=folder, reason=_line(error))) from error
-    return Run(report, page, ct.array, labels.array, loss, displacement, *_read_conditioning(folder))
+    image = image_data(ct.array)
+    return Run(report, page, image, labels.array, loss, displacement, *_read_conditioning(folder))
 
 
-def load_results(
-    folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str, run: Run | None = None
-) -> ResultNodes:
-    """run: of read_run(folder), if it was read already.
+def load_results(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> ResultNodes:
+    """Raises HealthiVertSlicerError, leaving the scene as it was, if the run's files cannot be read."""
+    return at_once(loading(folder, volume, segmentation, segment_id, level))
 
-    Raises HealthiVertSlicerError, leaving the scene as it was, if the run's files cannot be read.
-    """
-    run = run or read_run(folder)
+
+def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> Pieces:
+    """load_results in pieces: the files are read in a thread, and one node after the other is filled."""
+    run = yield InThread(lambda: read_run(folder))
     _check_belongs(run, volume, level, folder)
     if segmentation.GetSegmentation().GetSegment(segment_id) is None:
         from slicer.i18n import tr as _
 
         text = _("The segment of {level} was deleted during the run: choose the vertebra again.")
         raise HealthiVertSlicerError(text.format(level=level))
-    bodies = {
-        "original": inputs.labels_on_grid(volume, segmentation, [segment_id]) == 1,
-        "pseudo_healthy": run.labels == _label_of(run.report, level),
-    }
+    grid = frames.ijk_to_ras(volume)
+    before = yield from inputs.labels_in_pieces(volume, segmentation, [segment_id])
+    number = _label_of(run.report, level)
+    bodies = yield InThread(
+        lambda: {"original": cropped(before == 1, grid), "pseudo_healthy": cropped(run.labels == number, grid)}
+    )
     results = ResultSet(volume, level)
     try:
-        _fill(results, run, bodies)
-    except BaseException:
+        for fill in _fillings(results, run, bodies, grid):
+            fill()
+            yield None
+    except BaseException:  # also if nobody goes on with it
         results.take_back()
         raise
     return _collected(volume, level)
@@ -160,25 +176,28 @@ def show_spine_table(rows: Sequence[Mapping], volume: Any) -> Any:
     return filling.fill_spine(ResultSet(volume, ""), rows)
 
 
-def _fill(results: ResultSet, run: Run, bodies: Mapping[str, np.ndarray]) -> None:
-    """Every node of one run. The arrays of ct and bodies lie on the volume's grid."""
+def _fillings(
+    results: ResultSet, run: Run, bodies: Mapping[str, tuple[np.ndarray, np.ndarray]], grid: np.ndarray
+) -> Iterator[Callable[[], Any]]:
+    """What fills every node of one run. bodies: name -> voxels and their ijk_to_ras. grid: ijk_to_ras of the CT."""
     results.provenance = filling.provenance(run.report)
-    grid = frames.ijk_to_ras(results.volume)
-    filling.fill_ct(results, run.ct, grid)
-    filling.fill_segmentation(results, bodies, grid)
-    filling.fill_loss(results, run.loss)
-    filling.fill_movement(results, run.displacement)
-    filling.fill_heights(results, run.report)
-    filling.fill_profile(results, run.report["height_profile_mm"])
-    filling.fill_lines(results, run.report["height_lines_lps_mm"])
-    filling.fill_conditioning(results, run.mask, run.attention)
-    filling.fill_texts(results, run.report, run.page)
+    yield lambda: filling.fill_ct(results, run.ct, grid)
+    for body in BODIES:
+        yield partial(filling.fill_body, results, body, *bodies[body])
+    yield lambda: filling.fill_loss(results, run.loss)
+    yield lambda: filling.fill_movement(results, run.displacement)
+    yield lambda: filling.fill_heights(results, run.report)
+    yield lambda: filling.fill_profile(results, run.report["height_profile_mm"])
+    for body in BODIES:
+        yield partial(filling.fill_lines, results, body, run.report["height_lines_lps_mm"][body])
+    yield lambda: filling.fill_conditioning(results, run.mask, run.attention)
+    yield lambda: filling.fill_texts(results, run.report, run.page)
 
 
 def _check_belongs(run: Run, volume: Any, level: str, folder: Path) -> None:
     from slicer.i18n import tr as _
 
-    if run.ct.shape != volume.GetImageData().GetDimensions()[::-1] or run.report["vertebra"] != level:
+    if run.labels.shape != volume.GetImageData().GetDimensions()[::-1] or run.report["vertebra"] != level:
         text = _('The results in {folder} are not those of {level} in "{ct}": run it again.')
         raise HealthiVertSlicerError(text.format(folder=folder, level=level, ct=volume.GetName()))
 

@@ -11,16 +11,20 @@ from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib import display
 from HealthiVertSlicerLib.job_view import say
+from HealthiVertSlicerLib.pieces import Pieces
 
 MIDDLE = 50  # of the fade, in percent
 HEIGHT_KEYS = ("anterior", "middle", "posterior", "mean")
 
 
 class ResultsView:
-    """Shows one ResultNodes (results.py), or that there is none. tell(text) puts a sentence where the user reads it."""
+    """Shows one ResultNodes (results.py), or that there is none.
 
-    def __init__(self, ui, tell: Callable[[str], None]) -> None:
-        self._ui, self._tell = ui, tell
+    tell(text) puts a sentence where the user reads it; show_in_pieces(pieces) works on the views while Qt is free.
+    """
+
+    def __init__(self, ui, tell: Callable[[str], None], show_in_pieces: Callable[[Pieces], None]) -> None:
+        self._ui, self._tell, self._show_in_pieces = ui, tell, show_in_pieces
         self._results = None
         self._shown: str | None = None  # report.json, as the widgets show it
         table = ui.resultTable
@@ -78,7 +82,7 @@ class ResultsView:
 
     def compare(self) -> None:
         """Before and after side by side; the fade begins in the middle."""
-        display.compare(self._results)
+        self._show_in_pieces(display.comparing(self._results))
         slider = self._ui.fadeSlider
         blocked = slider.blockSignals(True)
         slider.value = MIDDLE

@@ -275,7 +275,7 @@ def _sentence(status: str, code: int | None, errors: Sequence[str]) -> str:
     from slicer.i18n import tr as _
 
     if status == "cancelled":
-        return _("Cancelled: nothing was changed.")
+        return words_after_cancelling()
     lines = [line.strip() for line in errors if line.strip()]
     last = lines[-1] if lines else ""
     if code is None:
@@ -297,6 +297,12 @@ def _sentence(status: str, code: int | None, errors: Sequence[str]) -> str:
         "The calculation failed ({reason}). Try again; if it fails again, report it with the log, as it is a fault of "
         "the program."
     ).format(reason=last or _("exit code {code}, without a word").format(code=code))
+
+
+def words_after_cancelling() -> str:
+    from slicer.i18n import tr as _
+
+    return _("Cancelled: nothing was changed.")
 
 
 def _known_cause(text: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import slicer
 
-from HealthiVertSlicerLib import inputs, results
+from HealthiVertSlicerLib import inputs, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.jobs import Step, Steps, answer_of, succeeded
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
@@ -57,16 +57,24 @@ class SpineRuns:
     """The inputs as they were when the job started, and the steps that can be taken with them.
 
     volume, segmentation: nodes, of which only IDs and names are kept. folder: for the copies and the core's results; it
-    belongs to the job. Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene.
+    belongs to the job. copied() comes before all other steps.
     """
 
     def __init__(self, volume: Any, segmentation: Any, folder: Path, overrides: Mapping[str, str]) -> None:
         self.volume_id, self.segmentation_id = volume.GetID(), segmentation.GetID()
         self.folder = folder
-        self._case = inputs.export_case(volume, segmentation, folder, overrides)
+        self._overrides = dict(overrides)
+
+    def copied(self) -> Steps:
+        """Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene."""
+        volume, segmentation = self._nodes()
+        hidden = withheld.find(volume)
+        self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
         # the core calls the case by its file in messages and in the report
-        self._ct = self._case.ct.rename(folder / f"{_file_name(volume.GetName())}{self._case.ct.suffix}")
+        self._ct = self._case.ct.rename(self.folder / f"{_file_name(volume.GetName())}{self._case.ct.suffix}")
         self._names = {self._ct: volume.GetName(), self._case.segmentation: segmentation.GetName()}
+        if hidden is not None and self._case.withheld is not None:
+            self._names[self._case.withheld] = hidden.GetName()
 
     def measured(self, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> SpineTable."""
@@ -78,12 +86,12 @@ class SpineRuns:
     def regrown(self, level: str, settings: GeneratorSettings, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> ResultNodes."""
         out = self.folder / level
-        words = ("--vertebra", level, "--out", str(out), "--json-progress", *settings.words())
+        words = (*self._target_words(level, out), "--json-progress", *settings.words())
         result = yield Step(self._run("run", *words), first, first + LOADING * (last - first), level)
         succeeded(self._told(result))
         _check_written(out, "report.json", "pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz")
         volume, segmentation = self._nodes()
-        return results.load_results(out, volume, segmentation, self._segment(level), level)
+        return (yield from results.loading(out, volume, segmentation, self._segment(level), level))
 
     def screened(self, threshold: float, settings: GeneratorSettings) -> Steps:
         """-> [ResultNodes, ...]. A level that fails does not keep the others from being regrown."""
@@ -105,7 +113,7 @@ class SpineRuns:
     def conditioned(self, level: str) -> Steps:
         """-> ConditioningNodes."""
         out = self.folder / level
-        result = yield Step(self._run("conditioning", "--vertebra", level, "--out", str(out)))
+        result = yield Step(self._run("conditioning", *self._target_words(level, out)))
         succeeded(self._told(result))
         _check_written(out, "conditioning/mask.nii.gz", "conditioning/cam.nii.gz")
         volume, segmentation = self._nodes()
@@ -113,6 +121,10 @@ class SpineRuns:
 
     def level_of(self, segment_id: str) -> str:
         return next(level for level, segment in self._case.segment_of_level.items() if segment == segment_id)
+
+    def _target_words(self, level: str, out: Path) -> tuple[str, ...]:
+        withhold = ("--withhold", str(self._case.withheld)) if self._case.withheld is not None else ()
+        return "--vertebra", level, "--out", str(out), *withhold
 
     def _run(self, command: str, *words: str) -> CommandRun:
         level_map = ",".join(f"{value}={level}" for value, level in self._case.level_of_value.items())

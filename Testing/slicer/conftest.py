@@ -85,11 +85,13 @@ def views(scene: Any) -> Iterator[Any]:
 @pytest.fixture
 def panel_stand(scene: Any) -> Iterator[Any]:
     """open_panel() loads HealthiVertSlicer.py (or the module of another path) as Slicer does and visits its panel; it
-    gives a slicer_stub.panel.PanelStand. In the end the module is unloaded, and nothing may have been raised in a slot,
-    a timer or an observer (a test that expects errors empties PanelStand.errors)."""
+    gives a slicer_stub.panel.PanelStand. In the end the module is unloaded, modules that the test has reloaded are as
+    before, and nothing may have been raised in a slot, a timer or an observer (a test that expects errors empties
+    PanelStand.errors)."""
     from slicer_stub.panel import PanelStand
 
     opened = []
+    loaded = _modules_that_a_reload_replaces()
 
     def open_panel(path: Path = ROOT / "HealthiVertSlicer" / "HealthiVertSlicer.py") -> PanelStand:
         opened.append(PanelStand(path))
@@ -98,8 +100,19 @@ def panel_stand(scene: Any) -> Iterator[Any]:
     yield open_panel
     for panel in opened:
         panel.close()
+    for name in _modules_that_a_reload_replaces():
+        del sys.modules[name]
+    sys.modules.update(loaded)  # what the other tests have imported
     errors = [error for panel in opened for error in panel.errors]
     assert not errors, "\n".join(errors)
+
+
+def _modules_that_a_reload_replaces() -> dict[str, Any]:
+    return {
+        name: sys.modules[name]
+        for name in list(sys.modules)
+        if name.startswith(("HealthiVertSlicerLib", "healthivert"))
+    }
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_a_saved_scene_still_knows_the_way_back(shown: Any, phantom_nodes: Any, 
     scene = slicer.mrmlScene
     scene.SetSaveToXMLString(1)
     scene.Commit()
+    scene.SetSaveToXMLString(0)  # or the next scene is saved to nowhere
     text = scene.GetSceneXMLString()
     display.restore_layout()
     reader = slicer.vtkMRMLScene()

