@@ -293,15 +293,17 @@ def commit() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(commands.SHIPPED))
-    parser.add_argument("--phantoms", type=int, default=100, help="fractured spines; a fifth as many healthy ones")
+    spines = "fractured spines for each model, the last number for all that follow; a fifth as many healthy ones"
+    parser.add_argument("--phantoms", type=int, nargs="+", default=[100], help=spines)
     parser.add_argument("--only", nargs="*", choices=SECTIONS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     arguments = parser.parse_args()
     lines = ["# Results", "", "Written by `make bench`. Nothing here was typed by hand.", ""]
     lines += [f"- commit {commit()}; {machine()}", f"- phantom seeds from {SEED}; sampling seed 0"]
-    for model in arguments.models:
+    for number, model in enumerate(arguments.models):
         generator = commands.load_generator(commands.GeneratorChoice(model))
-        subject = Subject(model, generator.generate, arguments.phantoms)
+        phantoms = arguments.phantoms[min(number, len(arguments.phantoms) - 1)]
+        subject = Subject(model, generator.generate, phantoms)
         lines += ["", f"## {model}", "", f"Weights with sha256 {generator.card['sha256'][:16]}...", ""]
         lines += ["| what | target | measured | |", "|---|---|---|---|"]
         for row in measured(subject, arguments.only):
