@@ -1,5 +1,7 @@
 # make demo     install into .venv and run the demonstration on the bundled phantom
-# make test     install what the tests need, then lint, types, tests
+# make test     install what the tests need, then lint, types, tests of the core and of the panel
+# make test-slicer   the tests of the panel alone
+# make pictures      draw the panel's pictures for the documentation again
 # make bench    measure everything and write docs/results.md
 # make weights  train the shipped models again from generated data
 #
@@ -17,17 +19,30 @@ RUN := $(VENV)/bin/python
 CORE := HealthiVertCore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test bench weights clean
+.PHONY: demo test test-core test-slicer pictures bench weights clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/healthivert demo --out demo
 
-test: $(VENV)/installed-for-test
+test: test-core test-slicer
+
+test-core: $(VENV)/installed-for-test
 	@Testing/install_system_packages.sh
 	$(RUN) -m ruff check --config $(CORE)/pyproject.toml $(CORE)/src Testing
 	$(RUN) -m ruff format --check --config $(CORE)/pyproject.toml $(CORE)/src Testing
 	cd $(CORE) && ../$(RUN) -m mypy
 	$(RUN) -m pytest -q -c $(CORE)/pyproject.toml Testing/core
+
+# Slicer's own classes are on PyPI for Python 3.10 to 3.13
+test-slicer: $(VENV)/installed-for-test-slicer
+	@Testing/install_system_packages.sh
+	$(RUN) -m ruff check --config $(CORE)/pyproject.toml HealthiVertSlicer
+	$(RUN) -m ruff format --check --config $(CORE)/pyproject.toml HealthiVertSlicer
+	$(RUN) -m pytest -q Testing/slicer
+
+pictures: $(VENV)/installed-for-test-slicer
+	@Testing/install_system_packages.sh
+	$(RUN) Testing/slicer/pictures.py
 
 bench: $(VENV)/installed
 	$(RUN) Testing/bench/bench.py
@@ -35,6 +50,8 @@ bench: $(VENV)/installed
 weights: $(VENV)/installed
 	for model in gan diffusion; do $(RUN) -m healthivert.training.recipe $$model --work runs/weights \
 		--out $(CORE)/src/healthivert/weights/$$model.safetensors || exit; done
+	$(RUN) -m healthivert.hgam.train --work runs/weights/hgam \
+		--out $(CORE)/src/healthivert/weights/fracture_cnn.safetensors
 
 clean:
 	rm -rf $(VENV) demo
@@ -50,4 +67,8 @@ $(VENV)/installed: $(CORE)/pyproject.toml | $(RUN)
 
 $(VENV)/installed-for-test: $(CORE)/pyproject.toml | $(VENV)/installed
 	$(RUN) -m pip install --quiet --editable "$(CORE)[test]"
+	@touch $@
+
+$(VENV)/installed-for-test-slicer: $(CORE)/pyproject.toml | $(VENV)/installed
+	$(RUN) -m pip install --quiet --editable "$(CORE)[test-slicer]"
 	@touch $@

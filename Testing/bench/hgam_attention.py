@@ -25,7 +25,7 @@ from healthivert.case import load_case
 from healthivert.evaluate import Regrown, height_metrics, picture_metrics, two_neighbours_mean
 from healthivert.gap import open_gap
 from healthivert.hgam.attention import attention_by
-from healthivert.hgam.classifier import FractureClassifier, load_classifier
+from healthivert.hgam.classifier import FRACTURED, FractureClassifier, load_classifier
 from healthivert.hgam.patches import level_patches
 from healthivert.hgam.realism import fracture_probability
 from healthivert.inspection import SpineAnalysis, analyse
@@ -102,7 +102,7 @@ def row_of(number: int, generate: GenerateSamples, classifier: FractureClassifie
     return {"spine": number, "level": level, "ways": ways}
 
 
-def table(rows: list[dict], threshold: float) -> str:
+def table(rows: list[dict]) -> str:
     """Means; in brackets the 95 % interval (bootstrap over spines) of the mean difference to no attention."""
     lines = [
         f"{len(rows)} levels of as many spines (seeds from {SEED}).",
@@ -111,7 +111,7 @@ def table(rows: list[dict], threshold: float) -> str:
         "|---|---|---|---|---|---|",
     ]
     for way in (SUSPICION, HGAM, NONE, SHUFFLED):
-        called = sum(row["ways"][way]["fracture_probability"] > threshold for row in rows)
+        called = sum(row["ways"][way]["fracture_probability"] > FRACTURED for row in rows)
         cells = " | ".join(_cell(rows, way, metric) for metric in METRICS)
         lines.append(f"| {way} | {cells} | {called} |")
     return "\n".join(lines)
@@ -123,7 +123,7 @@ def _cell(rows: list[Mapping], way: str, metric: str) -> str:
     interval = bootstrap_interval([row["spine"] for row in rows], lambda i: float(difference[i].mean()), SEED)
     if way == NONE or interval is None:
         return text
-    return f"{text} [{interval[0]:+.{DECIMALS[metric]}f}, {interval[1]:+.{DECIMALS[metric]}f}]"
+    return f"{text} [{interval[0]:+.0e}, {interval[1]:+.0e}]"
 
 
 def levels_table(case: SpineCase, classifier: FractureClassifier) -> str:
@@ -160,7 +160,7 @@ def main() -> None:
         rows.append(row_of(number, generate, classifier))
         with arguments.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rows[-1]) + "\n")
-    print(table(rows, classifier.threshold))
+    print(table(rows))
 
 
 if __name__ == "__main__":

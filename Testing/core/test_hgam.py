@@ -14,6 +14,7 @@ from torch import nn
 
 from healthivert.attention import everywhere, suspicion_beside
 from healthivert.errors import HealthiVertError
+from healthivert.generate import sampler
 from healthivert.hgam.attention import attention_by, place_into
 from healthivert.hgam.batches import epoch_of_batches, pictures_of, vary
 from healthivert.hgam.calibration import (
@@ -22,19 +23,21 @@ from healthivert.hgam.calibration import (
     expected_calibration_error,
     fit_calibration,
     reliability,
-    threshold_at_specificity,
 )
 from healthivert.hgam.classifier import CLASSIFIERS, FractureClassifier, load_classifier
 from healthivert.hgam.gradcam import grad_cam
 from healthivert.hgam.patches import SIDE, LevelPatches, level_patches
-from healthivert.hgam.realism import fracture_probability, regrown_patches
+from healthivert.hgam.realism import fracture_probability, looks_healthy_to, regrown_patches
 from healthivert.hgam.samples import SpinePatches, load_patches, patches_path
 from healthivert.hgam.train import ClassifierRecipe, level_logits, train_classifier, unseen_metrics
 from healthivert.inspection import analyse
 from healthivert.models.fracture import CnnSettings, FractureCnn
+from healthivert.models.interface import GeneratorOutput
 from healthivert.models.weights import load_weights, save_weights
-from healthivert.pipeline import prepare
+from healthivert.phantom import level_grid, render, sample_spine, truth
+from healthivert.pipeline import prepare, regrow
 from healthivert.progress import quiet
+from healthivert.training.samples import case_from_images
 from healthivert.types import PseudoHealthy
 
 BLOCKS = [
@@ -115,12 +118,6 @@ def test_the_reliability_table_holds_what_was_said_and_what_came_true():
     rows = reliability([0, 1, 1, 1], [0.05, 0.05, 0.95, 1.0])
     assert [(row.vertebrae, row.true_share) for row in rows] == [(2, 0.5), (2, 1.0)]
     assert expected_calibration_error([0, 1, 1, 1], [0.05, 0.05, 0.95, 1.0]) == pytest.approx(0.2375)
-
-
-def test_the_threshold_leaves_the_wanted_share_of_spared_vertebrae_under_it():
-    spared = np.linspace(0, 1, 101)
-    threshold = threshold_at_specificity([0] * 101 + [1], [*spared, 1.0], 0.98)
-    assert (spared <= threshold).mean() == pytest.approx(0.98, abs=0.01)
 
 
 def test_a_patch_shows_the_body_in_its_middle_and_says_where_it_lies(case_and_analysis):
@@ -269,9 +266,9 @@ def test_a_damaged_file_of_patches_is_named(tmp_path):
 def test_a_written_classifier_comes_back_with_its_calibration(tmp_path, case_and_analysis):
     path = tmp_path / "own.safetensors"
     model = FractureCnn(CnnSettings(4))
-    save_weights(path, model, {"calibration": {"scale": 2.0, "offset": -0.5, "threshold": 0.7}})
+    save_weights(path, model, {"calibration": {"scale": 2.0, "offset": -0.5}})
     classifier = load_classifier(path)
-    assert classifier.calibration == Calibration(2.0, -0.5) and classifier.threshold == 0.7
+    assert classifier.calibration == Calibration(2.0, -0.5)
     patches = level_patches(*case_and_analysis, "L2")
     probability, seen_at = classifier.seen_at(patches)
     assert probability == pytest.approx(classifier.probability(patches), abs=1e-5)
@@ -322,3 +319,61 @@ def test_a_drawn_vertebra_gets_the_classifiers_probability():
     classifier = FractureClassifier(Area(), Calibration(-100.0, 33.0))
     tall, flat = (fracture_probability(classifier, drawn_vertebra(height), 1.0) for height in (30.0, 12.0))
     assert tall < 0.05 and flat > 0.95
+    accept = looks_healthy_to(classifier)
+    assert accept(drawn_vertebra(30.0), 1.0) and not accept(drawn_vertebra(12.0), 1.0)
+
+
+class Counting:
+    """A generator that draws the same upright vertebra and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    def __call__(self, batch, seed=0):
+        self.seeds.append(seed)
+        body = torch.zeros_like(batch.ct)
+        body[:, :, 32:64, 12:52] = 1.0
+        heights = torch.zeros(len(body))
+        flow = torch.zeros(len(body), 2, 12, 8)
+        return GeneratorOutput(body, body, batch.ct, batch.ct, flow, heights, heights)
+
+
+@pytest.mark.parametrize(
+    ("answers", "rejected", "accepted"),
+    [([True], 0, True), ([False, False, True], 2, True), ([False] * 4, 4, False)],
+)
+def test_a_drawing_that_is_refused_is_drawn_again_and_counted(case_and_analysis, answers, rejected, accepted):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    model, left = Counting(), list(answers)
+    generate = sampler(model, torch.device("cpu"), 1, 5, lambda vertebra, spacing_mm: left.pop(0))
+    (vertebra,) = generate(conditioning)
+    assert (vertebra.rejected, vertebra.accepted) == (rejected, accepted)
+    assert not left  # asked as often as expected, and never more than three redraws
+    assert sorted(set(model.seeds)) == list(range(5, 5 + len(answers)))
+
+
+def test_a_vertebra_that_never_looks_healthy_is_the_plain_drawing_with_a_warning(case_and_analysis):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    cpu = torch.device("cpu")
+    plain = sampler(Counting(), cpu, 1, 0)(conditioning)[0]
+    doubtful = sampler(Counting(), cpu, 1, 0, lambda vertebra, spacing_mm: False)(conditioning)[0]
+    assert np.array_equal(plain.body, doubtful.body) and np.array_equal(plain.ct, doubtful.ct)
+    outcome = regrow(*case_and_analysis, "L2", lambda given: [doubtful, doubtful], quiet)
+    assert outcome.rejected_samples == 8
+    assert any("looks fractured itself" in warning for warning in outcome.loss.warnings)
+    half = regrow(*case_and_analysis, "L2", lambda given: [doubtful, plain], quiet)
+    assert half.rejected_samples == 4
+    assert not any("looks fractured itself" in warning for warning in half.loss.warnings)
+
+
+def test_the_shipped_classifier_tells_a_severe_fracture_from_its_healthy_twin():
+    seen = ("T12", "L1", "L2")
+    broken = sample_spine(45012, True, ("L1",), fracture_count=(1, 1), no_grade=0.0)
+    assert truth(broken)["levels"][0]["genant"] == 3
+    classifier, said = load_classifier(), []
+    for spine in (broken, broken.healthy_twin()):
+        spine = replace(spine, levels=seen)
+        picture = render(spine, level_grid(spine, "L1", (100.0, 110.0, 130.0), 1.5), spine.scanner)
+        case = case_from_images(picture.ct, picture.labels, "phantom")
+        said.append(classifier.probability(level_patches(case, analyse(case), "L1")))
+    assert said[0] > 0.8 and said[1] < 0.2

@@ -70,6 +70,8 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     import torch
 
     from healthivert.generate import sampler
+    from healthivert.hgam.classifier import load_classifier
+    from healthivert.hgam.realism import looks_healthy_to
     from healthivert.models.devices import choose_device, slower_device_warning
     from healthivert.models.weights import load_weights
 
@@ -79,7 +81,8 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     model, card = load_weights(choice.weights or choice.model, device)
     torch.manual_seed(choice.seed)
     warning = slower_device_warning(choice.device, device)
-    generate, generate_one = (sampler(model, device, samples, choice.seed) for samples in (choice.samples, 1))
+    accept = looks_healthy_to(load_classifier())
+    generate, generate_one = (sampler(model, device, samples, choice.seed, accept) for samples in (choice.samples, 1))
     return LoadedGenerator(generate, generate_one, card, device.type, (warning,) if warning else ())
 
 
@@ -200,6 +203,7 @@ def _report(
         views=outcome.views,
         profile=outcome.profile,
         height_lines=outcome.height_lines,
+        rejected_samples=outcome.rejected_samples,
     )
 
 

@@ -21,21 +21,38 @@ from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
 LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
+REDRAWS = 3  # of a vertebra that is not accepted
 LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
+
+Accept = Callable[[PseudoHealthy, float], bool]  # of a vertebra and its spacing in mm
 
 
 def sampler(
-    model: Generator, device: torch.device, samples: int, seed: int
+    model: Generator, device: torch.device, samples: int, seed: int, accept: Accept | None = None
 ) -> Callable[[Conditioning], list[PseudoHealthy]]:
     """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is; the others are of it
-    varied (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands."""
+    varied (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands.
+
+    accept: a vertebra that it refuses is drawn again, varied and with other noise, up to REDRAWS times.
+    """
 
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
         random = np.random.default_rng(seed)
         variations = [_Variation()] + [_Variation.draw(random) for _ in range(samples - 1)]
-        return [
-            v.undo(_one(model, device, v.apply(conditioning, seed + i), seed + i)) for i, v in enumerate(variations)
-        ]
+        return [_accepted(conditioning, variation, seed + i) for i, variation in enumerate(variations)]
+
+    def _accepted(conditioning: Conditioning, variation: _Variation, first_seed: int) -> PseudoHealthy:
+        first = vertebra = _drawn(conditioning, variation, first_seed)
+        for rejected in range(REDRAWS + 1):
+            if accept is None or accept(vertebra, conditioning.spacing_mm):
+                return replace(vertebra, rejected=rejected)
+            if rejected < REDRAWS:
+                next_seed = first_seed + samples * (rejected + 1)
+                vertebra = _drawn(conditioning, _Variation.draw(np.random.default_rng(next_seed)), next_seed)
+        return replace(first, rejected=REDRAWS + 1, accepted=False)  # the others are varied and no better
+
+    def _drawn(conditioning: Conditioning, variation: _Variation, seed: int) -> PseudoHealthy:
+        return variation.undo(_one(model, device, variation.apply(conditioning, seed), seed))
 
     return generate
 

@@ -85,6 +85,7 @@ class Outcome:
     profile: HeightProfile
     height_lines: Mapping[str, HeightLines]  # "original" in the scan, "pseudo_healthy" in the restored one
     features: Mapping[str, float]  # what the generator was shown, in numbers: see familiarity
+    rejected_samples: int = 0  # drawings thrown away because they looked fractured
 
 
 def prepare(
@@ -156,7 +157,9 @@ def regrow(
         "original": original_lines(body),
         "pseudo_healthy": regrown_lines(prepared.straight.frame, vertebra, placement, prepared.straight.spacing_mm),
     }
-    return Outcome(loss, restored, withheld, attention, views, profile, lines, features(prepared.conditioning))
+    rejected = sum(sample.rejected for sample in samples)
+    shown = features(prepared.conditioning)
+    return Outcome(loss, restored, withheld, attention, views, profile, lines, shown, rejected)
 
 
 class Clock:
@@ -214,7 +217,7 @@ def _measure(
         six_point={"original": six_point(own_ap, own), "pseudo_healthy": six_point(ap, regrown)},
         loss_map=height_loss_map(body.height_map, healthy_map),
         genant=genant_grade(rhlv),
-        warnings=tuple(_loss_warnings(body.level, analysis, prepared, healthy)),
+        warnings=(*_loss_warnings(body.level, analysis, prepared, healthy), *_realism_warnings(body.level, samples)),
     )
     # against the healthy body's depth; the original's is scaled onto it
     return loss, HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), regrown)
@@ -259,6 +262,15 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
             f"{getattr(healthy, worst):.1f} mm against {getattr(prepared.reference, worst):.1f} mm"
         )
     return warnings
+
+
+def _realism_warnings(level: str, samples: list[PseudoHealthy]) -> list[str]:
+    if any(sample.accepted for sample in samples):
+        return []
+    count = sum(sample.rejected for sample in samples)
+    return [
+        f"the regrown {level} looks fractured itself, in each of {count} drawings: its healthy heights are in doubt"
+    ]
 
 
 def _views(prepared: Prepared, after: FloatArray, body_after: FloatArray) -> tuple[View, ...]:

@@ -168,7 +168,8 @@ class Conditioning:
 @dataclass(frozen=True)
 class PseudoHealthy:
     """A generated vertebra in the gap frame: ct in HU, body as soft mask 0..1 (SI, AP, LR), its mean height in mm.
-    ct_sd: standard deviation of the ct over samples, HU; None for a single sample.
+    ct_sd: standard deviation of the ct over samples, HU; None for a single sample. rejected: how often it was drawn and
+    looked fractured; accepted: False if it still does.
 
     The rows of the gap are canonical: the vertebra's slab fills them whatever its height; height_mm says what the mean
     body height is in the patient.
@@ -178,6 +179,8 @@ class PseudoHealthy:
     body: FloatArray
     height_mm: float
     ct_sd: FloatArray | None = None
+    rejected: int = 0
+    accepted: bool = True
 
 
 @dataclass(frozen=True)
@@ -265,3 +268,4 @@ class Report:
     views: tuple[View, ...] = ()
     profile: HeightProfile | None = None
     height_lines: Mapping[str, HeightLines] = field(default_factory=dict)  # "original" and "pseudo_healthy"
+    rejected_samples: int = 0  # drawings thrown away because they looked fractured

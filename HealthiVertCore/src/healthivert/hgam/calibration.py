@@ -80,9 +80,3 @@ def expected_calibration_error(true: ArrayLike, probability: ArrayLike) -> float
     rows = reliability(true, probability)
     total = sum(row.vertebrae for row in rows)
     return sum(row.vertebrae * abs(row.mean_probability - row.true_share) for row in rows) / total
-
-
-def threshold_at_specificity(true: ArrayLike, probability: ArrayLike, specificity: float) -> float:
-    """The probability that this share of the spared vertebrae stays under."""
-    spared = np.asarray(probability, float)[~np.asarray(true, bool)]
-    return float(np.quantile(spared, specificity))

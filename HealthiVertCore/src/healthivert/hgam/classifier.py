@@ -26,13 +26,14 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "fracture_vit": lambda **arguments: FractureVit(VitSettings(**arguments)),
 }
 SHIPPED = "fracture_cnn"
+FRACTURED = 0.5  # of a calibrated probability: more likely than not
 
 
 class FractureClassifier:
-    """threshold: a probability above which a vertebra is called fractured (rarely wrong on spared ones)."""
+    """model: one of CLASSIFIERS, on the CPU. calibration: what makes its logits probabilities."""
 
-    def __init__(self, model: nn.Module, calibration: Calibration, threshold: float = 0.5) -> None:
-        self.model, self.calibration, self.threshold = model, calibration, threshold
+    def __init__(self, model: nn.Module, calibration: Calibration) -> None:
+        self.model, self.calibration = model, calibration
 
     def probability(self, patches: LevelPatches) -> float:
         """0..1 for the level: its slices vote with their logits."""
@@ -57,8 +58,7 @@ def load_classifier(name_or_path: str | Path = SHIPPED) -> FractureClassifier:
     model, card = load_weights(name_or_path, architectures=CLASSIFIERS)
     try:
         own = card["calibration"]
-        calibration = Calibration(float(own["scale"]), float(own["offset"]))
-        return FractureClassifier(model, calibration, float(own["threshold"]))
+        return FractureClassifier(model, Calibration(float(own["scale"]), float(own["offset"])))
     except (KeyError, TypeError, ValueError):
         raise HealthiVertError(f"{name_or_path}: the classifier's card lacks its calibration; train it again") from None
 

@@ -6,14 +6,21 @@ height in millimetres, and the classifier's probability of a fracture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from healthivert.gap import CONTEXT_ROWS, GAP, GAP_ROWS, to_window
 from healthivert.geometry import rows_at
-from healthivert.hgam.classifier import FractureClassifier
+from healthivert.hgam.classifier import FRACTURED, FractureClassifier
 from healthivert.hgam.patches import SIDE, SLICES_MM, LevelPatches
 from healthivert.measure import generated_row_mm
 from healthivert.types import PseudoHealthy
+
+
+def looks_healthy_to(classifier: FractureClassifier) -> Callable[[PseudoHealthy, float], bool]:
+    """What generate.sampler accepts: a drawn vertebra (and its spacing in mm) that is more likely spared."""
+    return lambda vertebra, spacing_mm: fracture_probability(classifier, vertebra, spacing_mm) <= FRACTURED
 
 
 def fracture_probability(classifier: FractureClassifier, vertebra: PseudoHealthy, spacing_mm: float) -> float:

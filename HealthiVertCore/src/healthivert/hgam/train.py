@@ -29,7 +29,6 @@ from healthivert.hgam.calibration import (
     expected_calibration_error,
     fit_calibration,
     reliability,
-    threshold_at_specificity,
 )
 from healthivert.hgam.classifier import CLASSIFIERS
 from healthivert.hgam.samples import SpinePatches, load_patches, make_patches
@@ -43,8 +42,6 @@ from healthivert.training.checkpoint import (
     save_checkpoint,
     with_prefix,
 )
-
-SPECIFICITY = 0.98  # a vertebra is called fractured beyond the probability that 98 of 100 spared ones stay under
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,12 @@ def make_classifier(
     run = work / recipe.architecture
     model = train_classifier(recipe, load_patches(folder, recipe.training_seeds), run, part_of(progress, 0.7, 1.0))
     held_out = load_patches(folder, recipe.calibration_seeds)
-    logits = level_logits(model, held_out)
-    calibration = fit_calibration(held_out.fractured, logits)
-    threshold = threshold_at_specificity(held_out.fractured, calibration.probability(logits), SPECIFICITY)
+    calibration = fit_calibration(held_out.fractured, level_logits(model, held_out))
     test = load_patches(folder, recipe.test_seeds)
     card = {
         "recipe": asdict(recipe),
         "input": {"channels": ["ct", "body"], "side": test.ct.shape[-1], "spacing_mm": 1.0},
-        "calibration": {**calibration._asdict(), "threshold": threshold},
+        "calibration": calibration._asdict(),
         "metrics": unseen_metrics(test, level_logits(model, test), calibration, recipe.seed),
         "licence": "Apache-2.0",
     }
