@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from HealthiVertSlicerLib.distances import squared_distance
 from HealthiVertSlicerLib.frames import ijk_to_ras, mapped, nearest_in, voxels
 from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume, image_data
 
@@ -37,7 +38,8 @@ def around_target(loss: Any, volume: Any) -> tuple[tuple[slice, ...], np.ndarray
     """A box of the volume's array (K, J, I), and which of its voxels lie on the map loss or TARGET_MARGIN_MM off."""
     spacing = np.array(loss.GetSpacing())[::-1]
     margin = np.ceil(TARGET_MARGIN_MM / spacing).astype(int) + 1
-    near = within_reach(np.pad(voxels(loss) != 0, [(n, n) for n in margin]), spacing, TARGET_MARGIN_MM)
+    body = np.pad(voxels(loss) != 0, [(n, n) for n in margin])
+    near = squared_distance(body, spacing, TARGET_MARGIN_MM) <= TARGET_MARGIN_MM**2
     to_volume = np.linalg.inv(ijk_to_ras(volume)) @ ijk_to_ras(loss)
     to_volume[:3, 3] = mapped(to_volume, -margin[::-1])  # from indices of the padded map
     corners = np.array(list(itertools.product(*[(0, n - 1) for n in near.shape[::-1]])))
@@ -47,16 +49,3 @@ def around_target(loss: Any, volume: Any) -> tuple[tuple[slice, ...], np.ndarray
     high = np.clip(np.ceil(on_volume.max(axis=0)), 0, size - 1).astype(int) + 1
     inside = nearest_in(image_data(near.astype(np.uint8)), np.linalg.inv(to_volume), (low, high)) > 0
     return tuple(slice(*ends) for ends in zip(low.tolist(), high.tolist(), strict=True))[::-1], inside
-
-
-def within_reach(inside: np.ndarray, spacing: np.ndarray, reach_mm: float) -> np.ndarray:
-    """Which voxels lie at most reach_mm from one inside: the exact distance, axis by axis."""
-    far = np.float32(4 * reach_mm**2)
-    squared = np.where(inside, np.float32(0), far)
-    for axis, step in enumerate(spacing):
-        count = int(reach_mm / step)
-        padded = np.pad(squared, [(count, count) if n == axis else (0, 0) for n in range(3)], constant_values=far)
-        for shift in range(-count, count + 1):
-            moved = padded[(slice(None),) * axis + (slice(count + shift, count + shift + inside.shape[axis]),)]
-            np.minimum(squared, moved + np.float32((shift * step) ** 2), out=squared)
-    return squared <= reach_mm**2

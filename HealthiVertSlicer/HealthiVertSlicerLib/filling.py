@@ -42,6 +42,7 @@ def provenance(report: Mapping) -> dict[str, str]:
     return {
         "Model": report["model"]["name"],
         "ModelSha256": report["model"]["sha256"],
+        "Device": report["device"],
         "Seed": str(report["seed"]),
         "Samples": str(report["samples"]),
         "Version": report["versions"]["healthivert"],
@@ -177,23 +178,22 @@ def fill_profile(results: ResultSet, profile: Mapping) -> None:
     )
 
 
-def fill_lines(results: ResultSet, body: str, lines: Mapping[str, Sequence]) -> None:
-    """One of BODIES; lines: third -> its two ends in LPS mm of the CT's own frame."""
+def fill_height_line(results: ResultSet, body: str, third: str, ends: Sequence[Sequence[float]]) -> None:
+    """The line of one of THIRDS of one of BODIES. ends: LPS mm of the CT's own frame."""
     from slicer.i18n import tr as _
 
     bodies = {"original": _("original"), "pseudo_healthy": _("pseudo-healthy")}
     thirds = {"anterior": _("anterior"), "middle": _("middle"), "posterior": _("posterior")}
     colours = {"original": ORIGINAL_COLOUR, "pseudo_healthy": HEALTHY_COLOUR}
-    for third in THIRDS:
-        name = f"{results.level} {thirds[third]} {bodies[body]}"
-        node = results.node(f"{body}_{third}", "vtkMRMLMarkupsLineNode", name)
-        fill_line(node, lines[third])
-        if results.is_new(node):
-            shown = node.GetDisplayNode()
-            shown.SetSelectedColor(*colours[body])
-            shown.SetColor(*colours[body])
-            shown.SetGlyphScale(1.0)
-            shown.SetTextScale(2.0)
+    name = f"{results.level} {thirds[third]} {bodies[body]}"
+    node = results.node(f"{body}_{third}", "vtkMRMLMarkupsLineNode", name)
+    fill_line(node, ends)
+    if results.is_new(node):
+        shown = node.GetDisplayNode()
+        shown.SetSelectedColor(*colours[body])
+        shown.SetColor(*colours[body])
+        shown.SetGlyphScale(1.0)
+        shown.SetTextScale(2.0)
 
 
 def fill_conditioning(results: ResultSet, mask: ImageFile, attention: ImageFile) -> tuple[Any, Any]:

@@ -6,12 +6,13 @@ Linear parent transforms only; inputs.py refuses the others. Matrices are (4, 4)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 SEARCH_STEPS = (4, 1)  # voxels: a vertebra is found on every fourth one as well, and that is cheap
 SLAB_VOXELS = 2_000_000  # that are resampled at a time
@@ -110,13 +111,30 @@ def segments_box(volume: Any, segmentation: Any) -> tuple[np.ndarray, np.ndarray
 Box = tuple[np.ndarray, np.ndarray]  # of voxels: lowest index (i, j, k), and highest + 1
 
 
-def box_on_grid(volume: Any, image: Any, segmentation: Any) -> Box:
-    """The part of the volume's grid that a segmentation's image can reach; it may be empty."""
+@dataclass(frozen=True)
+class Layer:
+    """An image of a segmentation as it was at one moment, to be resampled to a volume's grid as that was.
+
+    plain: its values, with origin 0 and spacing 1. to_image: (4, 4) from the volume's indices to the image's. box: the
+    part of the volume's grid that the image can reach; it may be empty.
+    """
+
+    plain: Any
+    to_image: np.ndarray
+    box: Box
+
+
+def layer_of(volume: Any, image: Any, segmentation: Any) -> Layer:
+    to_image = np.linalg.inv(to_world(segmentation) @ image_to_ras(image)) @ to_world(volume) @ ijk_to_ras(volume)
     corners = np.stack(np.meshgrid(*np.add(_ends(image), (-0.5, 0.5)), indexing="ij"), axis=-1).reshape(-1, 3)
-    index = mapped(np.linalg.inv(_to_image(volume, image, segmentation)), corners)
+    index = mapped(np.linalg.inv(to_image), corners)
     size = np.array(volume.GetImageData().GetDimensions())
     low = np.clip(np.floor(index.min(axis=0)), 0, size).astype(int)
-    return low, np.clip(np.ceil(index.max(axis=0)) + 1, low, size).astype(int)
+    high = np.clip(np.ceil(index.max(axis=0)) + 1, low, size).astype(int)
+    plain = vtk.vtkImageData()
+    plain.SetExtent(image.GetExtent())
+    plain.GetPointData().SetScalars(numpy_to_vtk(vtk_to_numpy(image.GetPointData().GetScalars()), deep=True))
+    return Layer(plain, np.round(to_image, ROUNDING_DIGITS), (low, high))
 
 
 def slabs(box: Box) -> Iterator[Box]:
@@ -128,21 +146,11 @@ def slabs(box: Box) -> Iterator[Box]:
         yield np.array([*low[:2], k]), np.array([*high[:2], min(k + thickness, high[2])])
 
 
-def on_grid_of(volume: Any, image: Any, segmentation: Any, box: Box) -> np.ndarray:
-    """The values (K, J, I) of a segmentation's image at the volume's voxels in a box that is not empty.
-
-    Slicer's own resampling loses voxels at a segment's border where transforms make grids meet but for rounding.
-    """
-    plain = vtk.vtkImageData()
-    plain.SetExtent(image.GetExtent())
-    plain.GetPointData().SetScalars(image.GetPointData().GetScalars())
-    return nearest_in(plain, np.round(_to_image(volume, image, segmentation), ROUNDING_DIGITS), box)
-
-
 def nearest_in(plain: Any, to_image: np.ndarray, box: Box) -> np.ndarray:
     """The values (K, J, I) of an image at the voxels of a box in another grid, nearest neighbour, 0 outside of it.
 
-    plain: its origin 0 and its spacing 1. to_image: from the other grid's indices to the image's.
+    plain: its origin 0 and its spacing 1. to_image: from the other grid's indices to the image's. Slicer's own
+    resampling loses voxels at a segment's border where transforms make grids meet but for rounding.
     """
     transform = vtk.vtkTransform()
     transform.SetMatrix(slicer.util.vtkMatrixFromArray(to_image))
@@ -156,11 +164,6 @@ def nearest_in(plain: Any, to_image: np.ndarray, box: Box) -> np.ndarray:
     reslice.SetOutputExtent(low[0], high[0] - 1, low[1], high[1] - 1, low[2], high[2] - 1)
     reslice.Update()
     return vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars()).reshape((box[1] - box[0])[::-1])
-
-
-def _to_image(volume: Any, image: Any, segmentation: Any) -> np.ndarray:
-    """From the volume's indices to those of a segmentation's image."""
-    return np.linalg.inv(to_world(segmentation) @ image_to_ras(image)) @ to_world(volume) @ ijk_to_ras(volume)
 
 
 def _ends(image: Any) -> np.ndarray:

@@ -125,7 +125,7 @@ def exporting(
     if problem:
         raise HealthiVertSlicerError(problem)
     levels = segment_levels(segmentation, overrides)
-    grid = Grid.of(volume)
+    grid, scan = Grid.of(volume), frames.voxels(volume).copy()  # as it is now, whatever becomes of it meanwhile
     labels = yield from labels_in_pieces(volume, segmentation, list(levels))
     values = yield InThread(lambda: _values(labels))
     present = {segment_id: value for value, segment_id in enumerate(levels, start=1) if value in values}
@@ -136,7 +136,7 @@ def exporting(
         )
         names = {"segmentation": segmentation.GetName(), "ct": volume.GetName()}
         raise HealthiVertSlicerError(text.format(count=len(present), **names))
-    images = {"ct": frames.voxels(volume), "segmentation": labels}
+    images = {"ct": scan, "segmentation": labels}
     if hidden is not None:
         images["withheld"] = yield from labels_in_pieces(volume, hidden, hidden.GetSegmentation().GetSegmentIDs())
     paths = {name: folder / f"{name}.nrrd" for name in images}
@@ -167,29 +167,41 @@ def labels_on_grid(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -
 
 
 def labels_in_pieces(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> Pieces:
-    """labels_on_grid in pieces."""
+    """labels_on_grid in pieces, of everything as it is at the first of them."""
     merged = np.zeros(volume.GetImageData().GetDimensions()[::-1], np.uint8)
-    for image, numbers in _layers(segmentation, segment_ids).items():
-        table = np.zeros(max(int(image.GetScalarRange()[1]), *numbers) + 1, np.uint8)
-        table[list(numbers)] = list(numbers.values())
-        for slab in frames.slabs(frames.box_on_grid(volume, image, segmentation)):
-            own = table[frames.on_grid_of(volume, image, segmentation, slab)]
+    segments = _with_voxels(segmentation.GetSegmentation())  # lives as long as its images: it empties them at its end
+    layers = [
+        (frames.layer_of(volume, image, segmentation), _table(image, numbers))
+        for image, numbers in _layers(segments, segment_ids).items()
+    ]
+    for layer, table in layers:
+        for slab in frames.slabs(layer.box):
+            own = table[frames.nearest_in(layer.plain, layer.to_image, slab)]
             part = merged[tuple(slice(*ends) for ends in zip(*slab, strict=True))[::-1]]
             np.maximum(part, own, out=part)
             yield None
     return merged
 
 
-def _layers(segmentation: Any, segment_ids: Sequence[str]) -> dict[Any, dict[int, int]]:
-    """Image that segments share -> its values -> the place of their segments among segment_ids, from 1.
+def _table(image: Any, numbers: Mapping[int, int]) -> np.ndarray:
+    """What stands for each value of an image: the segment's number, 0 for what is no segment."""
+    table = np.zeros(max(int(image.GetScalarRange()[1]), *numbers) + 1, np.uint8)
+    table[list(numbers)] = list(numbers.values())
+    return table
 
-    Voxels of segments that have surfaces only are made in a copy.
-    """
-    segments = segmentation.GetSegmentation()
-    if not segments.ContainsRepresentation(BINARY_LABELMAP):
-        segments = slicer.vtkSegmentation()
-        segments.DeepCopy(segmentation.GetSegmentation())
-        segments.CreateRepresentation(BINARY_LABELMAP)
+
+def _with_voxels(segments: Any) -> Any:
+    """The vtkSegmentation, or a copy with voxels if it has surfaces only."""
+    if segments.ContainsRepresentation(BINARY_LABELMAP):
+        return segments
+    copy = slicer.vtkSegmentation()
+    copy.DeepCopy(segments)
+    copy.CreateRepresentation(BINARY_LABELMAP)
+    return copy
+
+
+def _layers(segments: Any, segment_ids: Sequence[str]) -> dict[Any, dict[int, int]]:
+    """Image that segments share -> its values -> the place of their segments among segment_ids, from 1."""
     layers: dict[Any, dict[int, int]] = {}
     for number, segment_id in enumerate(segment_ids, start=1):
         segment = segments.GetSegment(segment_id)

@@ -51,6 +51,10 @@ class JobView:
     def busy(self) -> bool:
         return self._job is not None
 
+    @property
+    def showing(self) -> bool:
+        return self._showing is not None
+
     def say(self, text: str) -> None:
         """One sentence below the Apply button, which stays until the next one."""
         say(self._ui.statusLabel, text)
@@ -73,8 +77,8 @@ class JobView:
         self._on_change()
 
     def show_in_pieces(self, pieces: Pieces) -> None:
-        """Work on the views (pieces.py, without threads), a piece whenever Qt has nothing else to do. It takes the place
-        of such work that is not finished."""
+        """Work on the views (pieces.py, without threads), a piece whenever Qt has nothing else to do. Such work that is
+        not finished is given up for it."""
         self._showing = pieces
         self._showing_timer.start()
 
@@ -82,12 +86,12 @@ class JobView:
         try:
             next(self._showing)
         except StopIteration:
-            self._showing_timer.stop()
+            self.stop_showing()
         except HealthiVertSlicerError as error:
-            self._showing_timer.stop()
+            self.stop_showing()
             self._complain(str(error))
         except Exception:
-            self._showing_timer.stop()
+            self.stop_showing()
             raise
 
     def cancel(self) -> None:
@@ -97,8 +101,9 @@ class JobView:
             self._job.cancel()
 
     def stop_showing(self) -> None:
-        """For the moment at which the scene closes."""
+        """Gives up what is not shown yet: for the moment at which the scene closes."""
         self._showing_timer.stop()
+        self._showing = None
 
     def stop(self) -> None:
         """Ends the job and waits for its end: for the moment after which no timer asks after it any more."""

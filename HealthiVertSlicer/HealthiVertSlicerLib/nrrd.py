@@ -14,7 +14,7 @@ import numpy as np
 
 from HealthiVertSlicerLib import frames
 
-NRRD_TYPES = {"f4": "float", "f8": "double"}  # of the others, numpy's names are NRRD's
+NRRD_TYPES = {"float32": "float", "float64": "double"}  # of the others, numpy's names are NRRD's
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def write_nrrd(path: Path, voxels: np.ndarray, grid: Grid) -> None:
     """voxels (K, J, I) as an uncompressed NRRD file. Raises OSError if it cannot be written or there is no room."""
     header = (
         "NRRD0004",
-        f"type: {NRRD_TYPES.get(voxels.dtype.str[1:], voxels.dtype.name)}",
+        f"type: {NRRD_TYPES.get(voxels.dtype.name, voxels.dtype.name)}",
         "dimension: 3",
         "space: right-anterior-superior",
         f"sizes: {' '.join(map(str, voxels.shape[::-1]))}",

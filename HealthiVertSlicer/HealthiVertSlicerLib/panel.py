@@ -17,6 +17,7 @@ from HealthiVertSlicerLib import dependencies, display, inputs, levels, results,
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.job_view import Job, JobView, say
 from HealthiVertSlicerLib.parameters import HealthiVertParameters, inputs_key, overrides_of, spine_rows_of
+from HealthiVertSlicerLib.pieces import Pieces
 from HealthiVertSlicerLib.results_view import ResultsView
 from HealthiVertSlicerLib.spine_table import LevelTable, SpineTable
 
@@ -291,7 +292,18 @@ class Panel:
         if not self._target():
             self._choose_most_suspicious(spine.rows)
         parameters.EndModify(modified)
+        if self.ui.applyButton.visible:
+            self.jobs.show_in_pieces(self._showing_spine(*self._inputs()))
         self.jobs.say("\n".join([_("The spine is measured."), *spine.warnings]))
+
+    def _showing_spine(self, volume, segmentation) -> Pieces:
+        """Both inputs in the views, and the target in their middle."""
+        if volume is None or segmentation is None:  # the scene was closed meanwhile
+            return
+        display.show_inputs(volume, segmentation)
+        yield None
+        if self.parameters is not None and self.parameters.segmentation is segmentation and self._target():
+            display.centre_on(volume, segmentation, self._target())
 
     def _choose_most_suspicious(self, rows: Sequence[Mapping]) -> None:
         row = max(rows, key=lambda row: row["suspicion"], default=None)

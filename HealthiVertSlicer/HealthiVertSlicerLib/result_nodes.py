@@ -63,14 +63,15 @@ class ResultSet:
         return node in self._made
 
     def take_back(self) -> None:
-        """Remove what was made, after an error."""
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-        for node in reversed(self._made):
+        """Remove what was made, after an error; what went with a scene that was closed is left alone."""
+        scene = slicer.mrmlScene
+        present = [node for node in self._made if scene.IsNodePresent(node)]
+        for node in reversed(present):
             for index in reversed(range(node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0)):
-                slicer.mrmlScene.RemoveNode(node.GetNthDisplayNode(index))
-            if slicer.mrmlScene.IsNodePresent(node):  # the scene may have been closed meanwhile
-                slicer.mrmlScene.RemoveNode(node)
-        if self._folder and not hierarchy.GetNumberOfItemChildren(self._folder):
+                scene.RemoveNode(node.GetNthDisplayNode(index))
+            scene.RemoveNode(node)
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene) if present else None
+        if present and self._folder and not hierarchy.GetNumberOfItemChildren(self._folder):
             hierarchy.RemoveItem(self._folder)
 
     def _put_into_folder(self, node: Any) -> None:
@@ -173,20 +174,19 @@ def fill_segment(node: Any, segment_id: str, mask: np.ndarray, ijk_to_ras: np.nd
 
     The segment is made if it is not there, and whether it was is returned.
     """
-    segments = node.GetSegmentation()
-    segment = segments.GetSegment(segment_id)
-    is_new = segment is None
-    if is_new:
-        segments.AddSegment(slicer.vtkSegment(), segment_id)
-        segment = segments.GetSegment(segment_id)
     box, to_ras = cropped(mask, ijk_to_ras)
     image = slicer.vtkOrientedImageData()
     image.ShallowCopy(image_data(box.astype(np.uint8)))
     image.SetGeometryFromImageToWorldMatrix(slicer.util.vtkMatrixFromArray(to_ras))
+    segments = node.GetSegmentation()
+    known = segments.GetSegment(segment_id)
+    segment = known or slicer.vtkSegment()
     segment.RemoveAllRepresentations()
     segment.AddRepresentation(BINARY_LABELMAP, image)
     segment.SetLabelValue(1)
-    return is_new
+    if known is None:  # with its voxels in it, from which the segmentation makes what its other segments have
+        segments.AddSegment(segment, segment_id)
+    return known is None
 
 
 def image_data(array: np.ndarray) -> Any:

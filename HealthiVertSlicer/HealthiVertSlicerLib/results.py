@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -188,8 +189,8 @@ def _fillings(
     yield lambda: filling.fill_movement(results, run.displacement)
     yield lambda: filling.fill_heights(results, run.report)
     yield lambda: filling.fill_profile(results, run.report["height_profile_mm"])
-    for body in BODIES:
-        yield partial(filling.fill_lines, results, body, run.report["height_lines_lps_mm"][body])
+    for body, third in product(BODIES, THIRDS):
+        yield partial(filling.fill_height_line, results, body, third, run.report["height_lines_lps_mm"][body][third])
     yield lambda: filling.fill_conditioning(results, run.mask, run.attention)
     yield lambda: filling.fill_texts(results, run.report, run.page)
 
@@ -197,7 +198,9 @@ def _fillings(
 def _check_belongs(run: Run, volume: Any, level: str, folder: Path) -> None:
     from slicer.i18n import tr as _
 
-    if run.labels.shape != volume.GetImageData().GetDimensions()[::-1] or run.report["vertebra"] != level:
+    size = volume.GetImageData().GetDimensions()
+    same_grid = run.ct.GetDimensions() == run.labels.shape[::-1] == size
+    if not same_grid or run.report["vertebra"] != level:
         text = _('The results in {folder} are not those of {level} in "{ct}": run it again.')
         raise HealthiVertSlicerError(text.format(folder=folder, level=level, ct=volume.GetName()))
 

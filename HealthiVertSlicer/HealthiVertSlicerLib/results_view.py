@@ -146,10 +146,11 @@ def grade_text(report: Mapping) -> str:
 
 def origin_text(report: Mapping) -> str:
     """What the result was made with, so that it can be made again."""
-    text = _("Generator {model} {checksum}, seed {seed}, samples {samples}, HealthiVert {version}")
+    text = _("Generator {model} {checksum} on {device}, seed {seed}, samples {samples}, HealthiVert {version}")
     return text.format(
         model=report["model"]["name"],
         checksum=report["model"]["sha256"][:8],
+        device=report["device"],
         seed=report["seed"],
         samples=report["samples"],
         version=report["versions"]["healthivert"],

@@ -1,21 +1,21 @@
-"""Pictures of the panel's views for the documentation: `python Testing/slicer/pictures.py [OUT]` (default Resources).
+"""Pictures of the panel and its views for the documentation: `python Testing/slicer/pictures.py [OUT]`.
 
+OUT (default Resources) gets:
+
+    slicer_panel_start.png, _filled, _running, _results    the panel before, during and after the five clicks
     slicer_inputs.png        the CT and its segmentation, the views centred on the target
     slicer_conditioning.png  what the generator is given
     slicer_compare.png       before and after, difference, fade, height loss in 3D, height profile
 
-Of the phantom that ships with the core, or of --ct, --seg and --vertebra. --run: a folder that `healthivert run` wrote
-for them; without it, it is run first. Drawn by Slicer's displayable managers, without a display; the bars above the
-views stand for those of Slicer's own view controllers.
+Of the phantom that ships with the core, or of --ct, --seg and --vertebra. The panel is clicked as a user clicks it, and
+the core runs as its child. Drawn by Slicer's displayable managers, without a display; the bars above the views stand
+for those of Slicer's own view controllers.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ import slicer  # before Testing is on the path: slicer-core would take Testing/s
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "HealthiVertCore" / "src"
 DEMO = CORE / "healthivert" / "data" / "demo"
-sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "HealthiVertSlicer")]
+sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "HealthiVertSlicer"), str(CORE)]
 
 VIEW_SIZE = (460, 480)  # pixels
 BAR = 26  # pixels of a view's bar
+A_RUN_S = 900.0  # on a slow, busy computer
 
 
 def load_inputs(ct: Path, seg: Path) -> tuple[Any, Any]:
@@ -49,12 +50,6 @@ def load_inputs(ct: Path, seg: Path) -> tuple[Any, Any]:
         segment = segments.GetSegment(segment_id)
         segment.SetName(level_of_value.get(segment.GetLabelValue(), segment.GetName()))
     return volume, segmentation
-
-
-def run_core(ct: Path, seg: Path, vertebra: str, out: Path) -> Path:
-    command = [sys.executable, "-m", "healthivert", "run", str(ct), str(seg), "--vertebra", vertebra, "--out", str(out)]
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": str(CORE)}, check=True)
-    return out
 
 
 def save_views(manager: Any, rows: Sequence[Sequence[str]], path: Path) -> None:
@@ -81,22 +76,41 @@ def _under_bar(picture: np.ndarray, node: Any) -> np.ndarray:
     return framed
 
 
-def draw(volume: Any, segmentation: Any, segment_id: str, run: Path, vertebra: str, out: Path) -> None:
-    from HealthiVertSlicerLib import display, layouts, results
+def draw(given: argparse.Namespace) -> None:
+    """Click through the panel and save what is seen."""
+    from HealthiVertSlicerLib import layouts
     from slicer_stub.layout_manager import LayoutManager
+    from slicer_stub.panel import PanelStand
 
     manager = LayoutManager(VIEW_SIZE)
     slicer.app.setLayoutManager(manager)
+    stand = PanelStand(ROOT / "HealthiVertSlicer" / "HealthiVertSlicer.py")
+    ui, panel, out = stand.ui, stand.widget.panel, given.out
+
+    def run(button: Any) -> None:
+        stand.click(button)
+        stand.wait_until(lambda: not panel.jobs.busy and not panel.jobs.showing, A_RUN_S)
+
+    stand.save(out / "slicer_panel_start.png")
+    load_inputs(given.ct, given.seg)
+    stand.window.enter()
+    run(ui.inspectButton)
+    ui.targetSelector.setCurrentIndex(ui.targetSelector.findText(given.vertebra))
+    stand.save(out / "slicer_panel_filled.png")
     slice_row = [(layouts.SAGITTAL, layouts.AXIAL, layouts.CORONAL)]
-    display.show_inputs(volume, segmentation)
-    display.centre_on(volume, segmentation, segment_id)
     save_views(manager, slice_row, out / "slicer_inputs.png")
-    found = results.load_results(run, volume, segmentation, segment_id, vertebra)
-    display.show_conditioning(found)
+    ui.conditioningSection.collapsed = False
+    run(ui.previewButton)
+    ui.conditioningSection.collapsed = True
     save_views(manager, slice_row, out / "slicer_conditioning.png")
-    display.compare(found)
+    stand.click(ui.applyButton)
+    stand.wait_until(lambda: ui.progressBar.value >= 40 or not panel.jobs.busy, A_RUN_S)
+    stand.save(out / "slicer_panel_running.png")
+    stand.wait_until(lambda: not panel.jobs.busy and not panel.jobs.showing, A_RUN_S)
+    stand.save(out / "slicer_panel_results.png")
     below = (layouts.FADE, layouts.SURFACE, layouts.PLOT)
     save_views(manager, [layouts.COMPARED[:3], below], out / "slicer_compare.png")
+    stand.close()
     manager.close()
 
 
@@ -106,20 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ct", type=Path, default=DEMO / "ct.nii.gz")
     parser.add_argument("--seg", type=Path, default=DEMO / "seg.nii.gz")
     parser.add_argument("--vertebra", default="L1")
-    parser.add_argument("--run", type=Path)
     given = parser.parse_args(arguments)
     from slicer_stub import stand
 
     stand.start()
     given.out.mkdir(parents=True, exist_ok=True)
-    volume, segmentation = load_inputs(given.ct, given.seg)
-    segments = segmentation.GetSegmentation()
-    names = {segments.GetSegment(segment_id).GetName(): segment_id for segment_id in segments.GetSegmentIDs()}
-    if given.vertebra not in names:
-        parser.error(f"--vertebra {given.vertebra}: {given.seg} has {', '.join(names)}")
-    with tempfile.TemporaryDirectory() as folder:
-        run = given.run or run_core(given.ct, given.seg, given.vertebra, Path(folder) / "run")
-        draw(volume, segmentation, names[given.vertebra], run, given.vertebra, given.out)
+    draw(given)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import slicer
 import slicer.util
 import small_spine
 import vtk
-from HealthiVertSlicerLib import centres, colours, difference
+from HealthiVertSlicerLib import centres, colours, difference, distances
+from scipy import ndimage
 
 
 @pytest.mark.parametrize("axes", [small_spine.AXES[0], small_spine.AXES[29]], ids=["plain", "turned and mirrored"])
@@ -58,3 +59,13 @@ def test_the_middle_of_a_body_is_found_under_a_transform_and_on_any_grid(scene: 
     transform.SetMatrixTransformToParent(matrix)
     segmentation.SetAndObserveTransformNodeID(transform.GetID())
     assert np.allclose(centres.body_centre(segmentation, "L2"), centre[1] + [0.0, 0.0, 40.0], atol=1e-6)
+
+
+def test_distances_are_those_of_scipy_up_to_the_reach() -> None:
+    shape = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(20, 30, 25)), 3) > 0.02
+    spacing = np.array([2.5, 1.6, 1.5])
+    expected = ndimage.distance_transform_edt(~shape, spacing)
+    found = np.sqrt(distances.squared_distance(shape, spacing, 8.0))
+    near = expected <= 8.0
+    assert shape.any() and not near.all()
+    assert np.allclose(found[near], expected[near], atol=1e-4) and (found[~near] > 8.0).all()

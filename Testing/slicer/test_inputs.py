@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import vtk
-from HealthiVertSlicerLib import frames, inputs
+from HealthiVertSlicerLib import frames, inputs, nrrd
 from HealthiVertSlicerLib.inputs import (
     HealthiVertSlicerError,
     export_case,
@@ -291,7 +291,7 @@ def test_a_target_outside_the_ct_or_without_a_level_is_said(spine):
 
 
 def test_a_full_disk_is_noticed_before_it_is_written_to(spine, tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    monkeypatch.setattr(nrrd.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(HealthiVertSlicerError, match="has 1 MB free"):
         export_case(*spine, tmp_path)
     assert os.listdir(tmp_path) == []

@@ -432,7 +432,9 @@ def test_the_copies_can_be_read_by_this_user_only(logic, phantom_nodes, target: 
     job = logic.start_process(*phantom_nodes, target)
     (folder,) = temporary_folders()
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
-    assert len(list(folder.iterdir())) == 2
+    while len(list(folder.iterdir())) < 2:
+        job.poll()
+        assert job.running
     job.cancel()
     follow(job)
 

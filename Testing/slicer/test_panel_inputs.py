@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from HealthiVertSlicerLib import display
+from HealthiVertSlicerLib import display, withheld
+from HealthiVertSlicerLib.frames import ijk_to_ras
+from HealthiVertSlicerLib.result_nodes import fill_segment
 from panel_case import choose_inputs, choose_target, open_with_played_logic, row, scene_content
 
 
@@ -252,9 +254,8 @@ def test_total_segmentator_is_offered_when_it_is_installed_else_how_to_get_it(pa
     assert opened == ["TotalSegmentator", phantom_nodes.volume]
 
 
-def test_edit_the_mask_opens_the_segment_editor_on_the_target(panel, phantom_nodes, centred, monkeypatch):
+def test_edit_the_mask_opens_the_segment_editor_on_what_is_withheld(opened, panel, phantom_nodes, centred, monkeypatch):
     choose_inputs(panel, phantom_nodes)
-    choose_target(panel, "L1")
     asked: list = []
     editor = SimpleNamespace(
         setSegmentationNode=asked.append, setSourceVolumeNode=asked.append, setCurrentSegmentID=asked.append
@@ -262,8 +263,13 @@ def test_edit_the_mask_opens_the_segment_editor_on_the_target(panel, phantom_nod
     monkeypatch.setattr(slicer.util, "selectModule", asked.append)
     monkeypatch.setattr(slicer.util, "getModuleWidget", lambda name: SimpleNamespace(editor=editor))
     panel.ui.editMaskButton.click()
-    segment_id = segment_id_of(phantom_nodes, "L1")
-    assert asked == ["SegmentEditor", phantom_nodes.segmentation, phantom_nodes.volume, segment_id]
+    painted = withheld.make(phantom_nodes.volume)
+    assert asked == ["SegmentEditor", painted, phantom_nodes.volume, "withheld"]
+    assert panel.ui.segmentationSelector.currentNode() is phantom_nodes.segmentation
+    assert painted.GetName() not in panel.ui.neighbourLabel.text
+    fill_segment(painted, "withheld", np.ones((3, 3, 3), bool), ijk_to_ras(phantom_nodes.volume))
+    opened.window.enter()  # the user comes back
+    assert painted.GetName() in panel.ui.neighbourLabel.text
 
 
 def test_a_saved_scene_brings_back_the_settings(opened, panel, phantom_nodes, centred, tmp_path):

@@ -81,9 +81,15 @@ class PanelStand:
         return longest
 
     def save(self, path: Path) -> None:
-        """The panel as a PNG, as high as its contents."""
-        self.window.resize(PANEL_WIDTH, max(self.window.sizeHint().height(), 200))
-        self.process_events()
+        """The panel as a PNG, as high as its contents are at its width: what wraps knows its height only then."""
+        layout = self.window.layout
+        layout = layout() if callable(layout) else layout
+        for _ in range(2):  # groups inside take their own heights from the first time
+            height = (
+                layout.totalHeightForWidth(PANEL_WIDTH) if layout.hasHeightForWidth() else layout.sizeHint().height()
+            )
+            self.window.resize(PANEL_WIDTH, max(height, 200))
+            self.process_events()
         assert self.window.grab().save(str(path))
 
     def close(self) -> None:
