@@ -20,6 +20,8 @@ from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
+# The rest is the prior's. Two guesses whose errors are not the same are better averaged: docs/decisions.md.
+MODEL_SHARE = 0.5
 LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
 REDRAWS = 3  # of a vertebra that is not accepted
 LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
@@ -58,7 +60,10 @@ def sampler(
 
 
 def _one(model: Generator, device: torch.device, conditioning: Conditioning, seed: int) -> PseudoHealthy:
-    """One vertebra: the mean of the sagittal and the coronal volume, and of the heights that all slices predict."""
+    """One vertebra: the mean of the sagittal and the coronal volume, averaged with the prior.
+
+    Its height is the mean of what all slices predict.
+    """
     shape = conditioning.ct.shape
     ct, body = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     weight = np.zeros(shape, np.float32)
@@ -76,11 +81,12 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning, see
             weight[at] += 1.0
             ratios.append(log_ratio)
             votes.append(mask[:, GAP[0] : GAP[1]].sum(axis=(1, 2)) + 1e-3)
+    share = np.where(weight > 0, MODEL_SHARE, 0.0)
     seen = np.maximum(weight, 1.0)
-    ct = np.where(weight > 0, ct / seen, conditioning.ct)
+    ct = share * ct / seen + (1 - share) * conditioning.prior_ct
     log_ratio = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
     height = conditioning.reference_mm * float(np.exp(np.clip(log_ratio, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
-    body = _within_gap(body / seen)
+    body = _within_gap(share * body / seen + (1 - share) * conditioning.prior_body)
     if (body > 0.5).sum() < LEAST_BODY_VOXELS:
         raise HealthiVertError(
             f"{conditioning.level}: the generator drew no vertebral body; check that the CT is in Hounsfield units and "
