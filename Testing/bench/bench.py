@@ -298,28 +298,30 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=SECTIONS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     arguments = parser.parse_args()
-    lines = ["# Results", "", "Written by `make bench`. Nothing here was typed by hand.", ""]
-    lines += [f"- commit {commit()}; {machine()}", f"- phantom seeds from {SEED}; sampling seed 0"]
+    subjects, tables = [], {}
     for number, model in enumerate(arguments.models):
         generator = commands.load_generator(commands.GeneratorChoice(model))
         phantoms = arguments.phantoms[min(number, len(arguments.phantoms) - 1)]
-        subject = Subject(model, generator.generate, phantoms)
-        lines += ["", f"## {model}", "", f"Weights with sha256 {generator.card['sha256'][:16]}...", ""]
-        lines += ["| what | target | measured | |", "|---|---|---|---|"]
-        for row in measured(subject, arguments.only):
-            print(row, flush=True)
-            lines.append(str(row))
-            arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        subjects.append(Subject(model, generator.generate, phantoms))
+        tables[model] = ["", f"## {model}", "", f"Weights with sha256 {generator.card['sha256'][:16]}...", ""]
+        tables[model] += ["| what | target | measured | |", "|---|---|---|---|"]
+    head = ["# Results", "", "Written by `make bench`. Nothing here was typed by hand.", ""]
+    head += [f"- commit {commit()}; {machine()}", f"- phantom seeds from {SEED}; sampling seed 0"]
+    for name in arguments.only or SECTIONS:
+        for subject in subjects:
+            for row in measured(name, subject):
+                print(subject.model, row, flush=True)
+                tables[subject.model].append(str(row))
+                lines = head + [line for table in tables.values() for line in table]
+                arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def measured(subject: Subject, only: list[str] | None) -> Iterator[Row]:
-    for name, (section, needed) in SECTIONS.items():
-        if only and name not in only:
-            continue
-        if needed and not (REAL / needed).is_dir():
-            yield Row(name, "", "not measured: the real case is not on this machine", None)
-        else:
-            yield from section(subject)
+def measured(name: str, subject: Subject) -> Iterator[Row]:
+    section, needed = SECTIONS[name]
+    if needed and not (REAL / needed).is_dir():
+        yield Row(name, "", "not measured: the real case is not on this machine", None)
+    else:
+        yield from section(subject)
 
 
 if __name__ == "__main__":
