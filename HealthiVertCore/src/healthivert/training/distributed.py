@@ -9,6 +9,7 @@ torch.nn.parallel.DistributedDataParallel is not made.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -115,12 +116,12 @@ def processes_of_torchrun(device: torch.device) -> Iterator[tuple[Processes, tor
         yield ALONE, device
         return
     own = _own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
-    try:
-        exchange = own if own.type == "cuda" else CPU
-        yield Processes(dist.get_rank(), dist.get_world_size(), exchange), own
-    finally:
-        dist.destroy_process_group()
+    if not dist.is_initialized():
+        # once in a process's life: a second group would find the first one's addresses in torchrun's store, and hang
+        dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    exchange = own if own.type == "cuda" else CPU
+    yield Processes(dist.get_rank(), dist.get_world_size(), exchange), own
 
 
 def is_first_process() -> bool:
