@@ -82,6 +82,7 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning, see
             ratios.append(log_ratio)
             votes.append(mask[:, GAP[0] : GAP[1]].sum(axis=(1, 2)) + 1e-3)
     share = np.where(weight > 0, MODEL_SHARE, 0.0)
+    share[: GAP[0]] = share[GAP[1] :] = 0.0  # what is hidden of the target beside the gap is no part of the vertebra
     seen = np.maximum(weight, 1.0)
     ct = share * ct / seen + (1 - share) * conditioning.prior_ct
     log_ratio = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
