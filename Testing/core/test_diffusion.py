@@ -12,6 +12,7 @@ import pytest
 import torch
 from slice_batches import batch_of, conditioning_of
 from torch import Tensor
+from training_case import TINY_DIFFUSION
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.diffusion import (
@@ -303,15 +304,7 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-TINY_RUN = DiffusionTrainerSettings(
-    steps=4,
-    batch_size=2,
-    warm_up_steps=2,
-    held_out=0.3,
-    generator=DiffusionSettings(width=8, steps=2, prediction="x0"),
-    log_every=1,
-    validate_every=4,
-)
+TINY_RUN = replace(TINY_DIFFUSION, validate_every=4)
 
 
 def test_a_training_run_ends_in_weights_of_this_architecture_that_load(folder, tmp_path):

@@ -27,9 +27,8 @@ def conditioning(bone_hu: float, width: int = 40, noise_hu: float = 10.0) -> Con
 
 @pytest.fixture(scope="module")
 def card() -> dict:
-    seen = seen_range(
-        conditioning(hu, width, noise) for hu in (96, 150, 200) for width in (36, 44) for noise in (5, 15)
-    )
+    varied = [(hu, width, noise) for hu in (96, 150, 200) for width in (36, 44) for noise in (5, 15)]
+    seen = seen_range([features(conditioning(*values)) for values in varied])
     return {"seen": seen}
 
 

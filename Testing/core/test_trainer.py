@@ -29,7 +29,7 @@ from healthivert.training.trainer import export, train
 from healthivert.training.validation import draw_validation
 
 GAP = (32, 64)
-STILL = Augmentation(0, 0, 0, 0, 0, 0, 0)
+STILL = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -26,12 +26,12 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from healthivert import cli
-from healthivert.errors import HealthiVertError
-from healthivert.progress import Progress, ignore_signals, install_cancellation
+from healthivert.progress import Progress, install_cancellation
 
 LOOK_EVERY_S = 0.5
 UNWIND_S = 2.0  # a cancelled command needs less to remove what it began
@@ -131,37 +131,26 @@ def _own_command(words: Sequence[str]) -> int:
             continue
         sub.add_argument("ct", type=Path)
         sub.add_argument("segmentation", type=Path)
-        sub.add_argument("--level-map", type=_level_map)
+        sub.add_argument("--level-map")
         if name == "conditioning":
             sub.add_argument("--vertebra", required=True)
             sub.add_argument("--out", type=Path, required=True)
             sub.add_argument("--withhold", type=Path)
     arguments = parser.parse_args(words)
-    try:
-        COMMANDS[arguments.command](arguments, Progress(json_lines=True, cancellation=cancellation))
-        ignore_signals()  # the answer is out: a late signal cannot undo it
-    except HealthiVertError as error:
-        print(f"healthivert: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        ignore_signals()
-        return 128 + (cancellation.signal or signal.SIGINT)
-    return 0
-
-
-def _level_map(text: str) -> dict[int, str]:
-    return {int(value): level for value, level in (pair.split("=") for pair in text.split(","))}
+    progress = Progress(json_lines=True, cancellation=cancellation)
+    return cli.exit_status(partial(COMMANDS[arguments.command], arguments, progress), cancellation)
 
 
 def _spine(arguments: argparse.Namespace, progress: Progress) -> None:
     from healthivert import commands
 
-    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, progress, arguments.level_map)
+    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, progress, cli.levels_of(arguments))
     print(json.dumps(commands.inspection_as_dict(analysis)), flush=True)
 
 
 def _conditioning(arguments: argparse.Namespace, progress: Progress) -> None:
-    from healthivert.case import load_case, write_image
+    from healthivert.case import load_case
+    from healthivert.commands import write_conditioning
     from healthivert.inspection import analyse
     from healthivert.labels import parse_level
     from healthivert.output_folder import OutputFolder
@@ -172,7 +161,7 @@ def _conditioning(arguments: argparse.Namespace, progress: Progress) -> None:
     with OutputFolder(arguments.out, names=("conditioning",)) as folder:
         reading = part_of(progress, 0.0, 0.3)
         case = load_case(
-            arguments.ct, arguments.segmentation, arguments.level_map, reading, withhold=arguments.withhold
+            arguments.ct, arguments.segmentation, cli.levels_of(arguments), reading, withhold=arguments.withhold
         )
         level = parse_level(arguments.vertebra, case)
         progress("bodies", 0.3, "finding vertebral bodies")
@@ -181,9 +170,7 @@ def _conditioning(arguments: argparse.Namespace, progress: Progress) -> None:
         given = prepare(case, analysis, level)
         progress("restore", 0.8, "back to the patient")
         withheld, seen = conditioning_on_patient(case, given.straight, given.conditioning.cut, level, given.attention)
-        (folder / "conditioning").mkdir()
-        for name, image in (("mask", withheld), ("cam", seen)):
-            write_image(image, folder / "conditioning" / f"{name}.nii.gz", case)
+        write_conditioning(folder, withheld, seen, case)
     progress("done", 1.0, str(arguments.out))
 
 

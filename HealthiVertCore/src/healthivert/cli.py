@@ -12,14 +12,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from healthivert import __version__, training_cli
 from healthivert.errors import HealthiVertError
-from healthivert.progress import Progress, ignore_signals, install_cancellation
+from healthivert.progress import Cancellation, Progress, ignore_signals, install_cancellation
 
 if TYPE_CHECKING:
     from healthivert.commands import GeneratorChoice
@@ -37,8 +37,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     cancellation = install_cancellation()
     arguments = _parser().parse_args(argv)
     arguments.cancellation = cancellation
+    return exit_status(partial(arguments.call, arguments), cancellation)
+
+
+def exit_status(work: Callable[[], int | None], cancellation: Cancellation) -> int:
+    """Of the work of a command: its own, or that of the error or signal that ended it, which stderr then tells."""
     try:
-        status = arguments.call(arguments) or 0
+        status = work() or 0
         sys.stdout.flush()
         ignore_signals()  # the results are in place: a late signal cannot undo them
         return status
@@ -236,7 +241,7 @@ def _progress(arguments) -> Progress:
     return Progress(json_lines=arguments.json_progress, cancellation=arguments.cancellation)
 
 
-def _levels_of(arguments) -> dict[int, str] | None:
+def levels_of(arguments) -> dict[int, str] | None:
     """--level-map as {value: level name}. Raises HealthiVertError if it is not VALUE=LEVEL,..."""
     if arguments.level_map is None:
         return None
@@ -266,7 +271,7 @@ def _run(arguments) -> None:
         arguments.out,
         _choice(arguments),
         _progress(arguments),
-        _levels_of(arguments),
+        levels_of(arguments),
         arguments.force,
         arguments.grade_by,
         arguments.withhold,
@@ -292,7 +297,7 @@ def _inspect(arguments) -> None:
 
     if arguments.json and arguments.json_progress:
         raise HealthiVertError("--json and --json-progress both write to standard output; give one of them")
-    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, _progress(arguments), _levels_of(arguments))
+    _, analysis = commands.inspect(arguments.ct, arguments.segmentation, _progress(arguments), levels_of(arguments))
     found = commands.inspection_as_dict(analysis)
     _say(arguments, json.dumps(found, indent=1) if arguments.json else _table(found))
 
@@ -316,7 +321,7 @@ def _table(found: dict) -> str:
 def _cohort(arguments) -> int:
     from healthivert.cohort_commands import CohortOptions, cohort
 
-    options = CohortOptions(_choice(arguments), arguments.grade_by, _levels_of(arguments))
+    options = CohortOptions(_choice(arguments), arguments.grade_by, levels_of(arguments))
     place = arguments.workers, arguments.scheduler
     counts = cohort(arguments.manifest, arguments.out, options, *place, _progress(arguments))["counts"]
     _say(arguments, ", ".join(f"{status}: {count}" for status, count in counts.items()))
@@ -344,7 +349,7 @@ def _evaluate(arguments) -> None:
             )
         pairs = list(zip(arguments.images[::2], arguments.images[1::2], strict=True))
         levels = [level.strip() for level in arguments.levels.split(",")] if arguments.levels else None
-        metrics = evaluate(pairs, levels, arguments.out, *how, _levels_of(arguments), arguments.force)
+        metrics = evaluate(pairs, levels, arguments.out, *how, levels_of(arguments), arguments.force)
     for line in evaluation_table(metrics):
         _say(arguments, line)
 
@@ -374,7 +379,7 @@ def _paint(arguments) -> None:
         arguments.out,
         arguments.seed,
         _progress(arguments),
-        _levels_of(arguments),
+        levels_of(arguments),
         arguments.force,
     )
     _say(arguments, f"painted CT: {arguments.out}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
 
+import SimpleITK as sitk
+
 from healthivert import __version__
 from healthivert.case import check_can_write, load_case, load_labels, write_image, write_volume
 from healthivert.errors import HealthiVertError
@@ -171,10 +173,15 @@ def _write_images(folder: Path, case: SpineCase, outcome: Outcome) -> None:
     write_image(restored.loss_map, folder / "height_loss_map.nii.gz", case)
     if restored.ct_sd is not None:
         write_image(restored.ct_sd, folder / "uncertainty.nii.gz", case)
+    write_conditioning(folder, outcome.withheld, outcome.attention, case)
+
+
+def write_conditioning(folder: Path, withheld: sitk.Image, attention: sitk.Image, case: SpineCase) -> None:
+    """conditioning/{mask,cam}.nii.gz into folder, which is there."""
     conditioning = folder / "conditioning"
     conditioning.mkdir()
-    for name, array in (("mask", outcome.withheld), ("cam", outcome.attention)):
-        write_image(array, conditioning / f"{name}.nii.gz", case)
+    for name, image in (("mask", withheld), ("cam", attention)):
+        write_image(image, conditioning / f"{name}.nii.gz", case)
 
 
 def _report(

@@ -6,7 +6,7 @@ sentence for every feature outside it. No model is asked: one that is out of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,8 @@ def features(conditioning: Conditioning) -> dict[str, float]:
     return found
 
 
-def seen_range(conditionings: Iterable[Conditioning]) -> dict[str, tuple[float, float]]:
-    """Feature -> (lowest, highest) of a training set, without its outermost percent."""
-    rows = [features(conditioning) for conditioning in conditionings]
+def seen_range(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Feature -> (lowest, highest) of the features of a training set, without its outermost percent."""
     result = {}
     for name in WORDS:
         values = [row[name] for row in rows if name in row]

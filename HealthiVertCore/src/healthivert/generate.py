@@ -65,7 +65,8 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning, see
     Its height is the mean of what all slices predict.
     """
     shape = conditioning.ct.shape
-    ct, body = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    ct: FloatArray = np.zeros(shape, np.float32)
+    body: FloatArray = np.zeros(shape, np.float32)
     weight = np.zeros(shape, np.float32)
     ratios, votes = [], []
     for plane in PLANES:
@@ -85,8 +86,8 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning, see
     share[: GAP[0]] = share[GAP[1] :] = 0.0  # what is hidden of the target beside the gap is no part of the vertebra
     seen = np.maximum(weight, 1.0)
     ct = share * ct / seen + (1 - share) * conditioning.prior_ct
-    log_ratio = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
-    height = conditioning.reference_mm * float(np.exp(np.clip(log_ratio, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
+    mean = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
+    height = conditioning.reference_mm * float(np.exp(np.clip(mean, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
     body = _within_gap(share * body / seen + (1 - share) * conditioning.prior_body)
     if (body > 0.5).sum() < LEAST_BODY_VOXELS:
         raise HealthiVertError(

@@ -86,6 +86,11 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
     return warnings
 
 
+def healthy_reference(analysis: SpineAnalysis, level: str) -> Heights:
+    """What the other levels say of a level's healthy heights, or the population where they say nothing."""
+    return analysis.levels[level].neighbour_reference or fallback_reference(analysis.bodies[level])
+
+
 def fallback_reference(body: VertebralBody) -> Heights:
     """Population heights scaled a little by this body's endplate size: all there is when no other level is complete.
 

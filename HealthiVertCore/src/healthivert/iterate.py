@@ -19,7 +19,7 @@ import SimpleITK as sitk
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.gap import CONTEXT_ROWS, cut_margin
-from healthivert.inspection import SpineAnalysis, analyse, fallback_reference
+from healthivert.inspection import SpineAnalysis, analyse, healthy_reference
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
 from healthivert.prior import TRUSTED_SUSPICION
 from healthivert.progress import quiet
@@ -99,10 +99,7 @@ def _doubt_around(analysis: SpineAnalysis, level: str) -> float:
 
 def expected_heights(analysis: SpineAnalysis, levels: Sequence[str]) -> dict[str, Heights]:
     """What the original scan says of the healthy height of each level, mm, as pipeline.prepare takes it."""
-    return {
-        level: analysis.levels[level].neighbour_reference or fallback_reference(analysis.bodies[level])
-        for level in levels
-    }
+    return {level: healthy_reference(analysis, level) for level in levels}
 
 
 def regrow_in_turn(

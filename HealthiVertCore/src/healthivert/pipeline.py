@@ -20,7 +20,7 @@ from healthivert.familiarity import features
 from healthivert.gap import CONTEXT_ROWS, cut_margin, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
-from healthivert.inspection import SpineAnalysis, fallback_reference, neighbour_warnings
+from healthivert.inspection import SpineAnalysis, healthy_reference, neighbour_warnings
 from healthivert.measure import (
     body_heights,
     body_profile,
@@ -99,12 +99,12 @@ def prepare(
     straight = straighten_around(case, analysis.bodies, analysis.frame, level, VIEW_MARGIN_MM)
     old_body = body_occupancy(body, grid_points(analysis.frame, straight.arc, straight.spacing_mm))
     attention = attend(case, analysis, straight, level)
-    reference = analysis.levels[level].neighbour_reference
-    known = reference or fallback_reference(body)
+    known = healthy_reference(analysis, level)
+    has_reference = analysis.levels[level].neighbour_reference is not None
     prior = neighbours_prior(case, analysis, level, old_body)
     conditioning = make_conditioning(straight, level, attention, known.mean, prior, cut_margin(body.voxel_mm))
     spread = analysis.levels[level].reference_spread or Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
-    return Prepared(straight, old_body, attention, conditioning, known, spread, reference is not None)
+    return Prepared(straight, old_body, attention, conditioning, known, spread, has_reference)
 
 
 def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> VertebralBody:

@@ -90,34 +90,22 @@ def _health(place: FloatArray, ratio: FloatArray) -> FloatArray:
     if len(place) < 3:
         return health
     for _ in range(8):
-        loss = np.empty(len(place))
-        for i in range(len(place)):
-            others = np.arange(len(place)) != i
-            loss[i] = max(
-                _local_line(place[others], ratio[others, j], health[others], place[i]) - ratio[i, j]
-                for j in range(len(HEIGHT_KEYS))
-            )
+        loss = np.array([(_shares(place, health, i) @ ratio - ratio[i]).max() for i in range(len(place))])
         new = np.clip((LOST_LOSS - loss) / (LOST_LOSS - HEALTHY_LOSS), 0.02, 1.0)
         health = 0.5 * health + 0.5 * new
     return health
 
 
-def _local_line(place: FloatArray, ratio: FloatArray, health: FloatArray, at: float) -> float:
-    """Value at `at` of a line fitted with weights that fall with the distance in levels and with ill health."""
-    return float(_line_weights(place - at, health) @ ratio)
-
-
 def _shares(place: FloatArray, health: FloatArray, left_out: int) -> FloatArray:
-    """(N,) share of every level's ratio in the prediction of one of them; its own is 0."""
+    """(N,) share of every level's ratio in the prediction of one of them; its own is 0.
+
+    They are those of a line fitted with weights that fall with the distance in levels and with ill health.
+    """
     others = np.arange(len(place)) != left_out
-    shares = np.zeros(len(place))
-    shares[others] = _line_weights(place[others] - place[left_out], health[others])
-    return shares
-
-
-def _line_weights(distance: FloatArray, health: FloatArray) -> FloatArray:
-    """(N,) weights with which values at `distance` add up to the fitted line's value at 0."""
-    weight = health * np.exp(-np.abs(distance) / REACH_LEVELS)
+    distance = place[others] - place[left_out]
+    weight = health[others] * np.exp(-np.abs(distance) / REACH_LEVELS)
     design = np.stack([np.ones_like(distance), distance], axis=1)
     normal = design.T @ (design * weight[:, None]) + np.diag([0.0, TREND_STIFFNESS * weight.sum()])
-    return np.linalg.solve(normal, (design * weight[:, None]).T)[0]
+    shares = np.zeros(len(place))
+    shares[others] = np.linalg.solve(normal, (design * weight[:, None]).T)[0]
+    return shares

@@ -54,16 +54,13 @@ def train(
     changes: trainer settings that replace the recipe's. A run that a signal stops exports what it has, and can be
     resumed. Of many processes, the first exports.
     """
-    from healthivert.familiarity import seen_range
     from healthivert.training import trainer
     from healthivert.training.distributed import is_first_process
-    from healthivert.training.samples import load_sample
 
     settings = _settings(model, recipe, changes, out)
     end = trainer.train(settings, data, out, resume, progress)
     if is_first_process():
-        seen = seen_range(load_sample(path).conditioning for path in sorted(data.glob("*.npz")))
-        trainer.export(out, weights_of(out, model), {"seen": seen})
+        trainer.export(out, weights_of(out, model), {})
         progress("done", 1.0, str(out))
     return end
 

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from healthivert.errors import HealthiVertError
-from healthivert.familiarity import seen_range
 from healthivert.progress import Progress
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
-from healthivert.training.samples import load_sample
 from healthivert.training.task import RunSettings
 from healthivert.training.trainer import export, train
 
@@ -101,8 +99,7 @@ def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: 
     if end.exit_status:
         raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
     spines = {"generated_spines": recipe.spines, "first_seed": recipe.first_seed}
-    seen = seen_range(load_sample(path).conditioning for path in sorted((work / "samples").glob("*.npz")))
-    return export(run, out, {"generated_data": spines, "seen": seen, "licence": "Apache-2.0"})
+    return export(run, out, {"generated_data": spines, "licence": "Apache-2.0"})
 
 
 def main() -> None:

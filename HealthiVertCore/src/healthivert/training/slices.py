@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from healthivert.errors import HealthiVertError
+from healthivert.familiarity import features
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import LARGEST_RATIO, PLANES, plane_axis, slice_positions
@@ -60,6 +61,7 @@ class SliceDataset:
             (len(paths), *shape, len(CHANNELS)), np.uint8
         )  # channels last: one memory line per voxel
         self.log_height_ratios = np.empty(len(paths), np.float32)
+        self.features: list[dict[str, float]] = []  # of every vertebra: see familiarity
         self.positions: dict[str, list[NDArray[np.float32]]] = {plane: [] for plane in PLANES}
         for number, path in enumerate(paths):
             sample = first if number == 0 else _read(path)
@@ -70,6 +72,7 @@ class SliceDataset:
                 )
             self.volumes[number] = _pack(sample)
             self.log_height_ratios[number] = sample.log_height_ratio
+            self.features.append(features(sample.conditioning))
             for plane in PLANES:
                 self.positions[plane].append(slice_positions(sample.conditioning, plane)[1])
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 
 from healthivert.errors import HealthiVertError
+from healthivert.familiarity import seen_range
 from healthivert.gap import GAP, HU_WINDOW, ROWS
 from healthivert.models.devices import choose_device
 from healthivert.models.weights import ARCHITECTURES, save_weights
@@ -162,12 +163,13 @@ def _loop(
         pinned=device.type == "cuda",
     )
     watch = Stopwatch()
+    seen = seen_range([*data.features, *held_out.features])
 
     def checkpoint() -> None:
         with processes.all_or_none():
             if processes.first:
                 record = {"step": task.step, "settings": as_json(settings), "validation": validation}
-                record |= {"vertebrae": len(data), "model": task.name}
+                record |= {"vertebrae": len(data), "model": task.name, "seen": seen}
                 save_checkpoint(run_dir, task.tensors(), record)
 
     stopping = False
@@ -246,6 +248,7 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
         "recipe": {**record["settings"], "steps_done": record["step"]},
         "data": {"training_vertebrae": record["vertebrae"]},
         "metrics": record["validation"],
+        "seen": record.get("seen", {}),  # a checkpoint of an earlier version does not say
     }
     return save_weights(out, model, {**facts, **card})
 
