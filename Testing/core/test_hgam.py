@@ -14,7 +14,7 @@ from torch import nn
 
 from healthivert.attention import everywhere, suspicion_beside
 from healthivert.errors import HealthiVertError
-from healthivert.generate import sampler
+from healthivert.generate import height_head_helps, sampler
 from healthivert.hgam.attention import attention_by, place_into
 from healthivert.hgam.batches import epoch_of_batches, pictures_of, vary
 from healthivert.hgam.calibration import (
@@ -326,14 +326,15 @@ def test_a_drawn_vertebra_gets_the_classifiers_probability():
 class Counting:
     """A generator that draws the same upright vertebra and counts how often it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_ratio: float = 0.0) -> None:
         self.seeds: list[int] = []
+        self.log_ratio = log_ratio
 
     def __call__(self, batch, seed=0):
         self.seeds.append(seed)
         body = torch.zeros_like(batch.ct)
         body[:, :, 32:64, 12:52] = 1.0
-        heights = torch.zeros(len(body))
+        heights = torch.full((len(body),), self.log_ratio)
         flow = torch.zeros(len(body), 2, 12, 8)
         return GeneratorOutput(body, body, batch.ct, batch.ct, flow, heights, heights)
 
@@ -377,3 +378,19 @@ def test_the_shipped_classifier_tells_a_severe_fracture_from_its_healthy_twin():
         case = case_from_images(picture.ct, picture.labels, "phantom")
         said.append(classifier.probability(level_patches(case, analyse(case), "L1")))
     assert said[0] > 0.8 and said[1] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("metrics", "helps"),
+    [
+        ({"height_error": 1.8, "baseline_height_error": 2.4}, True),
+        ({"height_error": 2.35, "baseline_height_error": 2.4}, False),
+        ({}, False),
+    ],
+)
+def test_a_model_has_a_say_in_the_height_only_if_its_validation_shows_that_it_helps(case_and_analysis, metrics, helps):
+    assert height_head_helps({"metrics": metrics}) is helps
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    model = Counting(log_ratio=0.1)
+    height = sampler(model, torch.device("cpu"), 1, 0, height_head=helps)(conditioning)[0].height_mm
+    assert height == pytest.approx(conditioning.reference_mm * (np.exp(0.1) if helps else 1.0))

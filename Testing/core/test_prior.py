@@ -52,15 +52,15 @@ def test_a_wider_target_gets_a_wider_prior():
 
 def test_a_suspected_neighbour_is_passed_over():
     spine = analyse(block_spine(lumbar_blocks(L1=(13.0, 13.0))))
-    assert trusted_neighbours(spine, TARGET) == [("T12", 2), ("L3", 1)]
-    assert trusted_neighbours(spine, "T12") == [("L2", 2)]
+    assert trusted_neighbours(spine, TARGET) == [("T12", 2), ("L3", 1), ("L4", 2)]
+    assert trusted_neighbours(spine, "T12") == [("L2", 2), ("L3", 3)]
 
 
 def test_where_all_are_suspected_the_nearest_must_do(healthy_case):
     spine = analyse(healthy_case)
     doubted = {level: replace(summary, suspicion=0.9) for level, summary in spine.levels.items()}
     everywhere = SpineAnalysis(spine.bodies, spine.frame, doubted, ())
-    assert trusted_neighbours(everywhere, TARGET) == [("L1", 1), ("L3", 1)]
+    assert trusted_neighbours(everywhere, TARGET) == [("L1", 1), ("T12", 2), ("L3", 1), ("L4", 2)]
 
 
 def test_a_neighbour_cut_by_the_border_is_no_model(healthy_case):

@@ -87,3 +87,20 @@ def test_a_spine_that_varies_more_is_predicted_less_surely():
     few = {level: even[level] for level in ("L2", "L3")}
     assert predictions(uneven)["L2"].spread.mean > 1.5 * predictions(even)["L2"].spread.mean
     assert predictions(few)["L2"].spread.mean > predictions(even)["L2"].spread.mean
+
+
+def test_where_everything_is_crushed_the_size_of_the_person_takes_over():
+    crushed = {level: scaled(level, 0.6) for level in ("T11", "T12", "L1", "L2", "L3")}
+    alone, with_size = (
+        predictions(crushed, size)["L1"].heights.mean / normal_heights("L1").mean for size in (None, 0.0)
+    )
+    assert alone == pytest.approx(0.6, abs=0.01)
+    assert with_size > 0.8
+    assert predictions(crushed, 0.05)["L1"].heights.mean > predictions(crushed, 0.0)["L1"].heights.mean
+    assert predictions(crushed, 0.0)["L1"].spread.mean > 1.5 * predictions(crushed)["L1"].spread.mean
+
+
+def test_where_levels_are_healthy_the_size_hardly_counts():
+    heights = {level: scaled(level, 0.95) for level in SPINE}
+    for level, seen in predictions(heights, 0.06).items():
+        assert seen.heights.mean == pytest.approx(heights[level].mean, rel=0.01)

@@ -71,7 +71,7 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     check_can_generate(choice)
     import torch
 
-    from healthivert.generate import sampler
+    from healthivert.generate import height_head_helps, sampler
     from healthivert.hgam.classifier import load_classifier
     from healthivert.hgam.realism import looks_healthy_to
     from healthivert.models.devices import choose_device, slower_device_warning
@@ -84,7 +84,9 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     torch.manual_seed(choice.seed)
     warning = slower_device_warning(choice.device, device)
     accept = looks_healthy_to(load_classifier())
-    generate, generate_one = (sampler(model, device, samples, choice.seed, accept) for samples in (choice.samples, 1))
+    generate, generate_one = (
+        sampler(model, device, samples, choice.seed, accept, height_head_helps(card)) for samples in (choice.samples, 1)
+    )
     return LoadedGenerator(generate, generate_one, card, device.type, (warning,) if warning else ())
 
 

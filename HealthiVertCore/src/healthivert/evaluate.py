@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from healthivert.agreement import bootstrap_interval, resampling_units
@@ -82,19 +83,25 @@ def picture_metrics(prepared: Prepared, vertebra: PseudoHealthy) -> dict[str, fl
     scan that `prepared` was made of."""
     placement = place(prepared.straight, prepared.conditioning, vertebra)
     after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
-    true_body = prepared.old_body > 0.5
-    margin = round(BOX_MARGIN_MM / prepared.straight.spacing_mm)
-    where = np.argwhere(true_body)
+    true_body, new_body = prepared.old_body > 0.5, body_after > 0.5
+    overlap = 2.0 * (true_body & new_body).sum() / max(true_body.sum() + new_body.sum(), 1)
+    return {
+        **likeness(prepared.straight.ct, after, true_body, prepared.straight.spacing_mm),
+        "dice": float(overlap),
+    }
+
+
+def likeness(before: FloatArray, after: FloatArray, body: NDArray[np.bool_], spacing_mm: float) -> dict[str, float]:
+    """SSIM and PSNR (dB) of two pictures (SI, AP, LR) in HU, in the body's bounding box and BOX_MARGIN_MM around it."""
+    margin = round(BOX_MARGIN_MM / spacing_mm)
+    where = np.argwhere(body)
     box = tuple(
         slice(max(0, low - margin), high + margin + 1) for low, high in zip(where.min(0), where.max(0), strict=True)
     )
-    before, regrown = (to_window(volume[box]) for volume in (prepared.straight.ct, after))
-    new_body = body_after > 0.5
-    overlap = 2.0 * (true_body & new_body).sum() / max(true_body.sum() + new_body.sum(), 1)
+    windowed = to_window(before[box]), to_window(after[box])
     return {
-        "ssim": float(structural_similarity(before, regrown, data_range=2.0)),
-        "psnr": float(peak_signal_noise_ratio(before, regrown, data_range=2.0)),
-        "dice": float(overlap),
+        "ssim": float(structural_similarity(*windowed, data_range=2.0)),
+        "psnr": float(peak_signal_noise_ratio(*windowed, data_range=2.0)),
     }
 
 

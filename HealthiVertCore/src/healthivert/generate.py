@@ -6,8 +6,9 @@ arrays become tensors and back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ BATCH = 8  # slices at once: larger batches leave the processor's cache and are 
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
 # The rest is the prior's. Two guesses whose errors are not the same are better averaged: docs/decisions.md.
 MODEL_SHARE = 0.5
+CLEARLY_LESS = 0.95  # a model's height error of the reference's, before it is believed
 LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
 REDRAWS = 3  # of a vertebra that is not accepted
 LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
@@ -30,12 +32,18 @@ Accept = Callable[[PseudoHealthy, float], bool]  # of a vertebra and its spacing
 
 
 def sampler(
-    model: Generator, device: torch.device, samples: int, seed: int, accept: Accept | None = None
+    model: Generator,
+    device: torch.device,
+    samples: int,
+    seed: int,
+    accept: Accept | None = None,
+    height_head: bool = True,
 ) -> Callable[[Conditioning], list[PseudoHealthy]]:
     """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is; the others are of it
     varied (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands.
 
-    accept: a vertebra that it refuses is drawn again, varied and with other noise, up to REDRAWS times.
+    accept: a vertebra that it refuses is drawn again, varied and with other noise, up to REDRAWS times. height_head:
+    whether the model has a say in the height, or the reference alone (see height_head_helps).
     """
 
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
@@ -54,16 +62,49 @@ def sampler(
         return replace(first, rejected=REDRAWS + 1, accepted=False)  # the others are varied and no better
 
     def _drawn(conditioning: Conditioning, variation: _Variation, seed: int) -> PseudoHealthy:
-        return variation.undo(_one(model, device, variation.apply(conditioning, seed), seed))
+        vertebra = variation.undo(_one(model, device, variation.apply(conditioning, seed), seed))
+        return vertebra if height_head else replace(vertebra, height_mm=conditioning.reference_mm)
 
     return generate
 
 
-def _one(model: Generator, device: torch.device, conditioning: Conditioning, seed: int) -> PseudoHealthy:
-    """One vertebra: the mean of the sagittal and the coronal volume, averaged with the prior.
+def height_head_helps(card: Mapping[str, Any]) -> bool:
+    """Whether the validation of a model's training says that its heights are better than the reference's.
 
-    Its height is the mean of what all slices predict.
+    A model that does not show it, by less than chance could make it, must not change the number that all else hangs on.
     """
+    metrics = card.get("metrics", {})
+    try:
+        return float(metrics["height_error"]) < CLEARLY_LESS * float(metrics["baseline_height_error"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _one(model: Generator, device: torch.device, conditioning: Conditioning, seed: int) -> PseudoHealthy:
+    """One vertebra: what the generator draws in the gap, averaged with the prior; beside the gap, the prior's."""
+    planes, height_mm = two_planes(model, device, conditioning, seed)
+    share = MODEL_SHARE * _within_gap(planes.says)  # what is hidden beside the gap is no part of the vertebra
+    ct = share * planes.ct + (1 - share) * conditioning.prior_ct
+    body = _within_gap(share * planes.body + (1 - share) * conditioning.prior_body)
+    if (body > 0.5).sum() < LEAST_BODY_VOXELS:
+        raise HealthiVertError(
+            f"{conditioning.level}: the generator drew no vertebral body; check that the CT is in Hounsfield units and "
+            "the labels lie on the vertebrae, or use other --weights"
+        )
+    return PseudoHealthy(from_window(ct), body, height_mm)
+
+
+class Drawing(NamedTuple):
+    """ct: -1..1. body: 0..1. says: 1 where anything was drawn, else 0. All (SI, AP, LR)."""
+
+    ct: FloatArray
+    body: FloatArray
+    says: FloatArray
+
+
+def two_planes(model: Generator, device: torch.device, conditioning: Conditioning, seed: int) -> tuple[Drawing, float]:
+    """The mean of the sagittal and the coronal volume that a generator draws by itself, and the mean body height in mm,
+    which is the mean of what all slices predict."""
     shape = conditioning.ct.shape
     ct: FloatArray = np.zeros(shape, np.float32)
     body: FloatArray = np.zeros(shape, np.float32)
@@ -82,19 +123,10 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning, see
             weight[at] += 1.0
             ratios.append(log_ratio)
             votes.append(mask[:, GAP[0] : GAP[1]].sum(axis=(1, 2)) + 1e-3)
-    share = np.where(weight > 0, MODEL_SHARE, 0.0)
-    share[: GAP[0]] = share[GAP[1] :] = 0.0  # what is hidden of the target beside the gap is no part of the vertebra
     seen = np.maximum(weight, 1.0)
-    ct = share * ct / seen + (1 - share) * conditioning.prior_ct
     mean = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
     height = conditioning.reference_mm * float(np.exp(np.clip(mean, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
-    body = _within_gap(share * body / seen + (1 - share) * conditioning.prior_body)
-    if (body > 0.5).sum() < LEAST_BODY_VOXELS:
-        raise HealthiVertError(
-            f"{conditioning.level}: the generator drew no vertebral body; check that the CT is in Hounsfield units and "
-            "the labels lie on the vertebrae, or use other --weights"
-        )
-    return PseudoHealthy(from_window(ct), body, height)
+    return Drawing(ct / seen, body / seen, np.minimum(weight, 1.0)), height
 
 
 def _batch(
@@ -122,7 +154,13 @@ def _batch(
 
 @torch.inference_mode()
 def _forward(model: Generator, batch: SliceBatch, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    output = model(batch, seed)
+    try:
+        output = model(batch, seed)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        told = str(error).splitlines()[0].rstrip(".")
+        raise HealthiVertError(f"{told}; close other programs that use this device, or pass --device cpu") from None
     drawn, body, log_ratio = (t.float().cpu().numpy() for t in (output.x_stage2, output.fine_seg, output.pred2_h))
     return drawn[:, 0], body[:, 0], log_ratio
 

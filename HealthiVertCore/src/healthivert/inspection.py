@@ -5,7 +5,7 @@ In: SpineCase. Out: SpineAnalysis, from which `inspect` prints its table and `ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,11 +13,14 @@ import numpy as np
 
 from healthivert.anatomy import LEVELS, levels_between, normal_spine
 from healthivert.body import find_bodies
+from healthivert.errors import HealthiVertError
 from healthivert.grade import genant_grade
 from healthivert.measure import body_heights, relative_height_loss
 from healthivert.reference import normal_heights, predictions, suspicion
 from healthivert.straighten import centreline
 from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
+
+ORDER_TOLERANCE_MM = 8.0  # a spine bent to a right angle brings neighbours to one height
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class SpineAnalysis:
 def analyse(case: SpineCase) -> SpineAnalysis:
     """Find and measure every body, and hold it against the others. Bodies cut by the scan's border are no reference."""
     bodies = find_bodies(case)
+    check_order(bodies)
     heights = {level: body_heights(body) for level, body in bodies.items()}
     whole = {level: value for level, value in heights.items() if bodies[level].complete}
-    predicted = predictions(whole)
+    size = endplate_size(bodies.values())
+    predicted = predictions(whole, size)
     summaries = {}
     for level, own in heights.items():
-        prediction = predicted.get(level) if level in whole else predictions({**whole, level: own})[level]
+        prediction = predicted.get(level) if level in whole else predictions({**whole, level: own}, size)[level]
         reference = None if prediction is None else prediction.heights
         comparable = reference is not None and bodies[level].complete
         grade = genant_grade(relative_height_loss(own, reference)) if reference and comparable else Genant(0, "normal")
@@ -58,6 +63,17 @@ def analyse(case: SpineCase) -> SpineAnalysis:
             bodies[level].complete,
         )
     return SpineAnalysis(bodies, centreline(bodies), summaries, (*case.warnings, *_spine_warnings(case, bodies)))
+
+
+def check_order(bodies: Mapping[str, VertebralBody]) -> None:
+    """Raise HealthiVertError if a level lies below the one that its name puts it above: labels are exchanged."""
+    for upper, lower in pairwise(bodies):
+        below = float(bodies[lower].centre[2] - bodies[upper].centre[2])
+        if below > ORDER_TOLERANCE_MM:
+            raise HealthiVertError(
+                f"{upper} lies {below:.0f} mm below {lower}, so their labels are exchanged; correct the segmentation, "
+                "or say with --level-map which label is which level"
+            )
 
 
 def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: Heights | None) -> tuple[str, ...]:
@@ -92,17 +108,26 @@ def healthy_reference(analysis: SpineAnalysis, level: str) -> Heights:
 
 
 def fallback_reference(body: VertebralBody) -> Heights:
-    """Population heights scaled a little by this body's endplate size: all there is when no other level is complete.
+    """Population heights scaled by this body's endplate size: all there is when no other level is complete."""
+    scale = float(np.exp(endplate_size([body]) or 0.0))
+    population = normal_heights(body.level)
+    return Heights(*(getattr(population, key) * scale for key in HEIGHT_KEYS))
+
+
+def endplate_size(bodies: Iterable[VertebralBody]) -> float | None:
+    """Logarithm of the ratio to normal heights that the size of the bodies' endplates, which a fracture hardly changes,
+    lets expect; None if no body has a normal size.
 
     Only a third of the difference in size is believed: between people, heights vary much less than widths do.
     """
-    normal = normal_spine()[body.level]
-    footprint = np.isfinite(body.superior)
-    area = float(footprint.sum()) * body.column_mm**2
-    scale = float(np.sqrt(area / (0.85 * normal.width * normal.depth)))  # 0.85: a kidney shape in its bounding box
-    scale = min(max(scale, 0.75), 1.25) ** (1 / 3)
-    population = normal_heights(body.level)
-    return Heights(*(getattr(population, key) * scale for key in HEIGHT_KEYS))
+    found = []
+    for body in bodies:
+        normal = normal_spine().get(body.level)
+        if normal is not None:
+            area = float(np.isfinite(body.superior).sum()) * body.column_mm**2
+            side = float(np.sqrt(area / (0.85 * normal.width * normal.depth)))  # 0.85: a kidney in its bounding box
+            found.append(np.log(min(max(side, 0.75), 1.25)) / 3)
+    return float(np.mean(found)) if found else None
 
 
 def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:

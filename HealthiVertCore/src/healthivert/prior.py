@@ -4,8 +4,8 @@ In: a case, its analysis, a level and its body straightened. Out: Prior, in the 
 involved: this is the picture that a generator has to beat, as reference.py is the height.
 
 A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
-the target, seen along the spine, is the one thing that is kept of it. The nearest trusted vertebra on each side is
-moved and stretched across the axis onto that footprint, and the two are averaged.
+the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side
+are moved and stretched across the axis onto that footprint, and averaged: the nearer, the more weight.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from healthivert.straighten import body_occupancy, grid_points, straighten_aroun
 from healthivert.types import Conditioning, FloatArray, Prior, PseudoHealthy, SpineCase
 
 TRUSTED_SUSPICION = 0.5
+ON_EACH_SIDE = 2  # a third one changed nothing
 LEAST_ROWS = 3  # of a column of the footprint: fewer are an osteophyte's tip
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 LARGEST_STRETCH = 1.3  # neighbours differ by a few percent in width; more is a segmentation's error
@@ -54,7 +55,7 @@ def upright(column: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, int]]:
-    """(level, distance in levels) of the nearest complete level on each side that is not suspected of fracture.
+    """(level, distance in levels) of the ON_EACH_SIDE nearest complete levels that are not suspected of fracture.
 
     Where all are suspected, the nearest complete ones: a crushed neighbour still shows a vertebra's form.
     """
@@ -65,7 +66,7 @@ def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, i
     trusted = [[(v, i) for v, i in side if analysis.suspicion[v] < TRUSTED_SUSPICION] for side in complete]
     if not any(trusted):
         trusted = complete
-    return [side[0] for side in trusted if side]
+    return [found for side in trusted for found in side[:ON_EACH_SIDE]]
 
 
 def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:

@@ -7,7 +7,7 @@ to.
 Heights are divided by what is normal for the level (anatomy.normal_spine), which leaves a person's size and a slow
 trend along the spine. A local, robust straight line through the logarithm of that ratio, without the level itself, is
 the reference. Fractures only take height away, so levels that lie below the line lose their weight and levels above
-keep it.
+keep it. Where next to nothing healthy is left, what the endplates say of the person's size takes over.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ TREND_STIFFNESS = 10.0  # ridge on the slope: only a long run of agreeing levels
 LEVEL_SD, LEVEL_SD_WEIGHT = 0.03, 4.0
 POPULATION_SPREAD = 0.08  # the tables' coefficient of variation between people: where nothing but them is known
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
+LEAST_HEALTH = 0.01  # of a level that lost all: something must stand where there is nothing else
+# What endplates tell of heights (logarithm): weighs as much as a healthy level three or four levels away would with so
+# little health, and levels this far below it are not believed however well they agree with each other.
+SIZE_WEIGHT, SIZE_DOUBT = 0.05, 0.20
 SUSPICION_MIDDLE, SUSPICION_WIDTH = 0.19, 0.03  # logistic in the worst third's loss
 
 
@@ -43,9 +47,13 @@ def normal_heights(level: str) -> Heights:
     return Heights(normal.height_anterior, normal.height_middle, normal.height_posterior, normal.height_mean)
 
 
-def predictions(heights: Mapping[str, Heights]) -> dict[str, Prediction | None]:
+def predictions(heights: Mapping[str, Heights], size: float | None = None) -> dict[str, Prediction | None]:
     """Level -> what all other levels predict for it, and how surely; None where no other level of known normal size is
-    there."""
+    there.
+
+    size: logarithm of the ratio to normal heights that the person's endplates let expect; None where nobody measured
+    it, and nothing but heights counts.
+    """
     result: dict[str, Prediction | None] = dict.fromkeys(heights)
     levels = [level for level in LEVELS if level in heights and level in normal_spine()]
     if len(levels) < 2:
@@ -54,11 +62,13 @@ def predictions(heights: Mapping[str, Heights]) -> dict[str, Prediction | None]:
     ratio = np.array(
         [[np.log(getattr(heights[v], k) / getattr(normal_heights(v), k)) for k in HEIGHT_KEYS] for v in levels]
     )
-    health = _health(place, ratio)
-    shares = [_shares(place, health, i) for i in range(len(levels))]
-    fitted = np.array([share @ ratio for share in shares])
+    health = _health(place, ratio, size)
+    shares, of_size = (
+        np.array(part) for part in zip(*(_shares(place, health, i, size) for i in range(len(levels))), strict=True)
+    )
+    fitted = shares @ ratio + (of_size * (size or 0.0))[:, None]
     # each level missed by what it varies itself and by what those that predict it do
-    widening = 1 + np.array([share @ share for share in shares])
+    widening = 1 + (shares**2).sum(axis=1) + (of_size * POPULATION_SPREAD / LEVEL_SD) ** 2
     misses = (ratio - fitted) ** 2 / widening[:, None]
     for i, level in enumerate(levels):
         trust = np.delete(health, i)
@@ -83,21 +93,24 @@ def _place(level: str) -> float:
     return ladder.index("T12") + 0.5 if level == "T13" else float(ladder.index(level))
 
 
-def _health(place: FloatArray, ratio: FloatArray) -> FloatArray:
+def _health(place: FloatArray, ratio: FloatArray, size: float | None) -> FloatArray:
     """(N,) weights 0..1 of the levels: each is held against the line through the others, in its worst third,
-    repeatedly."""
+    repeatedly, and against the person's size."""
     health = np.ones(len(place))
     if len(place) < 3:
         return health
+    beyond_doubt = np.full(len(place), -np.inf) if size is None else (size - SIZE_DOUBT - ratio).max(axis=1)
     for _ in range(8):
-        loss = np.array([(_shares(place, health, i) @ ratio - ratio[i]).max() for i in range(len(place))])
-        new = np.clip((LOST_LOSS - loss) / (LOST_LOSS - HEALTHY_LOSS), 0.02, 1.0)
+        lines = (_shares(place, health, i, size) for i in range(len(place)))
+        fitted = np.array([share @ ratio + of_size * (size or 0.0) for share, of_size in lines])
+        loss = np.maximum((fitted - ratio).max(axis=1), beyond_doubt)
+        new = np.clip((LOST_LOSS - loss) / (LOST_LOSS - HEALTHY_LOSS), LEAST_HEALTH, 1.0)
         health = 0.5 * health + 0.5 * new
     return health
 
 
-def _shares(place: FloatArray, health: FloatArray, left_out: int) -> FloatArray:
-    """(N,) share of every level's ratio in the prediction of one of them; its own is 0.
+def _shares(place: FloatArray, health: FloatArray, left_out: int, size: float | None) -> tuple[FloatArray, float]:
+    """(N,) share of every level's ratio in the prediction of one of them, whose own is 0; and the share of size.
 
     They are those of a line fitted with weights that fall with the distance in levels and with ill health.
     """
@@ -105,7 +118,9 @@ def _shares(place: FloatArray, health: FloatArray, left_out: int) -> FloatArray:
     distance = place[others] - place[left_out]
     weight = health[others] * np.exp(-np.abs(distance) / REACH_LEVELS)
     design = np.stack([np.ones_like(distance), distance], axis=1)
-    normal = design.T @ (design * weight[:, None]) + np.diag([0.0, TREND_STIFFNESS * weight.sum()])
+    known = 0.0 if size is None else SIZE_WEIGHT
+    normal = design.T @ (design * weight[:, None]) + np.diag([known, TREND_STIFFNESS * weight.sum()])
+    at_level = np.linalg.inv(normal)[0]
     shares = np.zeros(len(place))
-    shares[others] = np.linalg.solve(normal, (design * weight[:, None]).T)[0]
-    return shares
+    shares[others] = at_level @ (design * weight[:, None]).T
+    return shares, float(at_level[0] * known)

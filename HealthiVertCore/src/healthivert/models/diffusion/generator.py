@@ -23,10 +23,12 @@ LARGEST_CHANGE = 0.6  # 330 HU, bone against soft tissue: a change this large is
 
 @dataclass(frozen=True)
 class DiffusionSettings(SchedulerSettings):
-    """width: channels of the U-Net's finest level. steps: timesteps visited when a slice is drawn."""
+    """width: channels of the U-Net's finest level. steps: timesteps visited when a slice is drawn. Defaults are what
+    was measured to be best (docs/method.md)."""
 
     width: int = 32
-    steps: int = 11  # odd, so that the middle of the process is one of them
+    steps: int = 5  # odd, so that the middle of the process is one of them
+    prediction: str = "x0"
 
     def __post_init__(self) -> None:
         super().__post_init__()

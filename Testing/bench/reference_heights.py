@@ -1,0 +1,84 @@
+"""How far the height that the other levels predict is from the truth, on generated spines' analytic heights.
+
+Prints the table of docs/method.md, "What the neighbours say". Nothing is rendered: what segmentation and measuring add
+is not in it. The best possible is a linear prediction by one who knows how the generator's spines vary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from ceilings import best_height_error
+
+from healthivert.anatomy import LEVELS, normal_spine
+from healthivert.phantom import PhantomSpine, sample_spine, truth
+from healthivert.reference import predictions
+from healthivert.types import Heights
+
+FIRST_SEED, SPINES = 910_000, 200
+SPINE = [level for level in LEVELS[LEVELS.index("T4") : LEVELS.index("L5") + 1] if level != "T13"]
+IN_VIEW = 5
+WITHOUT_GRADE_0 = {"no_grade": 0.0}
+KINDS: dict[str, Callable[[int], PhantomSpine]] = {
+    "whole healthy spine": lambda seed: sample_spine(seed),
+    "five healthy levels": lambda seed: sample_spine(seed, False, window(seed)),
+    "whole spine, 1 to 4 fractures": lambda seed: sample_spine(seed, True),
+    "five levels, 2 or 3 of them fractured": lambda seed: sample_spine(
+        seed, True, window(seed), fracture_count=(2, 3), **WITHOUT_GRADE_0
+    ),
+    "five levels, 4 or all fractured": lambda seed: sample_spine(
+        seed, True, window(seed), fracture_count=(4, 5), **WITHOUT_GRADE_0
+    ),
+}
+
+
+def window(seed: int) -> list[str]:
+    first = int(np.random.default_rng(seed).integers(len(SPINE) - IN_VIEW + 1))
+    return SPINE[first : first + IN_VIEW]
+
+
+def size_of(spine: PhantomSpine) -> float:
+    """As inspection.endplate_size, from the spine's own widths and depths."""
+    normal = normal_spine()
+    sides = [
+        np.sqrt(v.width * v.depth / (normal[v.level].width * normal[v.level].depth))
+        for v in spine.vertebrae
+        if v.level in spine.levels
+    ]
+    return float(np.mean(np.log(np.clip(sides, 0.75, 1.25)))) / 3
+
+
+def errors(spine: PhantomSpine) -> Iterator[tuple[float, float, float]]:
+    """For every level, in percent: of the reference with and without the person's size, and of the two neighbours'
+    mean."""
+    rows = truth(spine)["levels"]
+    seen = {row["level"]: Heights(**row["heights_mm"]) for row in rows}
+    ways = predictions(seen, size_of(spine)), predictions(seen)
+    for number, row in enumerate(rows):
+        beside = [rows[i]["heights_mm"]["mean"] for i in (number - 1, number + 1) if 0 <= i < len(rows)]
+        predicted = [prediction.heights.mean for way in ways if (prediction := way[row["level"]]) is not None]
+        true = row["healthy_heights_mm"]["mean"]
+        with_size, without, two = (100 * abs(height / true - 1) for height in (*predicted, float(np.mean(beside))))
+        yield with_size, without, two
+
+
+def line(what: str, found: Sequence[tuple[float, float, float]]) -> str:
+    means, worst = np.mean(found, axis=0), np.quantile(found, 0.9, axis=0)
+    cells = [f"{mean:.1f} ({high:.1f})" for mean, high in zip(means, worst, strict=True)]
+    return f"| {what} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    print(
+        f"{SPINES} spines each, seeds from {FIRST_SEED}; mean (and 90th percentile) of the absolute error in percent."
+    )
+    print("| | reference | without the person's size | mean of two neighbours |\n|---|---|---|---|")
+    seeds = range(FIRST_SEED, FIRST_SEED + SPINES)
+    for what, sample in KINDS.items():
+        print(line(what, [error for seed in seeds for error in errors(sample(seed))]), flush=True)
+    print(f"The best linear prediction on whole healthy spines: {best_height_error(seeds):.1f} %")
+
+
+if __name__ == "__main__":
+    main()
