@@ -137,7 +137,7 @@ def test_neighbouring_slices_share_their_noise_whatever_batch_they_are_in(genera
     both = generator(two_alike).x_stage2
     torch.testing.assert_close(both[0], both[1])
     alone = generator(SliceBatch(**{f.name: getattr(two_alike, f.name)[:1] for f in fields(two_alike)}))
-    torch.testing.assert_close(alone.x_stage2[0], both[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone.x_stage2[0], both[0], atol=1e-4, rtol=0)  # a twentieth of a HU
 
 
 def test_the_untrained_model_says_exactly_the_neighbours_height_and_nothing_else_by_chance():
