@@ -73,18 +73,18 @@ def centre_on(volume: Any, segmentation: Any, segment_id: str) -> None:
         node.JumpSliceByCentering(*centre)
 
 
-def show_conditioning(results: Any, volume: Any = None) -> None:
+def show_conditioning(results: Any) -> None:
     """What the generator is given: the CT, the outline of what is hidden from it (mask and gap), and the attention.
 
-    results: with nodes conditioning_mask (a label map) and attention (0 to 1). volume: another CT to show them on than
-    their own. Enters the arrangement READING. Raises HealthiVertSlicerError if one of the nodes is no longer there.
+    results: with nodes conditioning_mask (a label map) and attention (0 to 1). Enters the arrangement READING. Raises
+    HealthiVertSlicerError if one of the nodes is no longer there.
     """
     from slicer.i18n import tr as _
 
     mask, attention = results.conditioning_mask, results.attention
     if mask is None or attention is None:
         raise HealthiVertSlicerError(_("The preview was deleted from the scene: make it again."))
-    original = volume or _input_of(mask)
+    original = _input_of(mask)
     layouts.enter(layouts.READING)
     _colour_map(attention, colours.attention_colours(), (0.0, 1.0))
     mask.GetDisplayNode().SetAndObserveColorNodeID(colours.mask_colours().GetID())

@@ -34,7 +34,7 @@ BODIES = ("original", "pseudo_healthy")
 THIRDS = ("anterior", "middle", "posterior")
 HEIGHT_KEYS = (*THIRDS, "mean")
 LOSS_COLOURS = "vtkMRMLColorTableNodeFileDivergingBlueRed.txt"  # red: height is lost
-LEAST_LOSS_RANGE = 50.0  # percent; the same for most patients, so that colours can be compared
+LOSS_RANGE = 50.0  # percent, up and down, for everybody: colours of two patients can be compared; few bodies lose more
 ORIGINAL_OPACITY_3D = 0.4
 
 
@@ -90,8 +90,6 @@ def fill_loss(results: ResultSet, loss: ImageFile) -> None:
     from slicer.i18n import tr as _
 
     surface = loss_surface(loss)
-    largest = float(np.percentile(np.abs(loss.array[loss.array != 0]), 99))
-    limit = max(LEAST_LOSS_RANGE, 10 * np.ceil(largest / 10))
     volume = results.node("loss_volume", "vtkMRMLScalarVolumeNode", node_name(results, _("height loss (%)")))
     fill_volume(volume, loss.array, loss.ijk_to_ras)
     model = results.node("loss_model", "vtkMRMLModelNode", node_name(results, _("height loss surface (%)")))
@@ -102,12 +100,12 @@ def fill_loss(results: ResultSet, loss: ImageFile) -> None:
         if results.is_new(node):
             node.GetDisplayNode().SetAndObserveColorNodeID(LOSS_COLOURS)
     volume.GetDisplayNode().SetAutoWindowLevel(False)
-    volume.GetDisplayNode().SetWindowLevelMinMax(-limit, limit)
+    volume.GetDisplayNode().SetWindowLevelMinMax(-LOSS_RANGE, LOSS_RANGE)
     shown = model.GetDisplayNode()
     shown.SetActiveScalarName(SCALAR_NAME)
     shown.SetScalarVisibility(True)
     shown.SetScalarRangeFlag(shown.UseManualScalarRange)
-    shown.SetScalarRange(-limit, limit)
+    shown.SetScalarRange(-LOSS_RANGE, LOSS_RANGE)
 
 
 def fill_movement(results: ResultSet, field: ImageFile) -> None:

@@ -75,6 +75,16 @@ def is_rigid(transform: Any) -> bool:
     return is_orthogonal(slicer.util.arrayFromVTKMatrix(matrix)[:3, :3])
 
 
+def has_voxels_or_surface(segmentation: Any) -> bool:
+    """Whether any of a segmentation's segments has something in it. No voxel is read."""
+    segments = segmentation.GetSegmentation()
+    for segment_id in segments.GetSegmentIDs():
+        shape = segments.GetSegment(segment_id).GetRepresentation(segments.GetSourceRepresentationName())
+        if shape is not None and not (hasattr(shape, "IsEmpty") and shape.IsEmpty()):
+            return True
+    return False
+
+
 def segment_centre(segmentation: Any, segment_id: str) -> np.ndarray | None:
     """Middle of the box around a segment in the world; None if it is empty."""
     segment = segmentation.GetSegmentation().GetSegment(segment_id)

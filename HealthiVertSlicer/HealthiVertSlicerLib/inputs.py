@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from HealthiVertSlicerLib.nrrd import Grid, write_nrrd
 from HealthiVertSlicerLib.pieces import InThread, Pieces, at_once
 
 FEWEST_VOXELS, SHORTEST_EDGE_MM = 16, 20.0  # what the core needs along each axis
+WRONG_ORDER_MM = 8.0  # by which a vertebra lies above its upper neighbour; less may be a very bent spine
 
 
 class HealthiVertSlicerError(Exception):
@@ -127,8 +129,8 @@ def exporting(
     levels = segment_levels(segmentation, overrides)
     grid, scan = Grid.of(volume), frames.voxels(volume).copy()  # as it is now, whatever becomes of it meanwhile
     labels = yield from labels_in_pieces(volume, segmentation, list(levels))
-    values = yield InThread(lambda: _values(labels))
-    present = {segment_id: value for value, segment_id in enumerate(levels, start=1) if value in values}
+    heights = yield InThread(lambda: _heights(labels, grid))
+    present = {segment_id: value for value, segment_id in enumerate(levels, start=1) if value in heights}
     if len(present) < 2:
         text = _(
             'Only {count} of the vertebrae of "{segmentation}" has voxels inside the CT "{ct}": '
@@ -136,6 +138,7 @@ def exporting(
         )
         names = {"segmentation": segmentation.GetName(), "ct": volume.GetName()}
         raise HealthiVertSlicerError(text.format(count=len(present), **names))
+    _check_order({levels[segment_id]: heights[value] for segment_id, value in present.items()}, segmentation)
     images = {"ct": scan, "segmentation": labels}
     if hidden is not None:
         images["withheld"] = yield from labels_in_pieces(volume, hidden, hidden.GetSegmentation().GetSegmentIDs())
@@ -158,16 +161,11 @@ def exporting(
     )
 
 
-def labels_on_grid(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> np.ndarray:
+def labels_in_pieces(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> Pieces:
     """The segments on the volume's grid: (K, J, I) uint8, 1 for the first, 2 for the second and so on, 0 elsewhere.
 
-    Where segments overlap, the later one counts.
+    Where segments overlap, the later one counts. Everything is taken as it is at the first of the pieces.
     """
-    return at_once(labels_in_pieces(volume, segmentation, segment_ids))
-
-
-def labels_in_pieces(volume: Any, segmentation: Any, segment_ids: Sequence[str]) -> Pieces:
-    """labels_on_grid in pieces, of everything as it is at the first of them."""
     merged = np.zeros(volume.GetImageData().GetDimensions()[::-1], np.uint8)
     segments = _with_voxels(segmentation.GetSegmentation())  # lives as long as its images: it empties them at its end
     layers = [
@@ -253,6 +251,8 @@ def _segmentation_problem(segmentation: Any) -> str | None:
     name = segmentation.GetName()
     if segmentation.GetSegmentation() is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0:
         return _('"{segmentation}" has no segments: segment the vertebrae first.').format(segmentation=name)
+    if not frames.has_voxels_or_surface(segmentation):
+        return _('All segments of "{segmentation}" are empty: segment the vertebrae first.').format(segmentation=name)
     transform = segmentation.GetParentTransformNode()
     if transform is not None and not transform.IsTransformToWorldLinear():
         text = _(
@@ -312,12 +312,33 @@ def _nearest(levels: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
+def _check_order(heights: Mapping[str, float], segmentation: Any) -> None:
+    """Raises HealthiVertSlicerError if one vertebra lies above the next. heights: level -> mm, cranial to caudal."""
+    from slicer.i18n import tr as _
+
+    for upper, lower in pairwise(heights):
+        if heights[lower] - heights[upper] > WRONG_ORDER_MM:
+            text = _('{lower} lies above {upper} in "{segmentation}": choose the right level of each segment.')
+            names = {"lower": lower, "upper": upper, "segmentation": segmentation.GetName()}
+            raise HealthiVertSlicerError(text.format(**names))
+
+
 # Files
 
 
-def _values(labels: np.ndarray) -> set[int]:
-    """The values present but 0, plane by plane: a scan is too large to be counted in one piece."""
-    return {int(value) for plane in labels for value in np.unique(plane[plane > 0])}
+def _heights(labels: np.ndarray, grid: Grid) -> dict[int, float]:
+    """Value -> how far superior the middle of its voxels lies (mm), of the values present but 0.
+
+    Plane by plane: a scan is too large to be looked through in one piece.
+    """
+    counts, sums = np.zeros(256), np.zeros(256)
+    of_i, of_j, of_k = grid.steps[:, 2]
+    for k, plane in enumerate(labels):
+        j, i = np.nonzero(plane)
+        values = plane[j, i]
+        counts += np.bincount(values, minlength=256)
+        sums += np.bincount(values, weights=i * of_i + j * of_j + k * of_k, minlength=256)
+    return {int(value): float(sums[value] / counts[value]) for value in np.flatnonzero(counts)}
 
 
 def _unless_empty(paths: Mapping[str, Path], images: Mapping[str, np.ndarray]) -> Path | None:

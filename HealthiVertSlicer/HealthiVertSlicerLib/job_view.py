@@ -23,6 +23,7 @@ class Job(Protocol):
 
     running: bool
     log: str
+    notes: list[str]
     on_progress: Callable[[str, float, str], None]
     on_done: Callable[[Any], None]
     on_error: Callable[[str], None]
@@ -67,7 +68,8 @@ class JobView:
             self._cancelled = False
             self._complain(str(error))
             return
-        job.on_progress, job.on_done, job.on_error = self._progressed, on_done, self._complain
+        job.on_progress, job.on_error = self._progressed, self._complain
+        job.on_done = lambda result: self._hand_over(result, on_done)
         self._job, self._cancelled = job, False
         self.say(_("Starting…"))
         self._ui.logText.setPlainText("")
@@ -75,6 +77,15 @@ class JobView:
         self._ui.progressBar.setVisible(True)
         self._timer.start()
         self._on_change()
+
+    def _hand_over(self, result: Any, on_done: Callable[[Any], None]) -> None:
+        try:
+            on_done(result)
+        except HealthiVertSlicerError as error:
+            self._complain(str(error))
+        except Exception as error:  # the job writes it into the application's log
+            self._complain(_("The results could not be shown ({reason}). The log tells more.").format(reason=error))
+            raise
 
     def show_in_pieces(self, pieces: Pieces) -> None:
         """Work on the views (pieces.py, without threads), a piece whenever Qt has nothing else to do. Such work that is
@@ -125,6 +136,8 @@ class JobView:
         job, self._job = self._job, None
         self._ui.logText.setPlainText(job.log if job is not None else "")
         self._ui.progressBar.setVisible(False)
+        if job is not None and job.notes:
+            self.say("\n".join([self._ui.statusLabel.text, *(f"⚠ {note}" for note in job.notes)]))
         self._on_change()
 
     def _progressed(self, stage: str, fraction: float, message: str) -> None:

@@ -1,8 +1,8 @@
 """Work that takes a while: one or more runs of the core, and what is done with their results in the scene.
 
 A Job is written as a generator of Steps: it yields a run of the core and gets the run's result back when that has
-ended, or yields pieces of work (pieces.py); it returns what on_done is called with. poll(), from a timer or a loop,
-takes it one step further in the caller's thread, so that the scene is only touched there, and briefly.
+ended, or yields a Note or pieces of work (pieces.py); it returns what on_done is called with. poll(), from a timer or a
+loop, takes it one step further in the caller's thread, so that the scene is only touched there, and briefly.
 
 Inputs may be changed or deleted meanwhile: the core works on copies in a temporary folder, a job knows its nodes by ID
 only, and it ends when one of them is gone or the scene is closed. However it ends, the folder goes with it.
@@ -37,7 +37,13 @@ class Step(NamedTuple):
     name: str = ""
 
 
-Steps = Generator[Step | InThread | None, Any, Any]
+class Note(NamedTuple):
+    """What the user must know besides the job's result: told at once, and again when the job has ended."""
+
+    text: str
+
+
+Steps = Generator[Step | Note | InThread | None, Any, Any]
 
 
 class Job:
@@ -46,6 +52,7 @@ class Job:
     on_progress(stage, fraction, message), on_done(result) and on_error(message) are called from poll(). Exactly one of
     on_done and on_error comes, once; a cancelled job ends with on_error, too.
     status: "running", "done", "cancelled" or "failed". result: what on_done gets. message: what on_error gets.
+    notes: what the user must know besides; on_progress and the log tell each of them at once.
     """
 
     def __init__(self, steps: Steps, node_ids: Sequence[str] = (), folder: Path | None = None) -> None:
@@ -55,11 +62,13 @@ class Job:
         self.status = "running"
         self.result: Any = None
         self.message = ""
+        self.notes: list[str] = []
         self._steps = steps
         self._node_ids = tuple(node_ids)
         self._folder = folder
         self._logs: list[str] = []
         self._step: Step | InThread | None = None
+        self._fraction = 0.0
         self._cancelled = False
         self._reason = ""  # why it is being cancelled, if nobody asked for it
         self._outcome: tuple[str, Any, str] | None = None  # status, result, message, once there is one
@@ -153,12 +162,12 @@ class Job:
         self._reason = self._reason or reason
         self.cancel()
 
-    def _go_on(self, proceed: Callable[[], Step | InThread | None]) -> None:
+    def _go_on(self, proceed: Callable[[], Step | Note | InThread | None]) -> None:
         """Run the job's own code up to its next step or its end. proceed: takes it there."""
         from slicer.i18n import tr as _
 
         try:
-            self._step = proceed()
+            piece = proceed()
         except StopIteration as end:
             self._end("done", result=end.value)
         except HealthiVertSlicerError as error:
@@ -178,14 +187,23 @@ class Job:
                 message=_("The results could not be shown ({reason}). The log tells more.").format(reason=error),
             )
         else:
-            if isinstance(self._step, Step):
-                self._step.run.on_progress = self._pass_on
+            self._step = None if isinstance(piece, Note) else piece
+            if isinstance(piece, Step):
+                piece.run.on_progress = self._pass_on
+            elif isinstance(piece, Note):
+                self._take_note(piece.text)
+
+    def _take_note(self, text: str) -> None:
+        logging.warning("HealthiVert: %s", text)
+        self.notes.append(text)
+        self._logs.append(text)
+        self.on_progress("note", self._fraction, text)
 
     def _pass_on(self, stage: str, fraction: float, message: str) -> None:
         step = self._step
         if isinstance(step, Step):
-            whole = step.first + fraction * (step.last - step.first)
-            self.on_progress(stage, whole, f"{step.name}: {message}" if step.name else message)
+            self._fraction = step.first + fraction * (step.last - step.first)
+            self.on_progress(stage, self._fraction, f"{step.name}: {message}" if step.name else message)
 
     def _end(self, status: str, result: Any = None, message: str = "") -> None:
         self._step = None

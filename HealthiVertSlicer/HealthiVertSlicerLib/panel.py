@@ -14,12 +14,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib import dependencies, display, inputs, levels, results, withheld
-from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.job_view import Job, JobView, say
 from HealthiVertSlicerLib.parameters import HealthiVertParameters, inputs_key, overrides_of, spine_rows_of
 from HealthiVertSlicerLib.pieces import Pieces
 from HealthiVertSlicerLib.results_view import ResultsView
-from HealthiVertSlicerLib.spine_table import LevelTable, SpineTable
+from HealthiVertSlicerLib.spine_table import LevelsView, SpineView
 
 
 class Logic(Protocol):
@@ -41,8 +40,8 @@ class Panel:
         self.jobs = JobView(ui, self.refresh)
         self._checked_target: tuple = ()
         self._refreshing = False
-        self.spine = SpineTable(ui.spineTable, self.choose_level, self.centre_views)
-        self.level_table = LevelTable(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
+        self.spine = SpineView(ui.spineTable, self.choose_level, self.centre_views)
+        self.level_table = LevelsView(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
         self.level_table.offer(levels.LEVELS, levels.NO_VERTEBRA)
         self.results = ResultsView(ui, self.jobs.say, self.jobs.show_in_pieces)
         self._fill_choices()
@@ -189,6 +188,7 @@ class Panel:
         problem = inputs.input_problem(parameters.volume, parameters.segmentation, overrides_of(parameters))
         say(ui.inputProblemLabel, problem or "")
         target_problem, note = self._check_target(target) if target and not problem else (None, None)
+        target_problem = target_problem or self._cut_by_border(found.get(target, ""))
         notes = [target_problem or note, None if problem else self._withheld_note()]
         say(ui.neighbourLabel, "\n".join(filter(None, notes)))
         level = found.get(target, "")
@@ -207,6 +207,14 @@ class Panel:
             found = inputs.target_problem(parameters.volume, *given), inputs.neighbour_note(*given)
             self._checked_target = (key, found)
         return self._checked_target[1]
+
+    def _cut_by_border(self, level: str) -> str | None:
+        """Why a vertebra that was measured cannot be regrown; None also for those that were not."""
+        rows = [] if self.parameters.spine_outdated else spine_rows_of(self.parameters)
+        if all(row["complete"] for row in rows if row["level"] == level):
+            return None
+        text = _("{level} is cut by the border of the scan: choose a vertebra that lies wholly inside it.")
+        return text.format(level=level)
 
     def _withheld_note(self) -> str | None:
         painted = withheld.find(self.parameters.volume)
@@ -331,7 +339,7 @@ class Panel:
 
     def _previewed(self, shown) -> None:
         if self.ui.applyButton.visible:
-            display.show_conditioning(shown, self.parameters.volume)
+            display.show_conditioning(shown)
         self.jobs.say(_("The views show the mask, the gap and the attention."))
 
     def _devices_found(self, found: Sequence[Mapping]) -> None:
@@ -356,10 +364,7 @@ class Panel:
         editor.setCurrentSegmentID(painted.GetSegmentation().GetNthSegmentID(0))
 
     def _harden(self) -> None:
-        try:
-            self.parameters.volume = inputs.harden_copy(self.parameters.volume)
-        except HealthiVertSlicerError as error:
-            self.jobs.say(str(error))
+        self.parameters.volume = inputs.harden_copy(self.parameters.volume)
 
 
 def _fill(combo, texts: Mapping[str, str]) -> None:

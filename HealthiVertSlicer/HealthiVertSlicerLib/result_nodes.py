@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from HealthiVertSlicerLib.frames import BINARY_LABELMAP
 
 ROLE, LEVEL, PROVENANCE = "HealthiVert.Role", "HealthiVert.Level", "HealthiVert."
 INPUT_REFERENCE = "HealthiVert.Original"  # from every result to its CT
 WHOLE_SPINE = "spine"  # as the level of a folder, since an empty attribute is none
+ROOM_FOR_LEGEND = 1.25  # times the highest value is the end of a plot's y axis
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 Colour = tuple[float, float, float]
@@ -256,7 +257,8 @@ class Curve:
 
 
 def fill_plot(results: ResultSet, role: str, table: Any, curves: Sequence[Curve], titles: Mapping[str, str]) -> Any:
-    """The chart node with its series. titles: "title", "x" and "y"."""
+    """The chart node with its series. titles: "title", "x" and "y". The y axis begins at 0, so that what looks half as
+    high is, and leaves room for the legend above the curves. A column that the table lacks is not drawn."""
     chart = results.node(role, "vtkMRMLPlotChartNode", titles["title"])
     series = [_fill_curve(results, table, curve) for curve in curves]
     if [chart.GetNthPlotSeriesNodeID(index) for index in range(chart.GetNumberOfPlotSeriesNodes())] != [
@@ -269,6 +271,10 @@ def fill_plot(results: ResultSet, role: str, table: Any, curves: Sequence[Curve]
     chart.SetXAxisTitle(titles["x"])
     chart.SetYAxisTitle(titles["y"])
     chart.SetLegendVisibility(True)
+    columns = [table.GetTable().GetColumnByName(curve.y) for curve in curves]
+    highest = max(float(np.nanmax(vtk_to_numpy(column))) for column in columns if column is not None)
+    chart.SetYAxisRangeAuto(False)
+    chart.SetYAxisRange(0.0, ROOM_FOR_LEGEND * highest)
     return chart
 
 

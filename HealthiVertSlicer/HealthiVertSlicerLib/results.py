@@ -7,7 +7,6 @@ beside the CT and under its transform. A second run of the same vertebra brings 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import slicer
 
 from HealthiVertSlicerLib import filling, frames, inputs
 from HealthiVertSlicerLib.filling import BODIES, THIRDS
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.pieces import InThread, Pieces, at_once
+from HealthiVertSlicerLib.pieces import InThread, Pieces
 from HealthiVertSlicerLib.result_nodes import (
     ImageFile,
     ResultSet,
@@ -74,17 +72,13 @@ class ResultNodes:
     def report(self) -> dict:
         return json.loads(self.report_text.GetText())
 
-    @property
-    def report_path(self) -> Path | None:
-        """report.html as a file that a browser can open, beside its report.json; None if it was deleted."""
-        if self.page_text is None:
-            return None
-        page, report = self.page_text.GetText(), self.report_text.GetText()
-        folder = Path(_temporary_path()) / f"HealthiVert-{self.report_text.GetID()}"
+    def write_report(self, folder: Path) -> Path:
+        """report.html, which is returned, with its report.json beside it. The folder is made. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "report.json").write_text(report, encoding="utf-8")
-        (folder / "report.html").write_text(page, encoding="utf-8")
-        return folder / "report.html"
+        page = folder / "report.html"
+        for path, text in ((folder / "report.json", self.report_text), (page, self.page_text)):
+            path.write_text(text.GetText(), encoding="utf-8")
+        return page
 
 
 @dataclass(frozen=True)
@@ -123,13 +117,11 @@ def read_run(folder: Path) -> Run:
     return Run(report, page, image, labels.array, loss, displacement, *_read_conditioning(folder))
 
 
-def load_results(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> ResultNodes:
-    """Raises HealthiVertSlicerError, leaving the scene as it was, if the run's files cannot be read."""
-    return at_once(loading(folder, volume, segmentation, segment_id, level))
-
-
 def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> Pieces:
-    """load_results in pieces: the files are read in a thread, and one node after the other is filled."""
+    """ResultNodes of a finished run, in pieces: the files are read in a thread, and one node after the other is filled.
+
+    Raises HealthiVertSlicerError, leaving the scene as it was, if the files cannot be read or are of something else.
+    """
     run = yield InThread(lambda: read_run(folder))
     _check_belongs(run, volume, level, folder)
     if segmentation.GetSegmentation().GetSegment(segment_id) is None:
@@ -154,8 +146,8 @@ def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level
     return _collected(volume, level)
 
 
-def load_conditioning(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> ConditioningNodes:
-    """The conditioning alone, before a run. segmentation, segment_id: as of load_results, not needed here."""
+def load_conditioning(folder: Path, volume: Any, level: str) -> ConditioningNodes:
+    """The conditioning alone, before a run. Raises HealthiVertSlicerError, leaving the scene as it was."""
     mask, attention = _read_conditioning(folder)
     results = ResultSet(volume, level)
     try:
@@ -235,9 +227,3 @@ def _collected(volume: Any, level: str) -> ResultNodes:
         report_text=found.get("report_text"),
         page_text=found.get("page_text"),
     )
-
-
-def _temporary_path() -> str:
-    """Slicer's own temporary folder; the system's where Slicer runs without its application."""
-    application = getattr(slicer, "app", None)
-    return application.temporaryPath if application is not None else tempfile.gettempdir()

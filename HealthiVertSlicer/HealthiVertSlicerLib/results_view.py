@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib import display
 from HealthiVertSlicerLib.job_view import say
+from HealthiVertSlicerLib.jobs import temporary_path
 from HealthiVertSlicerLib.pieces import Pieces
 
 MIDDLE = 50  # of the fade, in percent
@@ -92,7 +94,9 @@ class ResultsView:
         display.show_loss_surface(self._results)
 
     def _open_report(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._results.report_path)))
+        page = self._written(Path(temporary_path()) / f"HealthiVert-{self._results.report_text.GetID()}")
+        if page is not None:
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(page)))
 
     def _ask_and_save_report(self) -> None:
         parent = self._ui.saveReportButton.window()
@@ -101,18 +105,20 @@ class ResultsView:
             self.save_report(Path(folder))
 
     def save_report(self, folder: Path) -> None:
-        """Copies the report into a new folder inside folder; a sentence tells where, or why not."""
-        source = Path(self._results.report_path).parent
-        place = _free_name(folder, f"HealthiVert {self._results.report['vertebra']}")
+        """Writes the report into a new folder inside folder; a sentence tells where, or why not."""
+        page = self._written(_free_name(folder, f"HealthiVert {self._results.report['vertebra']}"))
+        if page is not None:
+            self._tell(_("The report is in {folder}.").format(folder=page.parent))
+
+    def _written(self, place: Path) -> Path | None:
+        """The report's page in a new folder; None if that cannot be written, which is told."""
         try:
-            shutil.copytree(source, place)
-        except (OSError, shutil.Error) as error:
+            return self._results.write_report(place)
+        except OSError as error:
             shutil.rmtree(place, ignore_errors=True)  # half a report would be taken for a whole one
-            reason = getattr(error, "strerror", None) or str(error)
-            text = _("The report could not be saved in {folder} ({reason}). Make room, or choose another folder.")
-            self._tell(text.format(folder=folder, reason=reason))
-            return
-        self._tell(_("The report is in {folder}.").format(folder=place))
+            text = _("⚠ The report could not be saved in {folder} ({reason}). Make room, or choose another folder.")
+            self._tell(text.format(folder=place.parent, reason=error.strerror))
+            return None
 
 
 def result_rows(report: Mapping) -> list[list[str]]:
@@ -160,6 +166,6 @@ def origin_text(report: Mapping) -> str:
 def _free_name(folder: Path, name: str) -> Path:
     """folder / name, numbered if there is such a thing already: an earlier report is never overwritten."""
     place, number = folder / name, 2
-    while place.exists():
+    while os.path.exists(place):  # False also where the folder may not be read
         place, number = folder / f"{name} ({number})", number + 1
     return place

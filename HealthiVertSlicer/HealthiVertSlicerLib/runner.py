@@ -35,6 +35,9 @@ LOG_LINE_CHARACTERS = 1000
 OUTPUT_CHARACTERS = 1 << 24
 PENDING_STEPS = 64
 SIGNALS_OF_A_CRASH = (4, 6, 7, 8, 11)
+TOLD_LAST = 8  # lines of an error in which its cause is looked for: torch adds advice to CUDA's own words
+OUT_OF_GRAPHICS_MEMORY = r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|OutOfMemoryError"
+GRAPHICS_FAILED = r"CUDA error|CUDA driver error|cuDNN error|CUDNN_STATUS|CUBLAS_STATUS|for the MPS device"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class RunResult:
 
     status: "done", "cancelled" or "failed". exit_code: None if it could not be started. output: what it printed on
     standard output that was no progress. log: all it said. message: "" if done, else one sentence with the remedy.
+    graphics_failure: what the graphics processor failed of, in a sentence: the same command may succeed on the
+    processor. "" for any other end.
     """
 
     status: str
@@ -50,6 +55,7 @@ class RunResult:
     output: str
     log: str
     message: str
+    graphics_failure: str = ""
 
 
 class CommandRun:
@@ -184,8 +190,10 @@ class CommandRun:
 
     def _finish(self, code: int | None) -> None:
         status = "cancelled" if self._cancelled else "done" if code == 0 else "failed"
-        message = "" if status == "done" else _sentence(status, code, list(self._errors))
-        self.result = RunResult(status, code, "\n".join(self._output), self.log, message)
+        errors = [line.strip() for line in self._errors if line.strip()]
+        message = "" if status == "done" else _sentence(status, code, errors)
+        graphics = _graphics_failure(errors) if status == "failed" else ""
+        self.result = RunResult(status, code, "\n".join(self._output), self.log, message, graphics)
         _guarded(self.on_done, self.result)
 
     def _end_by_force(self) -> None:
@@ -271,17 +279,21 @@ def _guarded(call: Callable[..., None], *arguments: object) -> None:
 
 
 def _sentence(status: str, code: int | None, errors: Sequence[str]) -> str:
-    """Why a run did not end well, and what to do."""
+    """Why a run did not end well, and what to do. errors: what it said on standard error, without empty lines."""
     from slicer.i18n import tr as _
 
     if status == "cancelled":
         return words_after_cancelling()
-    lines = [line.strip() for line in errors if line.strip()]
-    last = lines[-1] if lines else ""
+    last = errors[-1] if errors else ""
     if code is None:
         return _("The calculation could not be started ({reason}). Install HealthiVert again.").format(reason=last)
-    told = next((found[1] for line in reversed(lines) if (found := re.match(r"healthivert[^:]*: (.+)", line))), None)
-    known = _known_cause("\n".join(lines[-5:]))
+    told = next((found[1] for line in reversed(errors) if (found := re.match(r"healthivert[^:]*: (.+)", line))), None)
+    graphics = _graphics_failure(errors)
+    if graphics:
+        return _("{cause} Choose the device cpu, or close other programs that use it, and try again.").format(
+            cause=graphics
+        )
+    known = _known_cause("\n".join(errors[-TOLD_LAST:]))
     if known:
         return known
     if code == 2 and told:
@@ -305,6 +317,16 @@ def words_after_cancelling() -> str:
     return _("Cancelled: nothing was changed.")
 
 
+def _graphics_failure(errors: Sequence[str]) -> str:
+    """What the graphics processor failed of, or ""."""
+    from slicer.i18n import tr as _
+
+    text = "\n".join(errors[-TOLD_LAST:])
+    if re.search(OUT_OF_GRAPHICS_MEMORY, text):
+        return _("The graphics processor ran out of memory.")
+    return _("The graphics processor failed.") if re.search(GRAPHICS_FAILED, text) else ""
+
+
 def _known_cause(text: str) -> str | None:
     """The sentence for what goes wrong on a computer rather than in the images."""
     from slicer.i18n import tr as _
@@ -315,11 +337,6 @@ def _known_cause(text: str) -> str | None:
             "The Python package {name} is missing. Press Apply in the panel, which offers to install what is needed, "
             "and agree."
         ).format(name=(missing[1] or missing[2]).split(".")[0])
-    if re.search(r"CUDA out of memory|CUDA error: out of memory|MPS backend out of memory|OutOfMemoryError", text):
-        return _(
-            "The graphics processor ran out of memory. Choose the device cpu, or close other programs that use the "
-            "graphics processor, and try again."
-        )
     if re.search(r"MemoryError|DefaultCPUAllocator|bad_alloc|not enough memory", text):
         return _("The memory ran out. Close other programs or crop the CT around the spine, and try again.")
     if re.search(r"No space left on device|disk is full|Errno 28|Disk quota", text):

@@ -1,10 +1,13 @@
-"""What the jobs run on one pair of inputs: the steps between the copies in a folder and the results in the scene."""
+"""What the jobs run on one pair of inputs: the steps between the copies in a folder and the results in the scene.
+
+Each is written as jobs.py wants it, as a generator of Steps; "->" says what it returns at its end.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import slicer
 
 from HealthiVertSlicerLib import inputs, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.jobs import Step, Steps, answer_of, succeeded
+from HealthiVertSlicerLib.jobs import Note, Step, Steps, answer_of, succeeded
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
 
 MEASURING = 0.1  # of a screening's progress
@@ -64,6 +67,7 @@ class SpineRuns:
         self.volume_id, self.segmentation_id = volume.GetID(), segmentation.GetID()
         self.folder = folder
         self._overrides = dict(overrides)
+        self._graphics_works = True  # as far as is known
 
     def copied(self) -> Steps:
         """Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene."""
@@ -86,15 +90,30 @@ class SpineRuns:
     def regrown(self, level: str, settings: GeneratorSettings, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> ResultNodes."""
         out = self.folder / level
-        words = (*self._target_words(level, out), "--json-progress", *settings.words())
-        result = yield Step(self._run("run", *words), first, first + LOADING * (last - first), level)
+        result = yield from self._generated(level, out, settings, first, first + LOADING * (last - first))
         succeeded(self._told(result))
         _check_written(out, "report.json", "pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz")
         volume, segmentation = self._nodes()
         return (yield from results.loading(out, volume, segmentation, self._segment(level), level))
 
+    def _generated(self, level: str, out: Path, settings: GeneratorSettings, first: float, last: float) -> Steps:
+        """-> RunResult. Where the graphics processor fails, the run begins again on the processor, in a new process:
+        one that has had an error of CUDA cannot go on."""
+        from slicer.i18n import tr as _
+
+        words = (*self._target_words(level, out), "--json-progress")
+        if self._graphics_works:
+            result = yield Step(self._run("run", *words, *settings.words()), first, last, level)
+            self._graphics_works = not result.graphics_failure
+            if self._graphics_works:
+                return result
+            slower = _("{cause} The processor (cpu) is used instead, which is slower.")
+            yield Note(slower.format(cause=result.graphics_failure))
+        on_processor = replace(settings, device="cpu").words()
+        return (yield Step(self._run("run", *words, *on_processor), first, last, level))
+
     def screened(self, threshold: float, settings: GeneratorSettings) -> Steps:
-        """-> [ResultNodes, ...]. A level that fails does not keep the others from being regrown."""
+        """-> [ResultNodes, ...]. A level that fails is told, and does not keep the others from being regrown."""
         from slicer.i18n import tr as _
 
         table = yield from self.measured(0.0, MEASURING)
@@ -108,6 +127,8 @@ class SpineRuns:
                 failures.append(_("{level}: {reason}").format(level=level, reason=error))
         if failures and not found:
             raise HealthiVertSlicerError("\n".join(failures))
+        for failure in failures:
+            yield Note(failure)
         return found
 
     def conditioned(self, level: str) -> Steps:
@@ -116,8 +137,7 @@ class SpineRuns:
         result = yield Step(self._run("conditioning", *self._target_words(level, out)))
         succeeded(self._told(result))
         _check_written(out, "conditioning/mask.nii.gz", "conditioning/cam.nii.gz")
-        volume, segmentation = self._nodes()
-        return results.load_conditioning(out, volume, segmentation, self._segment(level), level)
+        return results.load_conditioning(out, self._nodes()[0], level)
 
     def level_of(self, segment_id: str) -> str:
         return next(level for level, segment in self._case.segment_of_level.items() if segment == segment_id)
@@ -136,7 +156,7 @@ class SpineRuns:
         message = result.message
         for path, name in self._names.items():
             message = message.replace(str(path), name).replace(path.name, name)
-        return RunResult(result.status, result.exit_code, result.output, result.log, message)
+        return replace(result, message=message)
 
     def _nodes(self) -> tuple[Any, Any]:
         """The inputs in the scene; a job ends by itself when they are gone."""

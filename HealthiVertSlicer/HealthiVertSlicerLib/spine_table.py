@@ -15,7 +15,7 @@ DARKEST = 190  # of 255, where suspicion is 1: the text on it stays readable
 THIRDS = ("anterior", "middle", "posterior")
 
 
-class SpineTable:
+class SpineView:
     """One row per level, cranial to caudal: height, what the neighbours let expect, loss, suspicion.
 
     on_chosen(level) is called when the user comes to another row, on_clicked(level) on every click on a row.
@@ -81,7 +81,7 @@ def _row_texts(level: str, row: Mapping | None) -> list[str]:
     if row is None:
         return [level, "–", "–", "–", ""]
     own, expected = row["heights_mm"], row["neighbour_reference"]
-    comparable = expected is not None and row.get("complete", True)
+    comparable = expected is not None and row["complete"]
     return [
         level,
         f"{own['mean']:.1f}",
@@ -101,12 +101,12 @@ def _suspicion_text(row: Mapping) -> str:
 def _row_tip(row: Mapping) -> str:
     heights = ", ".join(f"{key} {row['heights_mm'][key]:.1f} mm" for key in THIRDS)
     lines = [_("{level}: {heights}").format(level=row["level"], heights=heights)]
-    if not row.get("complete", True):
+    if not row["complete"]:
         lines.append(_("The scan's border cuts this vertebra: its height is not its whole height."))
     return "\n".join([*lines, *row["warnings"]])
 
 
-class LevelTable:
+class LevelsView:
     """Which vertebra each segment is; the user may correct it for the chosen row.
 
     on_corrected(segment_id, level) is called with the level that the user says, or "" for what was recognised.

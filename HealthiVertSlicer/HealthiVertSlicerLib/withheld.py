@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from HealthiVertSlicerLib import frames
 from HealthiVertSlicerLib.result_nodes import ResultSet, nodes_by_role
 
 ROLE_WITHHELD = "withheld"
@@ -19,7 +20,7 @@ COLOUR = (0.835, 0.369, 0.0)  # Okabe and Ito's vermilion
 def find(volume: Any) -> Any:
     """The segmentation of what is withheld on this CT; None if there is none, or nothing in it."""
     node = nodes_by_role(volume, "").get(ROLE_WITHHELD)
-    return node if node is not None and not is_empty(node) else None
+    return node if node is not None and frames.has_voxels_or_surface(node) else None
 
 
 def make(volume: Any) -> Any:
@@ -35,13 +36,3 @@ def make(volume: Any) -> Any:
     if node.GetSegmentation().GetNumberOfSegments() == 0:
         node.GetSegmentation().AddEmptySegment(SEGMENT, _("Withheld"), COLOUR)
     return node
-
-
-def is_empty(node: Any) -> bool:
-    """Whether nothing was painted. Surfaces count as painted."""
-    segments = node.GetSegmentation()
-    for segment_id in segments.GetSegmentIDs():
-        image = segments.GetSegment(segment_id).GetRepresentation(segments.GetSourceRepresentationName())
-        if image is not None and not (hasattr(image, "IsEmpty") and image.IsEmpty()):
-            return False
-    return True

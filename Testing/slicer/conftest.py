@@ -17,7 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,18 +117,33 @@ def _modules_that_a_reload_replaces() -> dict[str, Any]:
 
 @pytest.fixture
 def phantom_nodes(scene: Any) -> PhantomNodes:
-    from slicer_stub.phantom import load_phantom
+    from slicer_stub.scan import load_phantom
 
     return PhantomNodes(*load_phantom(DEMO))
+
+
+@pytest.fixture
+def core(tmp_path: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a program with the given code in the place of the core; see played_core.py."""
+    from HealthiVertSlicerLib import runner
+    from played_core import write_program
+
+    def replace(code: str) -> None:
+        path = tmp_path / "core"
+        write_program(path, code, finished_run)
+        monkeypatch.setattr(runner, "python_executable", lambda: str(path))
+
+    return replace
 
 
 @pytest.fixture(scope="session")
 def finished_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `healthivert run` writes for L1 of the shipped phantom; a copy, so tests may read anything in it.
 
-    Made once per state of the core (pytest's cache keeps it), because the generator takes a while."""
-    given = os.environ.get("HEALTHIVERT_FINISHED_RUN")
-    kept = Path(given) if given else request.config.cache.mkdir("healthivert_run") / _digest_of_core()
+    Made once per state of the core (pytest's cache, if it is on, keeps it), because the generator takes a while."""
+    given, cache = os.environ.get("HEALTHIVERT_FINISHED_RUN"), getattr(request.config, "cache", None)
+    runs = cache.mkdir("healthivert_run") if cache is not None else tmp_path_factory.mktemp("healthivert_run")
+    kept = Path(given) if given else runs / _digest_of_core()
     if not (kept / "report.json").exists():
         fresh = tmp_path_factory.mktemp("run") / "L1"
         _run_core(fresh)

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from HealthiVertSlicerLib import levels, sample_data  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from slicer_stub import stand  # noqa: E402
-from slicer_stub.phantom import load_phantom  # noqa: E402
+from slicer_stub.scan import load_phantom  # noqa: E402
 
 DEMO = ROOT / "HealthiVertCore" / "src" / "healthivert" / "data" / "demo"
 FRACTURED = "L1"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 
 
@@ -16,6 +17,7 @@ class PlayedJob:
     def __init__(self) -> None:
         self.on_progress = self.on_done = self.on_error = lambda *_: None
         self.running, self.cancelled, self.stopped, self.log = True, False, False, "what the child said"
+        self.notes: list[str] = []
         self._said: list[Callable[[], None]] = []
 
     def progress(self, stage: str, fraction: float, message: str) -> None:
@@ -106,6 +108,13 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> float:
     return time.monotonic() - start
 
 
+def bend(node: Any) -> None:
+    """Put the node under a nonlinear transform."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "tilted scan")
+    transform.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
+    node.SetAndObserveTransformNodeID(transform.GetID())
+
+
 def row(level: str, height: float, expected: float, suspicion: float, grade: int = 0, complete: bool = True) -> dict:
     """A row of `healthivert inspect --json`."""
     return {
@@ -119,10 +128,3 @@ def row(level: str, height: float, expected: float, suspicion: float, grade: int
         "complete": complete,
         "warnings": [],
     }
-
-
-def scene_content() -> list[tuple[str, str]]:
-    """(ID, name) of every node: what must be the same after something that went wrong."""
-    scene = slicer.mrmlScene
-    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-    return [(node.GetID(), node.GetName()) for node in nodes]

@@ -35,21 +35,11 @@ A_RUN_S = 900.0  # on a slow, busy computer
 
 def load_inputs(ct: Path, seg: Path) -> tuple[Any, Any]:
     """CT and segmentation as nodes; segments are named by the core's own reading of the labels."""
+    from slicer_stub.scan import load_scan
+
     from healthivert.case import load_labels
 
-    volume = slicer.util.loadVolume(str(ct), {"name": "CT"})
-    labels = slicer.util.loadLabelVolume(str(seg), {"name": "labels"})
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Vertebrae")
-    segmentation.CreateDefaultDisplayNodes()
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation)
-    slicer.mrmlScene.RemoveNode(labels)
-    level_of_value = {value: level for level, value in load_labels(seg).label_values.items()}
-    segments = segmentation.GetSegmentation()
-    for segment_id in segments.GetSegmentIDs():
-        segment = segments.GetSegment(segment_id)
-        segment.SetName(level_of_value.get(segment.GetLabelValue(), segment.GetName()))
-    return volume, segmentation
+    return load_scan(ct, seg, {value: level for level, value in load_labels(seg).label_values.items()})
 
 
 def save_views(manager: Any, rows: Sequence[Sequence[str]], path: Path) -> None:

@@ -10,6 +10,7 @@ import slicer.util
 from HealthiVertSlicerLib import frames, results
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
+from HealthiVertSlicerLib.pieces import at_once
 from vtk.util.numpy_support import vtk_to_numpy
 
 KEYS = ("anterior", "middle", "posterior", "mean")
@@ -17,7 +18,7 @@ KEYS = ("anterior", "middle", "posterior", "mean")
 
 def load(nodes, folder, level="L1"):
     segment_id = {name: key for key, name in segment_levels(nodes.segmentation).items()}[level]
-    return results.load_results(folder, nodes.volume, nodes.segmentation, segment_id, level)
+    return at_once(results.loading(folder, nodes.volume, nodes.segmentation, segment_id, level))
 
 
 def nodes_of(found) -> list:

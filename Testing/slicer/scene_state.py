@@ -1,12 +1,14 @@
-"""What a test compares to know that nodes stayed as they were."""
+"""What a test compares to know that everything stayed as it was."""
 
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import slicer
 import slicer.util
+from HealthiVertSlicerLib.jobs import FOLDER_PREFIX
 from vtk.util.numpy_support import vtk_to_numpy
 
 VOLATILE = ("Modified Time", "MTime", "UpdateTime", "Reference Count", "0x")
@@ -29,6 +31,18 @@ def state_of_inputs(volume: Any, segmentation: Any) -> dict[str, Any]:
         "nodes": [_attributes(node) for node in (volume, segmentation)],
         "looks": [_attributes(node.GetDisplayNode()) for node in (volume, segmentation)],
     }
+
+
+def scene_content() -> list[tuple[str, str]]:
+    """(ID, name) of every node: what must be the same after something that went wrong."""
+    scene = slicer.mrmlScene
+    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
+    return [(node.GetID(), node.GetName()) for node in nodes]
+
+
+def temporary_folders() -> list[Path]:
+    """What jobs have put among Slicer's temporary files, and not removed."""
+    return list(Path(slicer.app.temporaryPath).glob(f"{FOLDER_PREFIX}*"))
 
 
 def _digest(array: Any) -> str:

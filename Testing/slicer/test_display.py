@@ -12,6 +12,7 @@ import slicer
 import slicer.util
 from HealthiVertSlicerLib import colours, difference, display, layouts, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+from HealthiVertSlicerLib.pieces import at_once
 
 SAME, VISIBLE = 0.0015, 0.003  # shares of pixels: what drawing again may change, what a line moved by 1 mm changes
 FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
@@ -21,7 +22,7 @@ FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 def result(phantom_nodes: Any, finished_run: Path) -> Any:
     """L1 of the phantom, regrown."""
     segment_id = segment_of(phantom_nodes.segmentation, "L1")
-    return results.load_results(finished_run, *phantom_nodes, segment_id, "L1")
+    return at_once(results.loading(finished_run, *phantom_nodes, segment_id, "L1"))
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_the_views_side_by_side_follow_each_other_and_leave_others_alone(shown: 
     link.SetMRMLScene(slicer.mrmlScene)
     nodes = {name: layouts.slice_views(name)[0][0] for name in (*layouts.COMPARED, "Yellow")}
     alone = nodes["Yellow"].GetSliceOffset()
-    logic = shown.sliceWidget(layouts.ORIGINAL).sliceLogic()
+    logic = slicer.app.applicationLogic().GetSliceLogicByLayoutName(layouts.ORIGINAL)
     logic.StartSliceNodeInteraction(slicer.vtkMRMLSliceNode.SliceToRASFlag)
     logic.SetSliceOffset(nodes[layouts.ORIGINAL].GetSliceOffset() + 7.0)
     logic.EndSliceNodeInteraction()
@@ -248,8 +249,7 @@ def test_the_preview_outlines_what_is_hidden_and_colours_the_attention(
 
 
 def test_the_preview_works_before_there_is_a_result(views: Any, phantom_nodes: Any, finished_run: Path) -> None:
-    segment_id = segment_of(phantom_nodes.segmentation, "L1")
-    nodes = results.load_conditioning(finished_run, *phantom_nodes, segment_id, "L1")
+    nodes = results.load_conditioning(finished_run, phantom_nodes.volume, "L1")
     display.show_conditioning(nodes)
     assert layers(layouts.SAGITTAL)[1] is nodes.attention
 

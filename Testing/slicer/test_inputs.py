@@ -79,11 +79,11 @@ def test_01_all_48_orientations_reach_the_core_as_the_same_patient_on_the_volume
 
 
 def test_the_exported_files_say_which_value_is_which_level_and_segment(spine, tmp_path):
-    found = export_case(*spine, tmp_path, {"L3": "Th12"})
-    assert found.level_of_value == {1: "T12", 2: "L1", 3: "L2"}
-    assert found.segment_of_level == {"T12": "L3", "L1": "L1", "L2": "L2"}
+    found = export_case(*spine, tmp_path, {"L1": "Th12"})
+    assert found.level_of_value == {1: "T12", 2: "L2", 3: "L3"}
+    assert found.segment_of_level == {"T12": "L1", "L2": "L2", "L3": "L3"}
     _, labels = arrays(found)
-    expected = slicer.util.arrayFromSegmentBinaryLabelmap(spine[1], "L3", spine[0])
+    expected = slicer.util.arrayFromSegmentBinaryLabelmap(spine[1], "L1", spine[0])
     np.testing.assert_array_equal(labels == 1, expected > 0)
 
 
@@ -232,6 +232,13 @@ def no_segments(spine):
     return spine[0], slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "new")
 
 
+def empty_segments(spine):
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "new")
+    for level in ("L1", "L2"):
+        empty.GetSegmentation().AddEmptySegment(level, level)
+    return spine[0], empty
+
+
 def unknown_names(spine):
     for index in range(3):
         spine[1].GetSegmentation().GetNthSegment(index).SetName(f"Segment_{index + 60}")
@@ -265,6 +272,7 @@ def another_patient(spine):
         (sheared_axes, "axes of .* are not perpendicular", "Crop Volume"),
         (no_segmentation, "Choose the segmentation", "Choose"),
         (no_segments, '"new" has no segments', "segment the vertebrae first"),
+        (empty_segments, 'All segments of "new" are empty', "segment the vertebrae first"),
         (unknown_names, "No segment of .* is named after a vertebra", "choose the level of each"),
         (one_vertebra, "only one vertebra, L2", "segment more"),
         (one_level_twice, '"L2", "vertebra L2" are all taken for L2', "choose the right level"),
@@ -279,6 +287,17 @@ def test_what_cannot_be_used_is_said_with_its_remedy_and_refused(spine, tmp_path
         export_case(*given, tmp_path)
     assert str(error.value) == said and remedy in said
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [0, 13, 47])
+def test_levels_that_lie_in_the_wrong_order_are_refused_whatever_the_axes(scene, tmp_path, number):
+    volume, segmentation = small_spine(AXES[number], rotation_of(number))
+    with pytest.raises(
+        HealthiVertSlicerError, match='L1 lies above T12 in "Vertebrae": choose the right level of each'
+    ):
+        export_case(volume, segmentation, tmp_path, {"L2": "T12"})
+    assert os.listdir(tmp_path) == []
+    assert export_case(volume, segmentation, tmp_path, {"L1": "T12"}).level_of_value[1] == "T12"
 
 
 def test_a_target_outside_the_ct_or_without_a_level_is_said(spine):

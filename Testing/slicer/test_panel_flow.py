@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import slicer
 from HealthiVertSlicerLib import layouts
-from panel_case import scene_content
 from pictures import DEMO, ROOT, load_inputs
+from scene_state import scene_content
 
 LONGEST_SILENCE_S = 0.1  # of the panel during a run
 A_RUN_S = 300.0  # on a slow, busy computer

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
-import vtk
 from HealthiVertSlicerLib import display, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
 from HealthiVertSlicerLib.result_nodes import fill_segment
-from panel_case import choose_inputs, choose_target, open_with_played_logic, row, scene_content
+from panel_case import bend, choose_inputs, choose_target, open_with_played_logic, row
 
 
 @pytest.fixture
@@ -145,90 +144,16 @@ def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_n
     assert "measure again" in panel.ui.spineNoteLabel.text
 
 
-def bend(node) -> None:
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "tilted scan")
-    transform.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
-    node.SetAndObserveTransformNodeID(transform.GetID())
-
-
-def shift(node) -> None:
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "elsewhere")
-    matrix = vtk.vtkMatrix4x4()
-    matrix.SetElement(0, 3, 2000.0)
-    transform.SetMatrixTransformToParent(matrix)
-    node.SetAndObserveTransformNodeID(transform.GetID())
-
-
-def keep_segments(nodes, *names: str) -> None:
-    segments = nodes.segmentation.GetSegmentation()
-    for segment_id in list(segments.GetSegmentIDs()):
-        if segments.GetSegment(segment_id).GetName() not in names:
-            segments.RemoveSegment(segment_id)
-
-
-def colour_volume(nodes) -> None:
-    image = vtk.vtkImageData()
-    image.SetDimensions(40, 40, 40)
-    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
-    nodes.volume.SetAndObserveImageData(image)
-
-
-def rename_all(nodes) -> None:
-    segments = nodes.segmentation.GetSegmentation()
-    for index in range(segments.GetNumberOfSegments()):
-        segments.GetNthSegment(index).SetName(f"part {chr(97 + index)}")
-
-
-def same_name_twice(nodes) -> None:
-    segments = nodes.segmentation.GetSegmentation()
-    segments.GetNthSegment(0).SetName("L1")
-
-
-BAD_INPUT = {
-    "a vector volume": (colour_volume, "choose the CT"),
-    "no voxels": (lambda nodes: nodes.volume.SetAndObserveImageData(None), "load the CT again"),
-    "a nonlinear transform on the CT": (lambda nodes: bend(nodes.volume), "hardened copy"),
-    "a nonlinear transform on the segmentation": (lambda nodes: bend(nodes.segmentation), "harden it"),
-    "CT and segmentation far apart": (lambda nodes: shift(nodes.segmentation), "check their transforms"),
-    "no segments": (lambda nodes: keep_segments(nodes), "segment the vertebrae first"),
-    "one vertebra": (lambda nodes: keep_segments(nodes, "L1"), "segment more"),
-    "no segment named after a vertebra": (rename_all, "choose the level of each"),
-    "a level twice": (same_name_twice, "choose the right level"),
-}
-
-
-@pytest.mark.parametrize("spoil, remedy", BAD_INPUT.values(), ids=BAD_INPUT)
-def test_bad_input_is_told_with_its_remedy_and_the_scene_stays_as_it_was(panel, phantom_nodes, spoil, remedy):
-    spoil(phantom_nodes)
-    before = scene_content()
-    choose_inputs(panel, phantom_nodes)
-    assert remedy in panel.ui.inputProblemLabel.text
-    for button in (panel.ui.applyButton, panel.ui.inspectButton, panel.ui.screenButton, panel.ui.previewButton):
-        assert not button.enabled and remedy in button.toolTip
-    assert scene_content() == before
-
-
-def test_an_empty_segment_cannot_be_regrown_and_says_so(panel, phantom_nodes, centred):
-    phantom_nodes.segmentation.GetSegmentation().AddEmptySegment("empty", "L4")
-    choose_inputs(panel, phantom_nodes)
-    choose_target(panel, "L4")
-    assert not panel.ui.applyButton.enabled
-    assert "L4 is empty" in panel.ui.applyButton.toolTip == panel.ui.neighbourLabel.text
-    choose_target(panel, "L1")
-    assert panel.ui.applyButton.enabled
-
-
 def test_a_hardened_copy_is_made_at_a_click_and_the_original_stays(panel, phantom_nodes):
-    turned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "tilted scan")
-    turned.SetAndObserveTransformToParent(vtk.vtkThinPlateSplineTransform())
-    phantom_nodes.volume.SetAndObserveTransformNodeID(turned.GetID())
+    bend(phantom_nodes.volume)
+    above = phantom_nodes.volume.GetTransformNodeID()
     voxels = slicer.util.arrayFromVolume(phantom_nodes.volume).copy()
     choose_inputs(panel, phantom_nodes)
     panel.ui.hardenButton.click()
     copy = panel.ui.volumeSelector.currentNode()
     assert copy is not phantom_nodes.volume and copy.GetParentTransformNode() is None
     assert panel.ui.inputProblemLabel.text == ""
-    assert phantom_nodes.volume.GetTransformNodeID() == turned.GetID()
+    assert phantom_nodes.volume.GetTransformNodeID() == above
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(phantom_nodes.volume), voxels)
 
 

@@ -8,8 +8,11 @@ from types import SimpleNamespace
 import pytest
 import qt
 import slicer
-from HealthiVertSlicerLib import dependencies, display, results
-from panel_case import choose_inputs, choose_target, open_with_played_logic, row, scene_content, wait_until
+from HealthiVertSlicerLib import dependencies, display, results, results_view
+from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
+from HealthiVertSlicerLib.pieces import at_once
+from panel_case import choose_inputs, choose_target, open_with_played_logic, row, wait_until
+from scene_state import scene_content
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def ready(panel, phantom_nodes, monkeypatch):
 def regrown(ready, phantom_nodes, finished_run):
     """The results of L1 in the scene, as a job hands them over."""
     segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
-    return results.load_results(finished_run, phantom_nodes.volume, phantom_nodes.segmentation, segment_id, "L1")
+    return at_once(results.loading(finished_run, phantom_nodes.volume, phantom_nodes.segmentation, segment_id, "L1"))
 
 
 def ended(panel) -> None:
@@ -125,6 +128,23 @@ def test_an_error_is_one_sentence_with_the_log_beside_it_and_apply_works_again(r
     assert scene_content() == before
 
 
+def test_results_that_cannot_be_shown_are_told_and_apply_works_again(ready):
+    def refuse(result):
+        raise HealthiVertSlicerError("The preview was deleted: make it again.")
+
+    ready.jobs.start(ready.logic.start_devices, refuse)
+    ready.logic.job.finish([])
+    ended(ready)
+    assert ready.ui.statusLabel.text == "⚠ The preview was deleted: make it again."
+    ready.ui.findDevicesButton.click()
+    ready.logic.job.finish([{"device": "cpu"}])  # without its name
+    with pytest.raises(KeyError):
+        ready.jobs._poll()
+    assert "could not be shown ('name')" in ready.ui.statusLabel.text
+    ready.jobs._poll()
+    assert ready.ui.applyButton.enabled
+
+
 def test_a_refused_start_is_told_and_nothing_runs(ready):
     ready.logic.refusal = "The temporary folder cannot be written: correct its permissions."
     ready.ui.applyButton.click()
@@ -174,13 +194,13 @@ def test_leaving_the_panel_for_another_module_lets_the_job_finish(opened, ready)
     assert ready.ui.spineTable.item(3, 1).text() == "15.0"
 
 
-def test_the_preview_shows_the_conditioning_on_the_ct(ready, phantom_nodes, monkeypatch):
+def test_the_preview_shows_the_conditioning_on_the_ct(ready, monkeypatch):
     shown: list = []
-    monkeypatch.setattr(display, "show_conditioning", lambda nodes, volume: shown.append((nodes, volume)))
+    monkeypatch.setattr(display, "show_conditioning", shown.append)
     ready.ui.previewButton.click()
     ready.logic.job.finish("conditioning nodes")
     ended(ready)
-    assert shown == [("conditioning nodes", phantom_nodes.volume)]
+    assert shown == ["conditioning nodes"]
 
 
 def test_find_names_the_processors_of_this_computer(ready):
@@ -273,16 +293,28 @@ def test_the_report_is_saved_beside_an_earlier_one(ready, regrown, tmp_path, mon
     ready.ui.saveReportButton.click()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["HealthiVert L1", "HealthiVert L1 (2)"]
     saved = {path.name for path in (tmp_path / "HealthiVert L1").iterdir()}
-    assert {"report.html", "report.json"} <= saved
+    assert saved == {"report.html", "report.json"}
     assert str(tmp_path) in ready.ui.statusLabel.text
 
 
-def test_a_report_that_cannot_be_saved_says_why_and_leaves_nothing(ready, regrown, tmp_path):
+def test_the_report_is_opened_in_the_browser(ready, regrown, monkeypatch):
+    opened: list = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", staticmethod(lambda url: opened.append(url.toLocalFile())))
+    ready.refresh()
+    ready.ui.openReportButton.click()
+    assert Path(opened[0]).read_text(encoding="utf-8") == regrown.page_text.GetText()
+
+
+@pytest.mark.parametrize("button", ["openReportButton", "saveReportButton"])
+def test_a_report_that_cannot_be_written_says_why_and_leaves_nothing(ready, regrown, tmp_path, monkeypatch, button):
     file = tmp_path / "not a folder"
     file.write_text("")
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *given: str(file)))
+    monkeypatch.setattr(results_view, "temporary_path", lambda: str(file))
     ready.refresh()
-    ready.results.save_report(Path(file))
-    assert "could not be saved" in ready.ui.statusLabel.text and "another folder" in ready.ui.statusLabel.text
+    getattr(ready.ui, button).click()
+    told = ready.ui.statusLabel.text
+    assert f"could not be saved in {file} (Not a directory). Make room, or choose another folder" in told
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -10,7 +10,7 @@ import slicer
 from HealthiVertSlicerLib import frames, inputs, results
 from HealthiVertSlicerLib.jobs import Job
 from HealthiVertSlicerLib.pieces import InThread, at_once
-from panel_case import scene_content
+from scene_state import scene_content
 
 
 def test_the_result_of_a_thread_comes_back_to_the_work():
@@ -108,7 +108,7 @@ def test_closing_the_scene_while_results_are_loaded_leaves_an_empty_one(loading)
 
 def test_a_large_scan_is_copied_slab_by_slab(phantom_nodes, monkeypatch):
     segment_ids = phantom_nodes.segmentation.GetSegmentation().GetSegmentIDs()
-    whole = inputs.labels_on_grid(*phantom_nodes, segment_ids)
+    whole = at_once(inputs.labels_in_pieces(*phantom_nodes, segment_ids))
     monkeypatch.setattr(frames, "SLAB_VOXELS", 20_000)
     assert len(list(inputs.labels_in_pieces(*phantom_nodes, segment_ids))) > 10
-    assert np.array_equal(inputs.labels_on_grid(*phantom_nodes, segment_ids), whole) and whole.any()
+    assert np.array_equal(at_once(inputs.labels_in_pieces(*phantom_nodes, segment_ids)), whole) and whole.any()

@@ -10,6 +10,7 @@ from HealthiVertSlicerLib import frames, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError, export_case
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
+from HealthiVertSlicerLib.pieces import at_once
 from result_reading import (
     column,
     hierarchy,
@@ -46,7 +47,7 @@ def test_01_results_have_the_volumes_grid_in_all_48_orientations(scene, finished
         folder.mkdir()
         case = export_case(volume, segmentation, folder)
         run = run_without_change(case.ct, case.segmentation, dict(case.level_of_value), pattern, folder / "run")
-        found = results.load_results(run, volume, segmentation, TARGET, TARGET)
+        found = at_once(results.loading(run, volume, segmentation, TARGET, TARGET))
         np.testing.assert_array_equal(frames.ijk_to_ras(found.volume), frames.ijk_to_ras(volume))
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(found.volume), slicer.util.arrayFromVolume(volume))
         own = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, TARGET, volume)
@@ -126,7 +127,7 @@ def test_06_a_segment_deleted_during_the_run_is_said(phantom_nodes, finished_run
     segment_id = segments.GetSegmentIdBySegmentName("L1")
     segments.RemoveSegment(segment_id)
     with pytest.raises(HealthiVertSlicerError, match="segment of L1 was deleted"):
-        results.load_results(finished_run, *phantom_nodes, segment_id, "L1")
+        at_once(results.loading(finished_run, *phantom_nodes, segment_id, "L1"))
 
 
 def test_16_result_segments_carry_the_level_as_terminology_and_colour_blind_safe_colours(regrown):
@@ -155,16 +156,16 @@ def test_the_restored_ct_is_shown_through_the_window_of_the_original(phantom_nod
     assert (shown.GetWindow(), shown.GetLevel()) == (1000, 300)
 
 
-def test_the_report_can_be_opened_as_a_file(regrown, finished_run):
-    page = regrown.report_path.read_text(encoding="utf-8")
-    assert page == (finished_run / "report.html").read_text(encoding="utf-8")
-    assert json.loads((regrown.report_path.parent / "report.json").read_text(encoding="utf-8")) == regrown.report
+def test_the_report_can_be_written_as_files(regrown, finished_run, tmp_path):
+    page = regrown.write_report(tmp_path / "report")
+    assert page.read_text(encoding="utf-8") == (finished_run / "report.html").read_text(encoding="utf-8")
+    assert json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8")) == regrown.report
 
 
 def test_21_a_saved_scene_gives_its_results_back(phantom_nodes, finished_run, tmp_path):
     move(phantom_nodes.volume, np.diag([-1.0, -1, 1, 1]))
     before = load(phantom_nodes, finished_run)
-    page = before.report_path.read_text(encoding="utf-8")
+    page = before.page_text.GetText()
     names = [node.GetName() for node in nodes_of(before)]
     masks = [
         slicer.util.arrayFromSegmentBinaryLabelmap(before.segmentation, name, before.volume) for name in results.BODIES
@@ -178,7 +179,7 @@ def test_21_a_saved_scene_gives_its_results_back(phantom_nodes, finished_run, tm
     found = results.find_results(volume, "L1")
     assert [node.GetName() for node in nodes_of(found)] == names
     assert found.report == report_of(finished_run)
-    assert found.report_path.read_text(encoding="utf-8") == page
+    assert found.page_text.GetText() == page
     assert hierarchy().GetItemName(found.folder_item) == "HealthiVert L1: Phantom CT"
     for name, mask in zip(results.BODIES, masks, strict=True):
         np.testing.assert_array_equal(
@@ -258,7 +259,7 @@ def test_two_levels_have_results_of_their_own(phantom_nodes, finished_run, tmp_p
 def test_the_conditioning_alone_is_shown_before_a_run_and_reused_by_it(phantom_nodes, finished_run):
     count = slicer.mrmlScene.GetNumberOfNodes()
     segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
-    shown = results.load_conditioning(finished_run, *phantom_nodes, segment_id, "L1")
+    shown = results.load_conditioning(finished_run, phantom_nodes.volume, "L1")
     assert results.find_results(phantom_nodes.volume, "L1") is None
     assert slicer.mrmlScene.GetNumberOfNodes() > count
     hidden = slicer.util.arrayFromVolume(shown.conditioning_mask) > 0

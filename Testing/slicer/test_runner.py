@@ -222,6 +222,7 @@ def test_waiting_has_a_limit(program: Program) -> None:
         ("ModuleNotFoundError: No module named 'torch'", 1, "package torch is missing. Press Apply"),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", 1, "Choose the device cpu"),
         ("RuntimeError: MPS backend out of memory (MPS allocated: 9 GB)", 1, "Choose the device cpu"),
+        ("RuntimeError: CUDA error: an illegal memory access was encountered", 1, "graphics processor failed. Choose"),
         ("RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory", 1, "crop the CT around the spine"),
         ("MemoryError", 1, "crop the CT around the spine"),
         ("healthivert: /tmp/x/L1: the disk is full; free some space or choose another --out", 2, "Free some space"),

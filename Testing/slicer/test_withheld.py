@@ -17,7 +17,7 @@ from HealthiVertSlicerLib.result_nodes import fill_segment, image_data
 def cement(phantom_nodes) -> np.ndarray:
     """Some voxels (K, J, I) in the middle of L2."""
     segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L2")
-    body = inputs.labels_on_grid(*phantom_nodes, [segment_id])
+    body = at_once(inputs.labels_in_pieces(*phantom_nodes, [segment_id]))
     middle = np.round(np.argwhere(body).mean(axis=0)).astype(int)
     mask = np.zeros(body.shape, bool)
     mask[tuple(slice(place - 3, place + 4) for place in middle)] = True

@@ -24,61 +24,38 @@ class ModuleManager(QtCore.QObject):
     """qSlicerModuleManager (Base/QTCore/qSlicerModuleManager.h)."""
 
     moduleAboutToBeUnloaded = QtCore.Signal(str)
-    moduleLoaded = QtCore.Signal(str)
 
     def module(self, name: str) -> Any:
         return getattr(slicer.modules, name.lower(), None)
 
-    def modulesNames(self) -> list[str]:
-        return sorted(vars(slicer.moduleNames).get(name) for name in vars(slicer.moduleNames) if name[0] != "_")
-
-    def isLoaded(self, name: str) -> bool:
-        return self.module(name) is not None
-
 
 class Application(QtWidgets.QApplication):
-    """qSlicerApplication: only what a scripted module may reasonably ask."""
+    """qSlicerApplication: only what the panel, slicer.util and Slicer's base classes of modules ask."""
 
     startupCompleted = QtCore.Signal()
-    mrmlSceneChanged = QtCore.Signal(object)
 
-    majorVersion, minorVersion = 5, 12
-    revision = "34000"
-    platform = "linux-amd64"
-    os = "linux"
-    arch = "amd64"
-    temporaryPath = slicerHome = defaultScenePath = ""  # set at the start
-    restarts = 0  # how often restart() was called
+    temporaryPath = ""  # set at the start
     documentationBaseUrl = "https://slicer.readthedocs.io/en/5.12/"
 
     def __init__(self) -> None:
         super().__init__([sys.argv[0] or "Slicer", "-platform", "offscreen"])
         self.temporaryPath = tempfile.mkdtemp(prefix="slicer_stand_")
         atexit.register(shutil.rmtree, self.temporaryPath, ignore_errors=True)
-        self.slicerHome = self.temporaryPath
-        self.defaultScenePath = self.temporaryPath
-        self._testing = True
         self._layout_manager: Any = None
         self._module_manager = ModuleManager()
         self._io_manager = core_io.CoreIOManager()
-        self._scene, self._application_logic = scene.make_scene(self.temporaryPath)
+        self._application_logic = scene.make_scene(self.temporaryPath)
         settings_file = str(Path(self.temporaryPath) / "Slicer.ini")
         self._settings = QtCore.QSettings(settings_file, QtCore.QSettings.Format.IniFormat)
 
-    def mrmlScene(self) -> Any:
-        return self._scene
-
     def applicationLogic(self) -> Any:
         return self._application_logic
-
-    def moduleLogic(self, name: str) -> Any:
-        module = self._module_manager.module(name)
-        return module.logic() if module is not None else None
 
     def layoutManager(self) -> Any:
         return self._layout_manager
 
     def setLayoutManager(self, layout_manager: Any) -> None:
+        """For the tests: the views that there are from now on, None for none."""
         self._layout_manager = layout_manager
 
     def moduleManager(self) -> ModuleManager:
@@ -87,15 +64,13 @@ class Application(QtWidgets.QApplication):
     def coreIOManager(self) -> core_io.CoreIOManager:
         return self._io_manager
 
-    ioManager = coreIOManager
-
     def testingEnabled(self) -> bool:
-        return self._testing
+        return True
 
     def userSettings(self) -> QtCore.QSettings:
         return self._settings
 
-    settings = revisionUserSettings = userSettings
+    settings = userSettings
 
     def startupEnvironment(self) -> QtCore.QProcessEnvironment:
         return QtCore.QProcessEnvironment.systemEnvironment()
@@ -105,15 +80,3 @@ class Application(QtWidgets.QApplication):
 
     def translate(self, context: str, text: str) -> str:
         return text
-
-    def pauseRender(self) -> None:
-        """Nothing is drawn until a picture is asked for, so there is nothing to pause."""
-
-    def resumeRender(self) -> None:
-        """See pauseRender."""
-
-    def setRenderPaused(self, paused: bool) -> None:
-        """See pauseRender."""
-
-    def restart(self) -> None:
-        self.restarts += 1

@@ -1,8 +1,7 @@
-"""The module `ctk`: the widgets of CTK that scripted modules use, plainly drawn.
+"""The module `ctk`: the widgets of CTK that the panel uses, plainly drawn.
 
-Stands in for CTK/Libs/Widgets (ctkCollapsibleButton.h, ctkCollapsibleGroupBox.h, ctkSliderWidget.h, ctkDoubleSpinBox.h,
-ctkPathLineEdit.h, ctkComboBox.h, ctkMessageBox.h, ctkFittedTextBrowser.h). Differs: the look, and only the properties
-and signals named here exist. Written in PythonQt's manner: Qt's properties are attributes.
+Stands in for CTK/Libs/Widgets (ctkCollapsibleButton.h, ctkCollapsibleGroupBox.h). Differs: the look, and only the
+properties and signals named here exist. Written in PythonQt's manner: Qt's properties are attributes.
 """
 
 from __future__ import annotations
@@ -120,136 +119,20 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     collapsed = QtCore.Property(bool, lambda self: not self.isChecked(), setCollapsed)
 
 
-class ctkDoubleSpinBox(QtWidgets.QDoubleSpinBox):
-    """In CTK a widget around a spin box; here the spin box itself."""
-
-
-class ctkSliderWidget(QtWidgets.QWidget):
-    """A slider with a spin box."""
-
-    valueChanged = QtCore.Signal(float)
-    valueIsChanging = QtCore.Signal(float)
-    STEPS = 1000  # of the slider, over the whole range
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self._slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
-        self._slider.setRange(0, self.STEPS)
-        self._box = QtWidgets.QDoubleSpinBox()
-        layout.addWidget(self._slider, 1)
-        layout.addWidget(self._box)
-        self._box.valueChanged.connect(self._box_changed)
-        self._slider.sliderMoved.connect(self._slider_moved)
-
-    def _box_changed(self, value: float) -> None:
-        low, high = self._box.property("minimum"), self._box.property("maximum")
-        self._slider.setValue(round(self.STEPS * (value - low) / ((high - low) or 1)))
-        self.valueChanged.emit(value)
-
-    def _slider_moved(self, step: int) -> None:
-        low, high = self._box.property("minimum"), self._box.property("maximum")
-        self._box.setValue(low + (high - low) * step / self.STEPS)
-
-    def setValue(self, value: float) -> None:
-        self._box.setValue(value)
-
-    def setMinimum(self, value: float) -> None:
-        self._box.setMinimum(value)
-
-    def setMaximum(self, value: float) -> None:
-        self._box.setMaximum(value)
-
-    def setRange(self, low: float, high: float) -> None:
-        self._box.setRange(low, high)
-
-    def setSingleStep(self, value: float) -> None:
-        self._box.setSingleStep(value)
-
-    def setDecimals(self, value: int) -> None:
-        self._box.setDecimals(value)
-
-    def setSuffix(self, text: str) -> None:
-        self._box.setSuffix(text)
-
-    value = QtCore.Property(float, lambda self: self._box.property("value"), setValue, notify=valueChanged)
-    minimum = QtCore.Property(float, lambda self: self._box.property("minimum"), setMinimum)
-    maximum = QtCore.Property(float, lambda self: self._box.property("maximum"), setMaximum)
-    singleStep = QtCore.Property(float, lambda self: self._box.property("singleStep"), setSingleStep)
-    decimals = QtCore.Property(int, lambda self: self._box.property("decimals"), setDecimals)
-    suffix = QtCore.Property(str, lambda self: self._box.property("suffix"), setSuffix)
-
-
-class ctkPathLineEdit(QtWidgets.QWidget):
-    """A line for a path."""
-
-    currentPathChanged = QtCore.Signal(str)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        self._line = QtWidgets.QLineEdit()
-        layout.addWidget(self._line)
-        self._line.textChanged.connect(self.currentPathChanged)
-
-    def setCurrentPath(self, path: str) -> None:
-        self._line.setText(path)
-
-    currentPath = QtCore.Property(
-        str, lambda self: self._line.property("text"), setCurrentPath, notify=currentPathChanged
-    )
-    filters, setFilters = stored(int, "filters", 3)
-
-
-class ctkCheckBox(QtWidgets.QCheckBox):
-    """A check box."""
-
-
-class ctkComboBox(QtWidgets.QComboBox):
-    """A combo box with a text for no choice."""
-
-    defaultText, setDefaultText = stored(str, "defaultText", "")
-
-
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
-    """A text browser as high as its text."""
-
-
-class ctkMessageBox(QtWidgets.QMessageBox):
-    """A message box that nobody has to answer: exec_ notes the text in `shown` and returns `answer`."""
-
-    shown: list[str] = []  # noqa: RUF012 - shared on purpose: tests read what would have been shown
-    answer = QtWidgets.QMessageBox.StandardButton.Ok
-
-    def exec_(self) -> Any:
-        type(self).shown.append(self.property("text"))
-        return self.answer
-
-    dontShowAgain, setDontShowAgain = stored(bool, "dontShowAgain", False)
-    dontShowAgainSettingsKey, setDontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "")
-
-
-WIDGETS = (
-    ctkCheckBox,
-    ctkCollapsibleButton,
-    ctkCollapsibleGroupBox,
-    ctkComboBox,
-    ctkDoubleSpinBox,
-    ctkFittedTextBrowser,
-    ctkMessageBox,
-    ctkPathLineEdit,
-    ctkSliderWidget,
-)
+WIDGETS = (ctkCollapsibleButton, ctkCollapsibleGroupBox)
 # Asked for by name in Slicer's parameterNodeWrapper (guiConnectors.py), but not imitated.
 NAMED_ONLY = (
     "ctkCheckablePushButton",
+    "ctkCheckBox",
     "ctkColorPickerButton",
+    "ctkComboBox",
     "ctkDirectoryButton",
     "ctkDoubleRangeSlider",
     "ctkDoubleSlider",
+    "ctkDoubleSpinBox",
+    "ctkPathLineEdit",
     "ctkRangeWidget",
+    "ctkSliderWidget",
 )
 
 

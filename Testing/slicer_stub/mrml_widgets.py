@@ -1,8 +1,7 @@
-"""Slicer's own Qt widgets on the real scene: slicer.qMRMLWidget, slicer.qMRMLNodeComboBox and their like.
+"""Slicer's own Qt widgets on the real scene: slicer.qMRMLWidget and slicer.qMRMLNodeComboBox.
 
-Stands in for Libs/MRML/Widgets (qMRMLWidget.h, qMRMLNodeComboBox.h, qMRMLSegmentSelectorWidget.h of the Segmentations
-module, qMRMLSliderWidget.h) and Base/QTGUI/qSlicerWidget.h. Differs: the node combo box has no menu for creating,
-renaming or deleting nodes, and lists nodes in the order of the scene.
+Stands in for Libs/MRML/Widgets (qMRMLWidget.h, qMRMLNodeComboBox.h). Differs: the node combo box has no menu for
+creating, renaming or deleting nodes, filters by no attributes, and lists nodes in the order of the scene.
 """
 
 from __future__ import annotations
@@ -12,8 +11,7 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtWidgets
 
-from .ctk_widgets import ctkSliderWidget, stored
-from .mrml_table_view import qMRMLTableView
+from .ctk_widgets import stored
 
 
 class SceneFollower:
@@ -62,27 +60,13 @@ class qMRMLWidget(QtWidgets.QWidget, SceneFollower):
     setMRMLScene = SceneFollower.setMRMLScene
 
 
-class qSlicerWidget(qMRMLWidget):
-    """Base/QTGUI/qSlicerWidget.h."""
-
-
-class qMRMLSliderWidget(ctkSliderWidget, SceneFollower):
-    quantity, setQuantity = stored(str, "quantity", "")
-    setMRMLScene = SceneFollower.setMRMLScene
-
-
 class qMRMLNodeComboBox(QtWidgets.QWidget, SceneFollower):
     currentNodeChanged = QtCore.Signal(object)
-    currentNodeIDChanged = QtCore.Signal(str)
-    nodeAddedByUser = QtCore.Signal(object)
-    _whether_chosen = QtCore.Signal(bool)
-    SIGNATURES = {"currentNodeChanged(bool)": "_whether_chosen"}  # noqa: RUF012
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._current: Any = None
         self._nodes: list[Any] = []  # as listed; None stands for no choice
-        self._attributes: list[tuple[str, str, str | None]] = []
         self._box = QtWidgets.QComboBox(self)
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -98,7 +82,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneFollower):
         blocked = self._box.blockSignals(True)
         self._box.clear()
         for node in self._nodes:
-            self._box.addItem(self.noneDisplay if node is None else node.GetName())
+            self._box.addItem("None" if node is None else node.GetName())
         self._box.blockSignals(blocked)
         current = next((node for node in nodes if node is self._current), None)
         if current is None and nodes and not self.noneEnabled:
@@ -106,11 +90,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneFollower):
         self._choose(current)
 
     def _accepts(self, node: Any) -> bool:
-        fits = (node.IsA(name) if self.showChildNodeTypes else node.GetClassName() == name for name in self.nodeTypes)
-        if not any(fits) or (node.GetHideFromEditors() and not self.showHidden):
-            return False
-        asked = [(key, value) for class_name, key, value in self._attributes if node.IsA(class_name)]
-        return all(node.GetAttribute(key) == value if value else node.GetAttribute(key) for key, value in asked)
+        return any(map(node.IsA, self.nodeTypes)) and not node.GetHideFromEditors()
 
     def _choose(self, node: Any) -> None:
         index = next((i for i, listed in enumerate(self._nodes) if listed is node), -1)
@@ -120,8 +100,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneFollower):
         if node is not self._current:
             self._current = node
             self.currentNodeChanged.emit(node)
-            self._whether_chosen.emit(node is not None)
-            self.currentNodeIDChanged.emit(self.currentNodeID)
 
     def currentNode(self) -> Any:
         return self._current
@@ -129,84 +107,13 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, SceneFollower):
     def setCurrentNode(self, node: Any) -> None:
         self._choose(node if any(listed is node for listed in self._nodes) else None)
 
-    def setCurrentNodeID(self, node_id: str) -> None:
-        self.setCurrentNode(self._scene.GetNodeByID(node_id) if self._scene is not None and node_id else None)
-
-    def nodeCount(self) -> int:
-        return sum(node is not None for node in self._nodes)
-
-    def nodeFromIndex(self, index: int) -> Any:
-        return [node for node in self._nodes if node is not None][index]
-
-    def addAttribute(self, class_name: str, key: str, value: str | None = None) -> None:
-        self._attributes.append((class_name, key, value))
-        self._scene_changed()
-
     setMRMLScene = SceneFollower.setMRMLScene
-    currentNodeID = QtCore.Property(
-        str, lambda self: self._current.GetID() if self._current is not None else "", setCurrentNodeID
-    )
     nodeTypes, setNodeTypes = stored("QStringList", "nodeTypes", (), _scene_changed)
     noneEnabled, setNoneEnabled = stored(bool, "noneEnabled", False, _scene_changed)
-    noneDisplay, setNoneDisplay = stored(str, "noneDisplay", "None", _scene_changed)
-    showHidden, setShowHidden = stored(bool, "showHidden", False, _scene_changed)
-    showChildNodeTypes, setShowChildNodeTypes = stored(bool, "showChildNodeTypes", True, _scene_changed)
     addEnabled, setAddEnabled = stored(bool, "addEnabled", True)
     removeEnabled, setRemoveEnabled = stored(bool, "removeEnabled", True)
-    renameEnabled, setRenameEnabled = stored(bool, "renameEnabled", False)
-    editEnabled, setEditEnabled = stored(bool, "editEnabled", False)
-    selectNodeUponCreation, setSelectNodeUponCreation = stored(bool, "selectNodeUponCreation", True)
 
 
-class qMRMLSegmentSelectorWidget(QtWidgets.QWidget, SceneFollower):
-    currentNodeChanged = QtCore.Signal(object)
-    currentSegmentChanged = QtCore.Signal(str)
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._node_box = qMRMLNodeComboBox(self)
-        self._node_box.nodeTypes = ["vtkMRMLSegmentationNode"]
-        self._segment_box = QtWidgets.QComboBox(self)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._node_box)
-        layout.addWidget(self._segment_box)
-        self._node_box.currentNodeChanged.connect(self._node_chosen)
-        self._segment_box.currentIndexChanged.connect(
-            lambda _: self.currentSegmentChanged.emit(self.currentSegmentID())
-        )
-
-    def _node_chosen(self, node: Any) -> None:
-        self._segment_box.clear()
-        segmentation = node.GetSegmentation() if node is not None else None
-        for segment_id in segmentation.GetSegmentIDs() if segmentation is not None else ():
-            self._segment_box.addItem(segmentation.GetSegment(segment_id).GetName(), segment_id)
-        self.currentNodeChanged.emit(node)
-
-    def setMRMLScene(self, scene: Any) -> None:
-        SceneFollower.setMRMLScene(self, scene)
-        self._node_box.setMRMLScene(scene)
-
-    def currentNode(self) -> Any:
-        return self._node_box.currentNode()
-
-    def setCurrentNode(self, node: Any) -> None:
-        self._node_box.setCurrentNode(node)
-
-    def currentSegmentID(self) -> str:
-        return self._segment_box.itemData(self._segment_box.currentIndex) or ""
-
-    def setCurrentSegmentID(self, segment_id: str) -> None:
-        self._segment_box.setCurrentIndex(self._segment_box.findData(segment_id))
-
-
-WIDGETS = (
-    qMRMLNodeComboBox,
-    qMRMLSegmentSelectorWidget,
-    qMRMLSliderWidget,
-    qMRMLTableView,
-    qMRMLWidget,
-    qSlicerWidget,
-)
+WIDGETS = (qMRMLNodeComboBox, qMRMLWidget)
 # Asked for by name in Slicer's parameterNodeWrapper (guiConnectors.py), but not imitated.
-NAMED_ONLY = ("qMRMLRangeWidget", "qMRMLSpinBox")
+NAMED_ONLY = ("qMRMLRangeWidget", "qMRMLSliderWidget", "qMRMLSpinBox")

@@ -21,22 +21,11 @@ from PySide6 import QtCore, QtGui, QtNetwork, QtWidgets
 MODULES = (QtCore, QtGui, QtNetwork, QtWidgets)
 # Properties whose getter Python classes override: they stay methods.
 VIRTUAL_GETTERS = {"sizeHint", "minimumSizeHint"}
-# Signals of Qt 5 that Qt 6 names otherwise.
-SIGNALS_OF_QT5 = {
-    "currentIndexChanged(QString)": "currentTextChanged",
-    "activated(QString)": "textActivated",
-    "valueChanged(QString)": "textChanged",
-    "buttonClicked(int)": "idClicked",
-}
 
 _qt_property = QtCore.QObject.property
 _qt_set_property = QtCore.QObject.setProperty
 _plain_setattr = QtCore.QObject.__setattr__
-_find_child = QtCore.QObject.findChild
 _connections: dict[int, list[tuple[str, Any, Any, Any]]] = {}  # id of the sender -> (signature, slot, signal, call)
-
-
-_running_timers: set[QtCore.QTimer] = set()  # which nobody else keeps
 _strict = True
 
 
@@ -123,19 +112,11 @@ def _taking_any_truth(setter: Callable) -> Callable:
 
 def _lookup(own: Callable) -> Callable:
     """PySide6 resolves connect and disconnect before it looks at the class, so they are caught here."""
-    bridged = {"connect": connect, "disconnect": disconnect, "findChild": _find_child_by_any}
+    bridged = {"connect": connect, "disconnect": disconnect}
 
     def __getattribute__(self: Any, name: str) -> Any:
         function = bridged.get(name)
-        if function is not None:
-            return types.MethodType(function, self)
-        try:
-            return own(self, name)
-        except AttributeError:
-            value = getattr(type(self), name, None)  # PythonQt: enumerations are reached through instances, too
-            if isinstance(value, enum.Enum):
-                return value
-            raise
+        return own(self, name) if function is None else types.MethodType(function, self)
 
     return __getattribute__
 
@@ -145,13 +126,10 @@ def _strict_setattr(self: Any, name: str, value: Any) -> None:
     cls = type(self)
     is_cpp = _strict and cls.__module__.split(".")[0] in ("PySide6", "slicer_stub") and not name.startswith("_")
     if is_cpp and not any(name in parent.__dict__ for parent in cls.__mro__):
-        if name not in [bytes(key.data()).decode() for key in self.dynamicPropertyNames()]:
-            raise AttributeError(
-                f"Attribute '{name}' does not exist and creation of new attributes on C++ objects is not allowed "
-                f"({cls.__name__})"
-            )
-        _qt_set_property(self, name, value)
-        return
+        raise AttributeError(
+            f"Attribute '{name}' does not exist and creation of new attributes on C++ objects is not allowed "
+            f"({cls.__name__})"
+        )
     _plain_setattr(self, name, value)
 
 
@@ -171,41 +149,8 @@ def _refuse_keywords(cls: type) -> None:
 
 def _add_pythonqt_methods() -> None:
     base: Any = QtCore.QObject
-    base.connect, base.disconnect, base.findChild = connect, disconnect, _find_child_by_any
-    base.className = lambda self: self.metaObject().className()
+    base.connect, base.disconnect = connect, disconnect
     base.name = PropertyAttribute("objectName", None, lambda self: _qt_property(self, "objectName"), base.setObjectName)
-    base.delete = lambda self: self.deleteLater()
-    for cls in (QtWidgets.QDialog, QtWidgets.QMenu, QtCore.QCoreApplication, QtWidgets.QMessageBox):
-        cls.exec_ = cls.exec  # type: ignore[union-attr]
-    QtCore.QTimer.singleShot = staticmethod(_single_shot)  # PySide6's own would come by the bridged connect
-    # Static dialogs give the answer alone, not the answer and what Qt tells beside it.
-    for cls, names in (
-        (QtWidgets.QFileDialog, ("getOpenFileName", "getOpenFileNames", "getSaveFileName")),
-        (QtWidgets.QInputDialog, ("getText", "getInt", "getDouble", "getItem", "getMultiLineText")),
-    ):
-        for name in names:
-            setattr(cls, name, _first_of(getattr(cls, name)))
-
-
-def _single_shot(milliseconds: int, function: Callable[[], Any]) -> None:
-    timer = QtCore.QTimer()
-    timer.setSingleShot(True)
-    _running_timers.add(timer)
-
-    def fire() -> None:
-        _running_timers.discard(timer)
-        function()
-
-    timer.timeout.connect(fire)
-    timer.start(milliseconds)
-
-
-def _first_of(function: Callable) -> staticmethod:
-    return staticmethod(lambda *args: function(*args)[0])
-
-
-def _find_child_by_any(self: Any, cls: Any, name: str = "") -> Any:
-    return _find_child(self, *((QtCore.QObject, name or cls) if isinstance(cls, str) else (cls, name)))
 
 
 def connect(self: Any, signature: str, *slot: Any) -> bool:
@@ -237,29 +182,24 @@ def _with_arguments(function: Callable, count: int) -> Callable:
     return choices[count]
 
 
-def disconnect(self: Any, signature: str | None = None, function: Any = None) -> bool:
-    """Undo connect: of one signature and function, of all functions of a signature, or of everything."""
-    kept, undone = [], 0
-    for connection in _connections.pop(id(self), []):
-        if signature in (None, connection[0]) and function in (None, connection[1]):
-            connection[2].disconnect(connection[3])
-            undone += 1
+def disconnect(self: Any, signature: str, function: Any = None) -> bool:
+    """Undo connect: of one signature and function, or of all functions of a signature."""
+    made = _connections.pop(id(self), [])
+    for connected, slot, signal, call in made:
+        if connected == signature and function in (None, slot):
+            signal.disconnect(call)
         else:
-            kept.append(connection)
-    if kept:
-        _connections[id(self)] = kept
-    return undone > 0
+            _connections.setdefault(id(self), []).append((connected, slot, signal, call))
+    return len(_connections.get(id(self), [])) < len(made)
 
 
 def find_signal(self: Any, signature: str) -> Any:
     """The signal of the object with this very signature. Raises ValueError if there is none.
 
-    A pointer to a VTK object arrives as a Python object; a class lists other differences from C++ in SIGNATURES
-    {"signal(type)": attribute}."""
-    named = getattr(type(self), "SIGNATURES", {}).get(signature) or SIGNALS_OF_QT5.get(signature)
-    signal = getattr(self, named or signature.split("(")[0], None)
+    A pointer to a VTK object arrives as a Python object."""
+    signal = getattr(self, signature.split("(")[0], None)
     exists = hasattr(signal, "connect")
-    if exists and named is None:
+    if exists:
         in_python = re.sub(r"vtk\w+\s*\*", "PyObject", signature)
         normal = QtCore.QMetaObject.normalizedSignature(in_python)
         normal = normal.data().decode() if hasattr(normal, "data") else str(normal)

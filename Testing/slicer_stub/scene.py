@@ -59,8 +59,8 @@ class LoadableModule:
         return self._logic
 
 
-def make_scene(temporary_path: str) -> tuple[Any, Any]:
-    """Set slicer.mrmlScene, slicer.modules and slicer.moduleNames; return the scene and the application logic.
+def make_scene(temporary_path: str) -> Any:
+    """Set slicer.mrmlScene and slicer.modules; return the application logic.
 
     temporary_path: an existing folder, for scene bundles (.mrb) to be unpacked in and as the home of Slicer's files.
     """
@@ -81,14 +81,13 @@ def make_scene(temporary_path: str) -> tuple[Any, Any]:
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     slicer.mrmlScene = scene
     slicer.modules = types.ModuleType("slicer.modules")
-    slicer.moduleNames = types.ModuleType("slicer.moduleNames")
     _add_colours(scene, application_logic)
     for name, class_name in LOGIC_CLASSES.items():
         _add_module(MODULE_NAMES.get(name, name.capitalize()), getattr(slicer, class_name)(), application_logic)
     subject_hierarchy.follow(scene)
     slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     remember_lasting_nodes(scene)
-    return scene, application_logic
+    return application_logic
 
 
 def remember_lasting_nodes(scene: Any) -> None:
@@ -135,7 +134,6 @@ def _add_module(name: str, logic: Any, application_logic: Any) -> None:
         logic.SetMRMLScene(slicer.mrmlScene)
     application_logic.SetModuleLogic(name, logic)
     setattr(slicer.modules, name.lower(), LoadableModule(name, logic))
-    setattr(slicer.moduleNames, name, name)
 
 
 def _add_colours(scene: Any, application_logic: Any) -> None:
@@ -146,7 +144,6 @@ def _add_colours(scene: Any, application_logic: Any) -> None:
     logic.AddDefaultColorNodes()
     application_logic.SetModuleLogic("Colors", logic)
     slicer.modules.colors = LoadableModule("Colors", logic)
-    slicer.moduleNames.Colors = "Colors"
 
 
 def _write_colours(share: Path) -> None:

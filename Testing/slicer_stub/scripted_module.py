@@ -104,7 +104,6 @@ def load_module(path: Path) -> qSlicerScriptedLoadableModule:
     instance = getattr(python_module, name)(module)
     setattr(slicer.modules, name.lower(), module)
     setattr(slicer.modules, f"{name}Instance", instance)
-    setattr(slicer.moduleNames, name, name)
     slicer.app.startupCompleted.emit()
     return module
 
@@ -117,6 +116,5 @@ def unload_module(name: str) -> None:
     for attribute in (name.lower(), f"{name}Instance", f"{name}Widget"):
         if hasattr(slicer.modules, attribute):
             delattr(slicer.modules, attribute)
-    delattr(slicer.moduleNames, name)
     slicer.app.disconnect("startupCompleted()")
     sys.modules.pop(name, None)

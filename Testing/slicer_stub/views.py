@@ -1,6 +1,6 @@
 """Slice and 3D views that draw with Slicer's own displayable managers, without a display.
 
-Stands in for qMRMLSliceWidget, qMRMLSliceView, qMRMLThreeDWidget and qMRMLThreeDView (Libs/MRML/Widgets). Differs: no
+Stands in for qMRMLSliceView and qMRMLThreeDView (Libs/MRML/Widgets). Differs: scripts cannot reach them, there are no
 controller bars, and nothing is drawn until a picture is asked for.
 """
 
@@ -43,8 +43,20 @@ THREE_D_MANAGERS = (
 )
 
 
+def picture_of(window: Any) -> np.ndarray:
+    """What a render window shows: (height, width, 3) uint8, top row first."""
+    window.Render()
+    grabber = vtk.vtkWindowToImageFilter()
+    grabber.SetInput(window)
+    grabber.ReadFrontBufferOff()
+    grabber.Update()
+    image = grabber.GetOutput()
+    width, height, _ = image.GetDimensions()
+    return np.flipud(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)).copy()
+
+
 class RenderView:
-    """A render window off the screen: what a ctkVTKRenderView offers to scripts."""
+    """A render window off the screen, with Slicer's displayable managers for one view node."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._renderer = vtk.vtkRenderer()
@@ -58,31 +70,8 @@ class RenderView:
         self._interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
         self._interactor.Initialize()
 
-    def renderWindow(self) -> Any:
-        return self._window
-
-    def renderer(self) -> Any:
-        return self._renderer
-
-    def interactor(self) -> Any:
-        return self._interactor
-
-    def scheduleRender(self) -> None:
-        """A picture is drawn when it is asked for."""
-
-    def forceRender(self) -> None:
-        self._window.Render()
-
     def picture(self) -> np.ndarray:
-        """(height, width, 3) uint8, top row first."""
-        self.forceRender()
-        grabber = vtk.vtkWindowToImageFilter()
-        grabber.SetInput(self._window)
-        grabber.ReadFrontBufferOff()
-        grabber.Update()
-        image = grabber.GetOutput()
-        width, height, _ = image.GetDimensions()
-        return np.flipud(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)).copy()
+        return picture_of(self._window)
 
     def _show(self, factory: Any, managers: tuple[str, ...], view_node: Any) -> None:
         factory.SetMRMLApplicationLogic(slicer.app.applicationLogic())
@@ -93,20 +82,26 @@ class RenderView:
         self._group.Initialize(factory, self._renderer)
         self._group.SetMRMLDisplayableNode(view_node)
 
-    def displayableManagerByClassName(self, class_name: str) -> Any:
-        return self._group.GetDisplayableManagerByClassName(class_name)
-
     def close(self) -> None:
         self._group.SetMRMLDisplayableNode(None)
         self._window.Finalize()
 
 
-class SliceView(RenderView):
-    """qMRMLSliceView."""
+def _attached(logic: Any) -> Any:
+    """A logic of a view, in the scene."""
+    logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+    logic.SetMRMLScene(slicer.mrmlScene)
+    return logic
 
-    def __init__(self, logic: Any, size: tuple[int, int]) -> None:
+
+class SliceView(RenderView):
+    """The view of a vtkMRMLSliceNode, with the slice logic that Slicer's slice widget makes for it."""
+
+    def __init__(self, node: Any, size: tuple[int, int]) -> None:
         super().__init__(size)
-        self._logic = logic
+        self._logic = _attached(slicer.vtkMRMLSliceLogic())
+        self._logic.SetSliceNode(node)
+        slicer.app.applicationLogic().GetSliceLogics().AddItem(self._logic)
         # The image is added before any displayable manager adds a segment's fill, which would hide it otherwise.
         mapper = vtk.vtkImageMapper()
         mapper.SetColorWindow(255)
@@ -116,149 +111,34 @@ class SliceView(RenderView):
         self._image.GetProperty().SetDisplayLocationToBackground()
         self._renderer.AddViewProp(self._image)
         self._renderer.GetActiveCamera().ParallelProjectionOn()
-        logic.ResizeSliceNode(*size)
+        self._logic.ResizeSliceNode(*size)
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        self._show(factory, SLICE_MANAGERS, logic.GetSliceNode())
-        self._style = slicer.vtkMRMLSliceViewInteractorStyle()
-        self._style.SetSliceLogic(logic)
-        self._style.SetDisplayableManagers(self._group)
-        self._style.SetInteractor(self._interactor)
+        self._show(factory, SLICE_MANAGERS, node)
 
-    def mrmlSliceNode(self) -> Any:
-        return self._logic.GetSliceNode()
-
-    def forceRender(self) -> None:
+    def picture(self) -> np.ndarray:
         connection = self._logic.GetImageDataConnection()
         self._image.GetMapper().SetInputConnection(connection)
         self._image.SetVisibility(connection is not None)
-        super().forceRender()
-
-
-class SliceController:
-    """qMRMLSliceControllerWidget without its buttons."""
-
-    def __init__(self, logic: Any) -> None:
-        self._logic = logic
-
-    def mrmlSliceNode(self) -> Any:
-        return self._logic.GetSliceNode()
-
-    def fitSliceToBackground(self) -> None:
-        self._logic.FitSliceToBackground()
-        self._logic.SnapSliceOffsetToIJK()
-
-    def setSliceVisible(self, visible: bool) -> None:
-        self._logic.GetSliceNode().SetSliceVisible(visible)
-
-    def setSliceOffsetValue(self, offset: float) -> None:
-        self._logic.SetSliceOffset(offset)
-
-    def setSliceLink(self, linked: bool) -> None:
-        self._logic.GetSliceCompositeNode().SetLinkedControl(linked)
-
-
-class SliceWidget:
-    """qMRMLSliceWidget for one vtkMRMLSliceNode."""
-
-    def __init__(self, node: Any, size: tuple[int, int]) -> None:
-        self._logic = slicer.vtkMRMLSliceLogic()
-        self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-        self._logic.SetMRMLScene(slicer.mrmlScene)
-        self._logic.SetSliceNode(node)
-        slicer.app.applicationLogic().GetSliceLogics().AddItem(self._logic)
-        self._view = SliceView(self._logic, size)
-        self._controller = SliceController(self._logic)
-
-    def sliceLogic(self) -> Any:
-        return self._logic
-
-    def mrmlSliceNode(self) -> Any:
-        return self._logic.GetSliceNode()
-
-    def mrmlSliceCompositeNode(self) -> Any:
-        return self._logic.GetSliceCompositeNode()
-
-    def sliceView(self) -> SliceView:
-        return self._view
-
-    viewWidget = sliceView
-
-    def sliceController(self) -> SliceController:
-        return self._controller
-
-    def fitSliceToBackground(self) -> None:
-        self._controller.fitSliceToBackground()
+        return super().picture()
 
     def close(self) -> None:
-        self._view.close()
+        super().close()
         slicer.app.applicationLogic().GetSliceLogics().RemoveItem(self._logic)
         self._logic.SetMRMLScene(None)
 
 
 class ThreeDView(RenderView):
-    """qMRMLThreeDView."""
-
-    def __init__(self, logic: Any, size: tuple[int, int]) -> None:
-        super().__init__(size)
-        self._logic = logic
-        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
-        self._show(factory, THREE_D_MANAGERS, logic.GetViewNode())
-
-    def mrmlViewNode(self) -> Any:
-        return self._logic.GetViewNode()
-
-    def cameraNode(self) -> Any:
-        return self.displayableManagerByClassName("vtkMRMLCameraDisplayableManager").GetCameraNode()
-
-    def resetFocalPoint(self) -> None:
-        """Look at the middle of what is shown, without its frame (box, labels and crosshair)."""
-        node = self.mrmlViewNode()
-        frame = node.GetBoxVisible(), node.GetAxisLabelsVisible()
-        node.SetBoxVisible(0)
-        node.SetAxisLabelsVisible(0)
-        bounds = vtk.vtkBoundingBox(self._renderer.ComputeVisiblePropBounds())
-        if bounds.IsValid():
-            centre = [0.0, 0.0, 0.0]
-            bounds.GetCenter(centre)
-            self.cameraNode().SetFocalPoint(*centre)
-        node.SetBoxVisible(frame[0])
-        node.SetAxisLabelsVisible(frame[1])
-        node.InvokeEvent(slicer.vtkMRMLViewNode.ResetFocalPointRequestedEvent)
-        self._renderer.ResetCameraClippingRange()
-
-    def resetCamera(self, rotation: bool = True, translation: bool = True, distance: bool = True) -> None:
-        self.cameraNode().Reset(rotation, translation, distance, self._renderer)
-
-    def rotateToViewAxis(self, axis: int) -> None:
-        """axis: 0 left, 1 right, 2 posterior, 3 anterior, 4 inferior, 5 superior."""
-        camera = slicer.vtkMRMLCameraNode
-        directions = (camera.Left, camera.Right, camera.Posterior, camera.Anterior, camera.Inferior, camera.Superior)
-        self.cameraNode().RotateTo(directions[axis])
-
-
-class ThreeDWidget:
-    """qMRMLThreeDWidget for one vtkMRMLViewNode."""
+    """The view of a vtkMRMLViewNode, with its logic."""
 
     def __init__(self, node: Any, size: tuple[int, int]) -> None:
-        self._logic = slicer.vtkMRMLViewLogic()
-        self._logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
-        self._logic.SetMRMLScene(slicer.mrmlScene)
+        super().__init__(size)
+        self._logic = _attached(slicer.vtkMRMLViewLogic())
         self._logic.SetName(node.GetLayoutName())  # finds the nodes of that name in the scene
         slicer.app.applicationLogic().GetViewLogics().AddItem(self._logic)
-        self._view = ThreeDView(self._logic, size)
-
-    def mrmlViewNode(self) -> Any:
-        return self._logic.GetViewNode()
-
-    def viewLogic(self) -> Any:
-        return self._logic
-
-    def threeDView(self) -> ThreeDView:
-        return self._view
-
-    viewWidget = threeDView
+        factory = slicer.vtkMRMLThreeDViewDisplayableManagerFactory.GetInstance()
+        self._show(factory, THREE_D_MANAGERS, node)
 
     def close(self) -> None:
-        self._view.close()
+        super().close()
         slicer.app.applicationLogic().GetViewLogics().RemoveItem(self._logic)
         self._logic.SetMRMLScene(None)

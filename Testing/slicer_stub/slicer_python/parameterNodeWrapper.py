@@ -1,55 +1,26 @@
 """@parameterNodeWrapper: typed attributes kept in a parameter node and bound to widgets.
 
-Stands in for the package Base/Python/slicer/parameterNodeWrapper. Covers fields of bool, int, float, str, Enum, Path
-and MRML nodes, the annotations Default, WithinRange, Minimum, Maximum, Choice, Decimals and SingleStep, and the widgets
-of WIDGETS. Differs: no parameter packs, no lists, tuples, dictionaries, unions or own serializers (TypeError); nothing
-is cached; no dataType, isCached, createGui or findChildWidgetForParameter.
+Stands in for the package Base/Python/slicer/parameterNodeWrapper, as far as the panel uses it: fields of bool, int,
+float, str and MRML nodes, WithinRange, and the widgets of WIDGETS. Differs: other types and widgets are refused
+(TypeError, RuntimeError); nothing is cached; no dataType, isCached, createGui or findChildWidgetForParameter.
 """
 
 from __future__ import annotations
 
-import enum
-import pathlib
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ctk
 import qt
 import slicer
 import slicer.util
 import vtk
 
-__all__ = [
-    "Choice",
-    "Decimals",
-    "Default",
-    "Maximum",
-    "Minimum",
-    "SingleStep",
-    "SlicerParameterNamePropertyName",
-    "WithinRange",
-    "isParameterNodeWrapper",
-    "parameterNodeWrapper",
-]
+__all__ = ["SlicerParameterNamePropertyName", "WithinRange", "parameterNodeWrapper"]
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
-
-
-@dataclass(frozen=True)
-class Default:
-    value: Any = None
-
-
-@dataclass(frozen=True)
-class Decimals:
-    value: int
-
-
-@dataclass(frozen=True)
-class SingleStep:
-    value: float
+ZERO = {bool: False, int: 0, float: 0, str: ""}
 
 
 @dataclass(frozen=True)
@@ -62,71 +33,30 @@ class WithinRange:
             raise ValueError(f"Value must be within range [{self.minimum}, {self.maximum}], is {value}")
 
 
-@dataclass(frozen=True)
-class Minimum:
-    minimum: float
-
-    def validate(self, value: float) -> None:
-        if value < self.minimum:
-            raise ValueError(f"Value must be greater than {self.minimum}, is {value}")
-
-
-@dataclass(frozen=True)
-class Maximum:
-    maximum: float
-
-    def validate(self, value: float) -> None:
-        if value > self.maximum:
-            raise ValueError(f"Value must be less than {self.maximum}, is {value}")
-
-
-@dataclass(frozen=True)
-class Choice:
-    choices: Sequence[Any]
-
-    def validate(self, value: Any) -> None:
-        if value not in self.choices:
-            raise ValueError(f"Value is {value}, but must be in one of the following: {self.choices}")
-
-
-ZERO = {bool: False, int: 0, float: 0, str: "", pathlib.Path: pathlib.Path()}
-
-
 class Field:
-    """One declared attribute: its type, its annotations and its text in the parameter node."""
+    """One declared attribute: its type, its range and its text in the parameter node."""
 
     def __init__(self, name: str, hint: Any, default: Any) -> None:
         self.name, self.hint = name, hint
-        self.kind, *self.notes = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+        self.kind, *notes = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
+        self.range = next((note for note in notes if isinstance(note, WithinRange)), None)
         self.is_node = isinstance(self.kind, type) and issubclass(self.kind, slicer.vtkMRMLNode)
-        self.is_enum = isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)
-        if not (self.is_node or self.is_enum or self.kind in ZERO):
+        if not self.is_node and self.kind not in ZERO:
             raise TypeError(f"Unable to create serializer for {name}: the stand knows no {self.kind}")
-        noted = self.note(Default)
-        self.default = default if default is not None else noted.value if noted else self._first_value()
-
-    def _first_value(self) -> Any:
-        if self.is_node:
-            return None
-        return next(iter(self.kind)) if self.is_enum else ZERO[self.kind]
-
-    def note(self, kind: type) -> Any:
-        return next((note for note in self.notes if isinstance(note, kind)), None)
+        self.default = ZERO.get(self.kind) if default is None else default
 
     def check(self, value: Any) -> None:
         """Raises TypeError or ValueError for what the field cannot hold."""
-        accepted = (int, float) if self.kind is float else self.kind
         if value is None and self.is_node:
             return
         if value is None:
             raise ValueError("Value must not be None")
         if self.kind is int and isinstance(value, bool):  # Slicer writes it, and cannot read it back
             raise ValueError(f"invalid literal for int(): '{value}'")
-        if not isinstance(value, accepted):
+        if not isinstance(value, (int, float) if self.kind is float else self.kind):
             raise TypeError(f"Value must be of type '{self.kind}', is type '{type(value)}' value '{value}'")
-        for note in self.notes:
-            if hasattr(note, "validate"):
-                note.validate(value)
+        if self.range is not None:
+            self.range.validate(value)
 
     def is_in(self, node: Any) -> bool:
         return bool(node.HasParameter(self.name))
@@ -137,7 +67,7 @@ class Field:
             node.SetParameter(self.name, "")  # tells a reference to nothing from one that was never written
             node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
         else:
-            node.SetParameter(self.name, value.name if self.is_enum else str(value))
+            node.SetParameter(self.name, str(value))
 
     def read(self, node: Any) -> Any:
         if self.is_node:
@@ -145,125 +75,59 @@ class Field:
         if not self.is_in(node):
             self.write(node, self.default)
         text = node.GetParameter(self.name)
-        if self.kind is bool:
-            return text == "True"
-        return self.kind[text] if self.is_enum else self.kind(text)
+        return text == "True" if self.kind is bool else self.kind(text)
 
 
 class Binding:
-    """One widget that shows one field. Raises RuntimeError for a pair that Slicer cannot bind."""
+    """One widget that shows one field. Raises RuntimeError for a pair that Slicer, or the stand, cannot bind."""
 
     def __init__(self, widget: Any, field: Field) -> None:
         self.widget, self.field = widget, field
-        combo = type(widget) in (qt.QComboBox, ctk.ctkComboBox)
-        kinds, signal, read, write = COMBO if combo else WIDGETS.get(type(widget), ((), "", None, None))
-        if not any(field.kind is kind or (isinstance(kind, str) and getattr(field, kind)) for kind in kinds):
+        kinds, signal = WIDGETS.get(type(widget), ((), ""))
+        if not (field.kind in kinds or (field.is_node and slicer.vtkMRMLNode in kinds)):
             raise RuntimeError(f"Unable to create GUI connector from '{field.hint}' to widget type '{type(widget)}'.")
-        self._read, self._write = read, write
-        self._signal = getattr(widget, signal) if signal else None
-        self.items = self._fill_combo() if combo else []
-        if type(widget) is qt.QPushButton:
-            widget.checkable = True
-        if isinstance(widget, slicer.qMRMLNodeComboBox):
+        self._signal = getattr(widget, signal)
+        if field.is_node:
             widget.nodeTypes = [field.kind().GetClassName()]
-        if field.kind in (int, float) and not combo:
+        else:
             self._set_limits()
 
-    def _fill_combo(self) -> list[Any]:
-        choice = self.field.note(Choice)
-        if not self.field.is_enum and choice is None:
-            raise RuntimeError("ComboBoxToStringableConnector requires the Choice annotation to be used.")
-        items = list(self.field.kind) if self.field.is_enum else list(choice.choices)
-        self.widget.clear()
-        for item in items:
-            label = getattr(self.field.kind, "label", lambda one: one.name) if self.field.is_enum else str
-            self.widget.addItem(label(item))
-        return items
-
     def _set_limits(self) -> None:
-        field, widget = self.field, self.widget
-        within = field.note(WithinRange)
-        low, high = within or field.note(Minimum), within or field.note(Maximum)
-        if isinstance(widget, (qt.QSlider, ctk.ctkSliderWidget)) and not (low and high):
-            raise RuntimeError(f"Cannot have a connection to {type(widget).__name__} where the type is unbounded.")
-        if isinstance(widget, (ctk.ctkSliderWidget, qt.QDoubleSpinBox)) and field.kind is int:
-            widget.decimals = 0
-        for note, name in ((field.note(Decimals), "decimals"), (field.note(SingleStep), "singleStep")):
-            if note is not None:
-                setattr(widget, name, note.value)
-        whole = isinstance(widget, (qt.QSlider, qt.QSpinBox))
-        widget.setMinimum(low.minimum if low else -(2**31) if whole else float("-inf"))
-        widget.setMaximum(high.maximum if high else 2**31 - 1 if whole else float("inf"))
+        limits = self.field.range
+        whole = isinstance(self.widget, qt.QSpinBox)
+        self.widget.setMinimum(limits.minimum if limits else -(2**31) if whole else float("-inf"))
+        self.widget.setMaximum(limits.maximum if limits else 2**31 - 1 if whole else float("inf"))
 
     def read(self) -> Any:
-        value = self._read(self)
-        return self.field.kind(value) if self.field.kind in (int, pathlib.Path) else value
+        return self.widget.currentNode() if self.field.is_node else self.field.kind(self.widget.value)
 
     def write(self, value: Any) -> None:
-        self._write(self, value)
+        if self.field.is_node:
+            self.widget.setCurrentNode(value)
+        elif self.widget.value != value:  # writing it again would move the cursor
+            self.widget.value = value
 
     def connect(self, function: Callable[[], None]) -> None:
         self._slot = lambda *_: function()
-        if self._signal is not None:
-            self._signal.connect(self._slot)
+        self._signal.connect(self._slot)
 
     def disconnect(self) -> None:
-        if self._signal is not None:
-            self._signal.disconnect(self._slot)
+        self._signal.disconnect(self._slot)
 
 
-def _by_property(name: str) -> tuple[Callable, Callable]:
-    def write(binding: Binding, value: Any) -> None:
-        if getattr(binding.widget, name) != value:  # writing a text again would move the cursor
-            setattr(binding.widget, name, value)
-
-    return (lambda binding: getattr(binding.widget, name)), write
-
-
-def _write_path(binding: Binding, value: pathlib.Path) -> None:
-    binding.widget.setCurrentPath(str(value))
-
-
-# Class of the widget -> the types it can show (or is_enum, is_node), its signal, how to read and to write it. Exactly
-# these classes, as in Slicer: a subclass is not bound.
-WIDGETS: dict[type, tuple[tuple, str, Any, Any]] = {
-    qt.QCheckBox: ((bool,), "stateChanged", *_by_property("checked")),
-    ctk.ctkCheckBox: ((bool,), "stateChanged", *_by_property("checked")),
-    qt.QPushButton: ((bool,), "toggled", *_by_property("checked")),
-    qt.QSlider: ((int,), "valueChanged", *_by_property("value")),
-    qt.QSpinBox: ((int,), "valueChanged", *_by_property("value")),
-    qt.QDoubleSpinBox: ((int, float), "valueChanged", *_by_property("value")),
-    ctk.ctkDoubleSpinBox: ((int, float), "valueChanged", *_by_property("value")),
-    ctk.ctkSliderWidget: ((int, float), "valueChanged", *_by_property("value")),
-    slicer.qMRMLSliderWidget: ((int, float), "valueChanged", *_by_property("value")),
-    qt.QLineEdit: ((str,), "textChanged", *_by_property("text")),
-    qt.QLabel: ((str,), "", *_by_property("text")),
-    ctk.ctkPathLineEdit: (
-        (pathlib.Path,),
-        "currentPathChanged",
-        lambda binding: binding.widget.currentPath,
-        _write_path,
-    ),
-    slicer.qMRMLNodeComboBox: (
-        ("is_node",),
-        "currentNodeChanged",
-        lambda binding: binding.widget.currentNode(),
-        lambda binding, value: binding.widget.setCurrentNode(value),
-    ),
+# Class of the widget -> the types it can show, and its signal. Exactly these classes, as in Slicer: a subclass is not
+# bound.
+WIDGETS: dict[type, tuple[tuple[type, ...], str]] = {
+    qt.QSpinBox: ((int,), "valueChanged"),
+    qt.QDoubleSpinBox: ((float,), "valueChanged"),
+    slicer.qMRMLNodeComboBox: ((slicer.vtkMRMLNode,), "currentNodeChanged"),
 }
-COMBO: tuple[tuple, str, Any, Any] = (
-    (bool, int, float, str, "is_enum"),
-    "currentIndexChanged",
-    lambda binding: binding.items[binding.widget.currentIndex],
-    lambda binding, value: binding.widget.setCurrentIndex(binding.items.index(value)),
-)
 
 
 class WrapperMethods:
     """What every wrapped class gets."""
 
     allParameters: dict[str, Field]
-    _is_parameter_node_wrapper = True
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
@@ -284,15 +148,10 @@ class WrapperMethods:
     def setValue(self, name: str, value: Any) -> None:
         self._field(name).write(self.parameterNode, value)
 
-    def default(self, name: str) -> Default:
-        return Default(self._field(name).default)
-
     def connectGui(self, gui: Any) -> int:
-        """Bind the widgets of gui that have the property SlicerParameterName; gui: a widget, or an object that holds
-        widgets, as childWidgetVariables gives."""
-        is_widget = getattr(gui, "isWidgetType", lambda: False)()
-        widgets = gui.findChildren(qt.QWidget) if is_widget else list(vars(gui).values())
-        named = {widget.property(SlicerParameterNamePropertyName): widget for widget in widgets}
+        """Bind the widgets of gui that have the property SlicerParameterName; gui: an object that holds widgets, as
+        childWidgetVariables gives."""
+        named = {widget.property(SlicerParameterNamePropertyName): widget for widget in vars(gui).values()}
         return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
@@ -306,9 +165,8 @@ class WrapperMethods:
         return tag
 
     def disconnectGui(self, tag: int) -> None:
-        observer, bindings = self._guis.pop(tag, (0, []))
-        if observer:
-            self.RemoveObserver(observer)
+        observer, bindings = self._guis.pop(tag)
+        self.RemoveObserver(observer)
         for binding in bindings:
             binding.disconnect()
 
@@ -340,31 +198,19 @@ class WrapperMethods:
     def RemoveObserver(self, tag: int) -> None:
         self.parameterNode.RemoveObserver(tag)
 
-    def Modified(self) -> None:
-        self.parameterNode.Modified()
-
 
 def _property(name: str) -> property:
     return property(lambda self: self.getValue(name), lambda self, value: self.setValue(name, value))
 
 
-def isParameterNodeWrapper(class_or_object: Any) -> bool:
-    return getattr(class_or_object, "_is_parameter_node_wrapper", False)
-
-
-def parameterNodeWrapper(cls: type | None = None) -> Any:
+def parameterNodeWrapper(cls: type) -> type:
     """Class decorator."""
-    if cls is None:
-        return parameterNodeWrapper
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {name: Field(name, hint, getattr(cls, name, None)) for name, hint in hints.items()}
     for name in fields:
         setattr(cls, name, _property(name))
     for name, value in vars(WrapperMethods).items():
-        if name.startswith("__") and name != "__init__":
-            continue
-        if name in vars(cls):
-            raise ValueError(f"Cannot use reserved name '{name}' in a parameterNodeWrapper")
-        setattr(cls, name, value)
+        if not name.startswith("__") or name == "__init__":
+            setattr(cls, name, value)
     cls.allParameters = fields  # type: ignore[attr-defined]
     return cls
