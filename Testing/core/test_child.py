@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from command_line_case import write_spine
 
 from healthivert import child
-from healthivert.child import ParentWatch
+from healthivert.parent_watch import ParentWatch
 from healthivert.progress import SIGNALS
 
 
@@ -98,7 +98,7 @@ def test_the_end_of_the_parent_ends_the_command_and_removes_its_folder(deaf: boo
     code = (
         "import subprocess, sys, time\n"
         "from pathlib import Path\n"
-        "from healthivert.child import ParentWatch\n"
+        "from healthivert.parent_watch import ParentWatch\n"
         "from healthivert.progress import ignore_signals, install_cancellation\n"
         f"{'ignore_signals' if deaf else 'install_cancellation'}()\n"
         "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"

@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from healthivert.child import ParentWatch
 from healthivert.cohort import CaseTask, Row, do_case, failed_row
 from healthivert.errors import HealthiVertError
+from healthivert.parent_watch import ParentWatch
 from healthivert.progress import install_cancellation
 
 UNWIND_S = 0.5  # a cancelled case needs less to remove what it began; then it is ended by force
