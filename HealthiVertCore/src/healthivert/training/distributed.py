@@ -12,8 +12,9 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from healthivert.errors import HealthiVertError
 
 CPU = torch.device("cpu")
+FAREWELL = timedelta(seconds=5)  # how long a process waits for the others at its end
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,17 @@ def processes_of_torchrun(device: torch.device) -> Iterator[tuple[Processes, tor
     if not dist.is_initialized():
         # once in a process's life: a second group would find the first one's addresses in torchrun's store, and hang
         dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
     exchange = own if own.type == "cuda" else CPU
     yield Processes(dist.get_rank(), dist.get_world_size(), exchange), own
+
+
+def _leave() -> None:
+    """Close the connections, all processes at once: where one was faster, another was seen to abort (Gloo)."""
+    if dist.get_backend() == "gloo":
+        with suppress(RuntimeError):  # the others are gone or stuck
+            dist.monitored_barrier(timeout=FAREWELL)
+    dist.destroy_process_group()
 
 
 def is_first_process() -> bool:
