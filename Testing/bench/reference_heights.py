@@ -12,6 +12,7 @@ import numpy as np
 from ceilings import best_height_error
 
 from healthivert.anatomy import LEVELS, normal_spine
+from healthivert.inspection import believed_size
 from healthivert.phantom import PhantomSpine, sample_spine, truth
 from healthivert.reference import predictions
 from healthivert.types import Heights
@@ -46,7 +47,7 @@ def size_of(spine: PhantomSpine) -> float:
         for v in spine.vertebrae
         if v.level in spine.levels
     ]
-    return float(np.mean(np.log(np.clip(sides, 0.75, 1.25)))) / 3
+    return float(np.mean([believed_size(side) for side in sides]))
 
 
 def errors(spine: PhantomSpine) -> Iterator[tuple[float, float, float]]:

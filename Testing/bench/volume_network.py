@@ -40,6 +40,7 @@ from healthivert.training.slices import (
     PRIOR_CT,
     Augmentation,
     SliceDataset,
+    decode,
 )
 
 BESIDE = 8  # rows of the neighbours that the network sees on either side of the gap
@@ -106,7 +107,7 @@ def draw(
     """What the network sees of `count` random vertebrae, varied as slices are in training, and CT and body as truth."""
     given, cts, bodies = [], [], []
     for vertebra in random.integers(len(data), size=count):
-        volume = _decoded(data.volumes[vertebra, ROWS])
+        volume = decode(data.volumes[vertebra, ROWS])
         if random.random() < limits.flip_share:
             volume = volume[:, :, ::-1]
         shift = random.integers(-limits.shift_columns, limits.shift_columns + 1, size=2)
@@ -128,13 +129,6 @@ def draw(
         given.append(volume[..., list(SEEN)])
     stacked = torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.stack(given), -1, 1)))
     return stacked, torch.from_numpy(np.stack(cts))[:, None], torch.from_numpy(np.stack(bodies).copy())[:, None]
-
-
-def _decoded(stored: NDArray[np.uint8]) -> NDArray[np.float32]:
-    values = stored.astype(np.float32) / np.float32(255)
-    for channel in (CT, PRIOR_CT):
-        values[..., channel] = values[..., channel] * 2 - 1
-    return values
 
 
 def losses(ct: Tensor, logit: Tensor, true_ct: Tensor, true_body: Tensor, hidden: Tensor) -> Tensor:

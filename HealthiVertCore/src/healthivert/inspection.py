@@ -126,8 +126,13 @@ def endplate_size(bodies: Iterable[VertebralBody]) -> float | None:
         if normal is not None:
             area = float(np.isfinite(body.superior).sum()) * body.column_mm**2
             side = float(np.sqrt(area / (0.85 * normal.width * normal.depth)))  # 0.85: a kidney in its bounding box
-            found.append(np.log(min(max(side, 0.75), 1.25)) / 3)
+            found.append(believed_size(side))
     return float(np.mean(found)) if found else None
+
+
+def believed_size(side: float) -> float:
+    """What an endplate of `side` times the normal length lets expect of heights, as a logarithm."""
+    return float(np.log(min(max(side, 0.75), 1.25)) / 3)
 
 
 def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:

@@ -96,7 +96,7 @@ class SliceDataset:
         inside = np.flatnonzero(self.positions[plane][vertebra] <= 0.9)
         indices = inside[np.linspace(0, inside.size - 1, count).round().astype(np.intp)]
         vertebrae = np.full(count, vertebra)
-        return self._tensors(plane, vertebrae, indices, _decode(self._take(plane, vertebrae, indices)))
+        return self._tensors(plane, vertebrae, indices, decode(self._take(plane, vertebrae, indices)))
 
     def _take(self, plane: str, vertebrae: NDArray[np.integer], indices: NDArray[np.integer]) -> NDArray[np.uint8]:
         """[B, H, W, channel]."""
@@ -186,7 +186,8 @@ def _pack(sample: TrainingSample) -> NDArray[np.uint8]:
     return np.round(np.clip(np.stack(channels, axis=-1), 0, 1) * 255).astype(np.uint8)
 
 
-def _decode(slices: NDArray[np.uint8]) -> NDArray[np.float32]:
+def decode(slices: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Stored channels (..., channel) as the networks see them."""
     values = slices.astype(np.float32) / np.float32(255)
     values[..., SIGNED] = values[..., SIGNED] * 2 - 1
     return values
@@ -217,7 +218,7 @@ def _augment(
     columns = np.clip(columns, 0, width - 1)
     flip = (random.random((count, 1)) < augmentation.flip_share) & (plane == "coronal")
     columns = np.where(flip, columns[:, ::-1], columns)
-    slices = _decode(np.take_along_axis(stored, columns[:, None, :, None], axis=2))
+    slices = decode(np.take_along_axis(stored, columns[:, None, :, None], axis=2))
 
     ct, inside = slices[..., CT], slices[..., MASK] > 0.5
     gain, offset = 1 + uniform(augmentation.gain), uniform(augmentation.offset)
