@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.gap import GAP
-from healthivert.geometry import Affine, affine_of, filled_from_nearest, patch_around, sample, thinned
+from healthivert.geometry import affine_of, filled_from_nearest, patch_around, sample, shifted_slice, thinned
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
@@ -110,49 +110,35 @@ def restore_patient(
 ) -> Restored:
     """loss_map: (AP, LR) signed fractions on the tube's columns, NaN off the healthy body."""
     motion = _motion(case, straight, body, placement)
-    ct = _moved(case.ct, motion, sitk.sitkLinear)
-    labels = _moved(case.labels, motion, sitk.sitkNearestNeighbor)
+    ct, labels = _moved(case, motion)
     drawing = _draw(straight, body, vertebra, placement, loss_map)
     loss, ct_sd = _paste(ct, labels, body, drawing, motion)
     _keep_lower_levels(case, ct, labels, motion, body.level)
     return Restored(ct, labels, _displacement_image(case.ct, motion), loss, None if vertebra.ct_sd is None else ct_sd)
 
 
-def _moved(image: sitk.Image, motion: _Motion, interpolator: int) -> sitk.Image:
-    """The image with the patient's own tissue moved. Voxels that do not move are copied, not interpolated."""
-    out = sitk.Image(image)
+def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
+    """CT and labels with the patient's own tissue moved. Voxels that do not move are copied, not interpolated."""
+    images = case.ct, case.labels
+    moved = sitk.Image(case.ct), sitk.Image(case.labels)
     if abs(motion.placement.shift_mm) < 1e-6:
-        return out
-    target, source = _writable_view(out), sitk.GetArrayViewFromImage(image)
-    air = float(source.min())
-    affine = affine_of(image)
-    order = 1 if interpolator == sitk.sitkLinear else 0
-    for k, ramp in _moving_slices(image, motion):
+        return moved
+    affine = affine_of(case.ct)
+    step = np.linalg.solve(affine.matrix, -motion.placement.shift_mm * motion.up)[::-1]  # (k, j, i) voxels
+    sources, targets = [sitk.GetArrayViewFromImage(image) for image in images], [_writable_view(out) for out in moved]
+    air = int(sources[0].min())
+    for k, ramp in _moving_slices(case.ct, motion):
         if (ramp >= 1.0).any():
-            np.copyto(target[k], _rigid_slice(image, k, motion, interpolator, air), where=ramp >= 1.0)
+            np.copyto(targets[0][k], shifted_slice(sources[0], k, step, air), where=ramp >= 1.0)
+            np.copyto(targets[1][k], shifted_slice(sources[1], k, np.floor(step + 0.5), 0), where=ramp >= 1.0)
         j, i = np.nonzero((ramp > 0) & (ramp < 1))
         if i.size:
-            points = affine.to_lps(np.stack([i, j, np.full(i.size, k)], axis=1).astype(float))
-            points -= motion.placement.shift_mm * ramp[j, i][:, None] * motion.up
-            values = _sample_image(source, affine, points, order)
-            target[k, j, i] = np.round(values) if order else values
-    return out
-
-
-def _rigid_slice(image: sitk.Image, k: int, motion: _Motion, interpolator: int, air: float) -> np.ndarray:
-    """Slice k (j, i) of the image moved as one piece. Slice by slice, so that no second scan lies in memory."""
-    nx, ny, _ = image.GetSize()
-    moved = sitk.Resample(
-        image,
-        (nx, ny, 1),
-        sitk.TranslationTransform(3, (-motion.placement.shift_mm * motion.up).tolist()),
-        interpolator,
-        image.TransformIndexToPhysicalPoint((0, 0, k)),
-        image.GetSpacing(),
-        image.GetDirection(),
-        air,
-    )
-    return sitk.GetArrayFromImage(moved)[0]
+            stretched = ramp[j, i]
+            place = np.stack([at + stretched * by for at, by in zip((k, j, i), step, strict=True)])
+            for target, source, order in zip(targets, sources, (1, 0), strict=True):
+                values = ndimage.map_coordinates(source, place, order=order, mode="nearest", output=np.float32)
+                target[k, j, i] = np.round(values)
+    return moved
 
 
 def _writable_view(image: sitk.Image) -> np.ndarray:
@@ -193,16 +179,6 @@ def _moving_slices(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, Fl
             yield k, everything
         else:
             yield k, motion.ramp_at(height + rise, behind + k * float(behind_step[2]))
-
-
-def _sample_image(array: np.ndarray, affine: Affine, points: FloatArray, order: int) -> FloatArray:
-    index = affine.to_index(points)[:, ::-1]
-    low = np.maximum(np.floor(index.min(axis=0)).astype(int) - 1, 0)
-    high = np.ceil(index.max(axis=0)).astype(int) + 2
-    part = array[low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    if 0 in part.shape:
-        return np.full(len(points), array.min())
-    return ndimage.map_coordinates(part, (index - low).T, order=order, mode="nearest", output=np.float32)
 
 
 @dataclass(frozen=True)
