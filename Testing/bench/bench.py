@@ -21,14 +21,16 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from ceilings import best_height_error, nearly_the_same
+from scipy.stats import spearmanr
 
 from healthivert import commands
+from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level, mean_row, summarise
 from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, compared_levels, summarise_phantoms
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import paint_ct, render, sample_spine, truth, whole_spine_grid
-from healthivert.pipeline import GenerateSamples, regrow
+from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.samples import case_from_images
@@ -38,6 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 300
+SAMPLES, SPREAD_LEVEL = 8, "L1"
 
 # Mid-sagittal heights of the real cases (anterior, middle, posterior thirds, mm), measured independently to +-0.7 mm.
 INDEPENDENT = {
@@ -146,6 +149,7 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
     fractured = [row for row in rows if row["fractured"]]
     found = summarise_phantoms(rows, SEED)
     yield from loss_rows(found["rhlv"]["fractured"], subject.phantoms)
+    yield interval_row(found["rhlv"]["all"])
     yield rhdr_row("the same: RHDR of fractured levels", summarise(fractured, SEED), 4.0)
     for way, agreement in found["grading"].items():
         yield from grade_rows(way, agreement, judged=way == commands.THRESHOLDS)
@@ -169,6 +173,13 @@ def loss_rows(loss: dict, phantoms: int) -> Iterator[Row]:
     yield Row("the same: 95 % limits of agreement", "within +-8 points", text, max(-low, high) <= 8)
     height = loss["original_height_mae_mm"]
     yield Row("the same: height of the fractured body", "<= 0.8 mm", f"{height:.2f} mm", height <= 0.8)
+
+
+def interval_row(loss: dict) -> Row:
+    holds = loss["interval_90_holds"]
+    text = f"{holds['mean']:.0%}; by third {', '.join(f'{holds[third]:.0%}' for third in THIRDS)}"
+    met = all(0.85 <= share <= 0.95 for share in holds.values())
+    return Row(f"{loss['count']} levels: the interval of 90 % holds the true loss", "85 to 95 %", text, met)
 
 
 def grade_rows(way: str, found: dict, judged: bool) -> Iterator[Row]:
@@ -221,6 +232,26 @@ def healthy_phantoms(subject: Subject) -> Iterator[Row]:
         mean = mean_row([row for name, row in limits if name == wrong])
         text = f"SSIM {mean['ssim']:.3f}, PSNR {mean['psnr']:.1f} dB"
         yield Row(f"the very same vertebrae, {wrong}", "", text, None)
+
+
+def spread_of_samples(subject: Subject) -> Iterator[Row]:
+    """How far the truth lies from the answer, beside how far the samples do: healthy levels, within the body."""
+    generate = commands.load_generator(commands.GeneratorChoice(subject.model, samples=SAMPLES)).generate
+    held, agreements = [], []
+    for number in range(max(2, subject.phantoms // 10)):
+        case, analysis, *_ = phantom_scan(SEED + 500 + number, fractured=False)
+        restored = regrow(case, analysis, SPREAD_LEVEL, generate, quiet).restored
+        spread = sitk.GetArrayFromImage(sitk.Resample(restored.ct_sd, case.ct))
+        within = (sitk.GetArrayFromImage(restored.labels) == LEVEL_NUMBER[SPREAD_LEVEL]) & (spread > 0)
+        before, after = (sitk.GetArrayFromImage(ct)[within].astype(float) for ct in (case.ct, restored.ct))
+        error = np.abs(after - before)
+        held.append(float((error <= NINE_OF_TEN * spread[within]).mean()))
+        agreements.append(float(spearmanr(error, spread[within]).statistic))
+    text = f"{np.mean(held):.0%}; rank correlation of spread and error {np.mean(agreements):.2f}"
+    what = (
+        f"{len(held)} healthy phantom levels, {SAMPLES} samples: voxels within 1.645 times `uncertainty` of the truth"
+    )
+    yield Row(what, "", text, None)
 
 
 @cache
@@ -289,6 +320,7 @@ SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], str | None]] = {
     "verse004": (painted_verse004, "verse004"),
     "fractured": (fractured_phantoms, None),
     "healthy": (healthy_phantoms, None),
+    "spread": (spread_of_samples, None),
 }
 
 

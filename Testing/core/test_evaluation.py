@@ -19,7 +19,7 @@ from healthivert.evaluate import METRICS, summarise
 from healthivert.evaluate_phantoms import compared_levels, summarise_phantoms
 from healthivert.evaluation_files import evaluation_table, write_evaluation
 from healthivert.measure import relative_height_loss
-from healthivert.types import Heights
+from healthivert.types import HEIGHT_KEYS, Heights
 
 Captured = pytest.CaptureFixture[str]
 LEVELS = ("T12", "L1", "L2", "L3", "L4", "L5")
@@ -75,6 +75,7 @@ def made_up(cases: int, levels: tuple[str, ...] = ("L1", "L2"), **changed) -> li
             row |= {"case": f"case_{case}", "vertebra": level, "true_mm": 25.0, "predicted_mm": 25.5}
             row |= {"reference_mm": 24.0, "fractured": True, "shape": "wedge", "original_error_mm": 0.3}
             row |= {"rhlv_mean": found, "rhlv_mean_true": true, "rhlv_mean_reference": true + 0.05}
+            row |= {f"interval_{key}_holds": abs(found - true) < 0.03 for key in HEIGHT_KEYS}
             row |= {"grade_true": grades[0], "grade_thresholds": grades[1], "features": [0.0]}
             rows.append(row | changed)
     return rows
@@ -175,6 +176,7 @@ def test_agreement_of_loss_and_grade_is_that_of_the_rows() -> None:
     )
     assert loss["mean_absolute_error_reference"] == pytest.approx(5)
     assert loss["interval"][0] < loss["mean_absolute_error"] < loss["interval"][1]
+    assert loss["interval_90_holds"]["anterior"] == pytest.approx(np.mean(np.abs(error) < 3))
     assert 0.9 < loss["icc"] < 1
     grading = found["grading"]["thresholds"]
     exact = np.mean([row["grade_true"] == row["grade_thresholds"] for row in rows])

@@ -30,7 +30,7 @@ from healthivert.evaluate import height_metrics, mean_interval, picture_metrics,
 from healthivert.grade import GRADES, genant_grade
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, height_loss_map, relative_height_loss
-from healthivert.pipeline import GenerateSamples, prepare
+from healthivert.pipeline import GenerateSamples, loss_interval, prepare
 from healthivert.svm_grading import SvmGrading, grading_features
 from healthivert.types import HEIGHT_KEYS, Heights, PseudoHealthy, SpineCase
 
@@ -113,14 +113,15 @@ def compare_with_truth(
 ) -> dict[str, Any]:
     """One row: what `evaluate` measures, with the healthy twin as truth, and loss and grade.
 
-    True and found rhlv are signed fractions per third and mean; grades are by thresholds and, with a grading, by svm;
-    features are what a grading is fitted on.
+    True and found rhlv are signed fractions per third and mean, beside whether the interval of nine in ten holds the
+    true one; grades are by thresholds and, with a grading, by svm; features are what a grading is fitted on.
     """
     truth, body = scan.truth[level], scan.analysis.bodies[level]
     regrown = regrow_level(scan.case, scan.analysis, level, generate)
     original = body_heights(body)
     loss = relative_height_loss(original, regrown.heights)
     loss_map = height_loss_map(body.height_map, regrown.height_map)
+    interval = loss_interval(loss, None, regrown.prepared.reference_spread)
     beside = two_neighbours_mean(scan.analysis, level)
     return {
         "vertebra": level,
@@ -131,6 +132,7 @@ def compare_with_truth(
         "original_error_mm": original.mean - truth["heights_mm"]["mean"],
         **{f"rhlv_{key}": getattr(loss, key) for key in HEIGHT_KEYS},
         **{f"rhlv_{key}_true": truth["rhlv"][key] for key in HEIGHT_KEYS},
+        **{f"interval_{key}_holds": low <= truth["rhlv"][key] <= high for key, (low, high) in interval.items()},
         "rhlv_mean_reference": relative_height_loss(original, regrown.prepared.reference).mean,
         "grade_true": int(truth["genant"]),
         "grade_thresholds": genant_grade(loss).grade,
@@ -176,6 +178,9 @@ def _loss_errors(rows: Sequence[Mapping], seed: int) -> dict[str, Any]:
         "limits": [limits.low, limits.high],
         "limits_reference": [limits_of_agreement(reference).low, limits_of_agreement(reference).high],
         "icc": intraclass_correlation(np.stack([true, found], axis=1)),
+        "interval_90_holds": {
+            key: float(np.mean([row[f"interval_{key}_holds"] for row in rows])) for key in HEIGHT_KEYS
+        },
         "original_height_mae_mm": float(np.mean([abs(row["original_error_mm"]) for row in rows])),
     }
 

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from healthivert.errors import HealthiVertError
-from healthivert.gap import GAP, from_window, to_window
+from healthivert.gap import GAP, from_window
 from healthivert.models.interface import Generator, SliceBatch
 from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy
+from healthivert.variation import Variation, draw_variations, drawn_again
 
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
@@ -39,31 +40,32 @@ def sampler(
     accept: Accept | None = None,
     height_head: bool = True,
 ) -> Callable[[Conditioning], list[PseudoHealthy]]:
-    """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is; the others are of it
-    varied (mirrored, shifted by up to 2 mm, brighter or darker, noisier), which shows how firmly the answer stands.
+    """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is, the others are of it
+    varied by what is uncertain (see variation), which shows how firmly the answer stands.
 
     accept: a vertebra that it refuses is drawn again, varied and with other noise, up to REDRAWS times. height_head:
     whether the model has a say in the height, or the reference alone (see height_head_helps).
     """
 
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
-        random = np.random.default_rng(seed)
-        variations = [_Variation()] + [_Variation.draw(random) for _ in range(samples - 1)]
+        variations = draw_variations(samples, np.random.default_rng(seed))
         return [_accepted(conditioning, variation, seed + i) for i, variation in enumerate(variations)]
 
-    def _accepted(conditioning: Conditioning, variation: _Variation, first_seed: int) -> PseudoHealthy:
+    def _accepted(conditioning: Conditioning, variation: Variation, first_seed: int) -> PseudoHealthy:
         first = vertebra = _drawn(conditioning, variation, first_seed)
         for rejected in range(REDRAWS + 1):
             if accept is None or accept(vertebra, conditioning.spacing_mm):
                 return replace(vertebra, rejected=rejected)
             if rejected < REDRAWS:
                 next_seed = first_seed + samples * (rejected + 1)
-                vertebra = _drawn(conditioning, _Variation.draw(np.random.default_rng(next_seed)), next_seed)
+                vertebra = _drawn(conditioning, drawn_again(variation, next_seed), next_seed)
         return replace(first, rejected=REDRAWS + 1, accepted=False)  # the others are varied and no better
 
-    def _drawn(conditioning: Conditioning, variation: _Variation, seed: int) -> PseudoHealthy:
-        vertebra = variation.undo(_one(model, device, variation.apply(conditioning, seed), seed))
-        return vertebra if height_head else replace(vertebra, height_mm=conditioning.reference_mm)
+    def _drawn(conditioning: Conditioning, variation: Variation, seed: int) -> PseudoHealthy:
+        vertebra = _one(model, device, variation.apply(conditioning, seed), seed)
+        if not height_head:
+            vertebra = replace(vertebra, height_mm=conditioning.reference_mm)
+        return variation.undo(vertebra, conditioning)
 
     return generate
 
@@ -170,49 +172,3 @@ def _within_gap(body: FloatArray) -> FloatArray:
     out = np.zeros_like(body)
     out[GAP[0] : GAP[1]] = body[GAP[0] : GAP[1]]
     return out
-
-
-class _Variation:
-    """A change of the conditioning that does not change what is true, and its undoing on the result."""
-
-    def __init__(self, flip=False, shift=(0, 0), gain=1.0, offset=0.0, noise=0.0) -> None:
-        self.flip, self.shift, self.gain, self.offset, self.noise = flip, shift, gain, offset, noise
-
-    @classmethod
-    def draw(cls, random: np.random.Generator) -> _Variation:
-        shift = tuple(int(v) for v in random.integers(-2, 3, size=2))
-        return cls(bool(random.random() < 0.5), shift, random.uniform(0.93, 1.07), random.uniform(-0.04, 0.04), 0.02)
-
-    def apply(self, conditioning: Conditioning, seed: int) -> Conditioning:
-        if self.noise == 0.0:
-            return conditioning
-        noise = np.random.default_rng(seed).normal(0.0, self.noise, conditioning.ct.shape)
-        ct = np.where(conditioning.mask > 0, -1.0, self._vary(conditioning.ct, noise)).astype(np.float32)
-        prior_ct = np.where(conditioning.mask > 0, self._vary(conditioning.prior_ct, noise), ct).astype(np.float32)
-        return replace(
-            conditioning,
-            ct=self._move(ct),
-            mask=self._move(conditioning.mask),
-            attention=self._move(conditioning.attention),
-            neighbours=self._move(conditioning.neighbours),
-            prior_ct=self._move(prior_ct),
-            prior_body=self._move(conditioning.prior_body),
-            outline=self._move(conditioning.outline),
-        )
-
-    def undo(self, vertebra: PseudoHealthy) -> PseudoHealthy:
-        if self.noise == 0.0:
-            return vertebra
-        ct = from_window((to_window(vertebra.ct) - self.offset) / self.gain)
-        return replace(vertebra, ct=self._back(ct), body=self._back(vertebra.body))
-
-    def _vary(self, ct: FloatArray, noise: FloatArray) -> FloatArray:
-        return np.clip(ct * self.gain + self.offset + noise, -1.0, 1.0)
-
-    def _move(self, array: FloatArray) -> FloatArray:
-        out = np.roll(array, self.shift, axis=(1, 2))
-        return np.ascontiguousarray(out[:, :, ::-1]) if self.flip else out
-
-    def _back(self, array: FloatArray) -> FloatArray:
-        out = array[:, :, ::-1] if self.flip else array
-        return np.ascontiguousarray(np.roll(out, (-self.shift[0], -self.shift[1]), axis=(1, 2)))

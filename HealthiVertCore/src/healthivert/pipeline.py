@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ from healthivert.types import (
     VertebralBody,
     View,
 )
+from healthivert.variation import with_spread
 
 VIEW_MARGIN_MM = CONTEXT_ROWS + 12.0  # around the target: what the generator needs and a little more for the pictures
 NINE_OF_TEN = 1.645  # standard deviations to either side of a normal error's mean that hold 90 % of it
@@ -102,8 +103,9 @@ def prepare(
     known = healthy_reference(analysis, level)
     has_reference = analysis.levels[level].neighbour_reference is not None
     prior = neighbours_prior(case, analysis, level, old_body)
-    conditioning = make_conditioning(straight, level, attention, known.mean, prior, cut_margin(body.voxel_mm))
     spread = analysis.levels[level].reference_spread or Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
+    margin_mm = cut_margin(body.voxel_mm)
+    conditioning = make_conditioning(straight, level, attention, known.mean, prior, margin_mm, spread.mean)
     return Prepared(straight, old_body, attention, conditioning, known, spread, has_reference)
 
 
@@ -138,7 +140,7 @@ def regrow(
     clock.lap("straighten")
     progress("generate", 0.40, f"regrowing {level}")
     samples = generate(prepared.conditioning)
-    vertebra = samples[0] if len(samples) == 1 else _mean_vertebra(samples)
+    vertebra = with_spread(samples, prepared.straight.spacing_mm)
     placement = place(prepared.straight, prepared.conditioning, vertebra)
     clock.lap("generate")
     progress("measure", 0.65, "measuring")
@@ -181,15 +183,6 @@ def healthy_heights(vertebra: PseudoHealthy, spacing_mm: float) -> tuple[Heights
     return third_heights(height_map, spacing_mm), height_map
 
 
-def _mean_vertebra(samples: list[PseudoHealthy]) -> PseudoHealthy:
-    return PseudoHealthy(
-        np.mean([s.ct for s in samples], axis=0),
-        np.mean([s.body for s in samples], axis=0),
-        float(np.mean([s.height_mm for s in samples])),
-        np.std([s.ct for s in samples], axis=0, ddof=1),
-    )
-
-
 def _measure(
     body: VertebralBody,
     analysis: SpineAnalysis,
@@ -203,7 +196,10 @@ def _measure(
     original = body_heights(body)
     healthy, healthy_map = healthy_heights(vertebra, spacing)
     rhlv = relative_height_loss(original, healthy)
-    spread = _spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in samples])
+    spread, form_spread = (
+        _spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in drawn])
+        for drawn in (samples, [replace(s, height_mm=vertebra.height_mm) for s in samples])
+    )
     own_ap, own = body_profile(body)
     ap, regrown = mid_sagittal_profile(healthy_map, spacing)
     loss = HeightLoss(
@@ -212,12 +208,12 @@ def _measure(
         neighbour_reference=prepared.reference if prepared.has_reference else None,
         rhlv=rhlv,
         rhlv_sd=spread,
-        rhlv_interval=loss_interval(rhlv, spread, prepared.reference_spread),
+        rhlv_interval=loss_interval(rhlv, form_spread, prepared.reference_spread),
         rhlv_reference=published_rhlv(prepared.old_body > 0.5, body_after > 0.5, spacing),
         six_point={"original": six_point(own_ap, own), "pseudo_healthy": six_point(ap, regrown)},
         loss_map=height_loss_map(body.height_map, healthy_map),
         genant=genant_grade(rhlv),
-        warnings=(*_loss_warnings(body.level, analysis, prepared, healthy), *_realism_warnings(body.level, samples)),
+        warnings=(*_loss_warnings(body.level, analysis, prepared, healthy), *_realism_warnings(body.level, vertebra)),
     )
     # against the healthy body's depth; the original's is scaled onto it
     return loss, HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), regrown)
@@ -229,19 +225,17 @@ def _spread(losses: list[Heights]) -> Heights | None:
     return Heights(*(float(np.std([getattr(loss, key) for loss in losses], ddof=1)) for key in HEIGHT_KEYS))
 
 
-def loss_interval(
-    rhlv: Heights, samples_sd: Heights | None, reference_spread: Heights
-) -> dict[str, tuple[float, float]]:
+def loss_interval(rhlv: Heights, form_sd: Heights | None, reference_spread: Heights) -> dict[str, tuple[float, float]]:
     """Key -> the signed fractions between which the true loss lies in nine of ten cases.
 
-    What the neighbours cannot know of a healthy height, and what the generator's samples differ by, add up as
-    independent errors do. Measured on generated spines: docs/results.md.
+    What the neighbours cannot know of each healthy height; or, if that is more, what the samples' forms differ by at
+    one and the same mean height. Measured on generated spines: docs/results.md.
     """
     interval = {}
     for key in HEIGHT_KEYS:
         loss = getattr(rhlv, key)
-        drawn = 0.0 if samples_sd is None else getattr(samples_sd, key)
-        reach = NINE_OF_TEN * float(np.hypot((1 - loss) * getattr(reference_spread, key), drawn))
+        drawn = 0.0 if form_sd is None else getattr(form_sd, key)
+        reach = NINE_OF_TEN * max((1 - loss) * getattr(reference_spread, key), drawn)
         interval[key] = (loss - reach, loss + reach)
     return interval
 
@@ -264,12 +258,12 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
     return warnings
 
 
-def _realism_warnings(level: str, samples: list[PseudoHealthy]) -> list[str]:
-    if any(sample.accepted for sample in samples):
+def _realism_warnings(level: str, vertebra: PseudoHealthy) -> list[str]:
+    if vertebra.accepted:
         return []
-    count = sum(sample.rejected for sample in samples)
     return [
-        f"the regrown {level} looks fractured itself, in each of {count} drawings: its healthy heights are in doubt"
+        f"the regrown {level} looks fractured itself, in each of {vertebra.rejected} drawings: "
+        "its healthy heights are in doubt"
     ]
 
 

@@ -17,7 +17,7 @@ from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_
 from healthivert.geometry import filled_from_nearest
 from healthivert.inspection import SpineAnalysis
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
-from healthivert.types import Conditioning, FloatArray, Prior, PseudoHealthy, SpineCase
+from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, PseudoHealthy, SpineCase
 
 TRUSTED_SUSPICION = 0.5
 ON_EACH_SIDE = 2  # a third one changed nothing
@@ -35,11 +35,15 @@ def neighbours_prior(case: SpineCase, analysis: SpineAnalysis, level: str, old_b
     if not chosen:
         return upright_prior(outline)
     box = _box(outline)
-    weight = np.array([1.0 / distance for _, distance in chosen])
-    slabs = [canonical_slab(case, analysis, other) for other, _ in chosen]
-    moved = [[_onto(part, _box(footprint(body)), box) for part in (ct, body)] for ct, body in slabs]
-    ct, body = (np.average([pair[i] for pair in moved], axis=0, weights=weight) for i in range(2))
-    return Prior(ct.astype(np.float32), body.astype(np.float32), outline)
+    slabs: list[NeighbourSlab] = []
+    for other, distance in chosen:
+        ct, body = canonical_slab(case, analysis, other)
+        own = _box(footprint(body))
+        slabs.append(NeighbourSlab(_onto(ct, own, box), _onto(body, own, box), 1.0 / distance))
+    weight = [slab.weight for slab in slabs]
+    ct = np.average([slab.ct for slab in slabs], axis=0, weights=weight).astype(np.float32)
+    body = np.average([slab.body for slab in slabs], axis=0, weights=weight).astype(np.float32)
+    return Prior(ct, body, outline, tuple(slabs))
 
 
 def upright_prior(outline: FloatArray) -> Prior:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -128,14 +129,24 @@ class StraightenedSpine:
         return self.arc_start + (np.arange(len(self.ct)) + 0.5) * self.spacing_mm
 
 
+class NeighbourSlab(NamedTuple):
+    """One neighbour laid over the target's footprint: ct (-1..1) and body (0..1), (rows of the gap, AP, LR); and its
+    weight among all of them."""
+
+    ct: FloatArray
+    body: FloatArray
+    weight: float
+
+
 @dataclass(frozen=True)
 class Prior:
-    """What the neighbours say of the slab. ct (-1..1) and body (0..1): (rows of the gap, AP, LR); outline: (AP, LR),
-    1 on the target's own footprint."""
+    """What the neighbours say of the slab. ct (-1..1) and body (0..1): (rows of the gap, AP, LR), their weighted mean;
+    outline: (AP, LR), 1 on the target's own footprint; slabs: what each of them says."""
 
     ct: FloatArray
     body: FloatArray
     outline: FloatArray
+    slabs: tuple[NeighbourSlab, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,8 @@ class Conditioning:
     beside the target (coarse stage's target). prior_ct (-1..1), prior_body (0..1): in the gap, the neighbours laid over
     the target's footprint; elsewhere ct (soft tissue where that is hidden) and 0. outline: 1 in the gap's rows over
     that footprint. gap: rows [first, last) of the gap. cut: the straightened rows [first, last) that were taken out:
-    the body and margin_mm more on both sides. reference_mm: body height expected from the other levels.
+    the body and margin_mm more on both sides. reference_mm: body height expected from the other levels; reference_sd:
+    its standard deviation, as a fraction. neighbour_slabs: of which the prior in the gap is the mean.
     """
 
     ct: FloatArray
@@ -163,13 +175,15 @@ class Conditioning:
     spacing_mm: float
     reference_mm: float
     margin_mm: float = 1.0
+    reference_sd: float = 0.0
+    neighbour_slabs: tuple[NeighbourSlab, ...] = ()
 
 
 @dataclass(frozen=True)
 class PseudoHealthy:
     """A generated vertebra in the gap frame: ct in HU, body as soft mask 0..1 (SI, AP, LR), its mean height in mm.
-    ct_sd: standard deviation of the ct over samples, HU; None for a single sample. rejected: how often it was drawn and
-    looked fractured; accepted: False if it still does.
+    ct_sd: how far further samples lie from it (root mean square, HU); None for a single sample. rejected: how often it
+    was drawn and looked fractured; accepted: False if it still does.
 
     The rows of the gap are canonical: the vertebra's slab fills them whatever its height; height_mm says what the mean
     body height is in the patient.

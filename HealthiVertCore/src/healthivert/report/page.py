@@ -64,7 +64,7 @@ def _summary(report: Report) -> str:
 def _samples(samples: int) -> str:
     if samples == 1:
         return "One sample was drawn, so no spread is known."
-    return f"Mean of {samples} samples; ± is their standard deviation, in points of percent."
+    return f"± is the standard deviation of {samples} samples, in points of percent."
 
 
 def _row(report: Report, key: str) -> str:
