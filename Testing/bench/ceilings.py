@@ -57,7 +57,7 @@ def nearly_the_same(scan: PhantomScan, seed: int, levels: Iterable[str]) -> Iter
             likeness(seen.straight.ct, ideal.straight.ct, seen.old_body > 0.5, spacing),
         )
         ct, body = (np.zeros_like(seen.conditioning.ct) for _ in range(2))
-        ct[GAP[0] : GAP[1]], body[GAP[0] : GAP[1]] = canonical_slab(scan.case, scan.analysis, level)
+        ct[GAP[0] : GAP[1]], body[GAP[0] : GAP[1]], _ = canonical_slab(scan.case, scan.analysis, level)
         hidden = seen.conditioning.mask > 0.5
         ct = np.where(hidden, ct, seen.conditioning.ct)
         true_mm = body_heights(scan.analysis.bodies[level]).mean
@@ -67,4 +67,9 @@ def nearly_the_same(scan: PhantomScan, seed: int, levels: Iterable[str]) -> Iter
             (f"{TOO_TALL:.1%} too tall", ct, true_mm * (1 + TOO_TALL)),
             (f"blurred by {BLUR_MM} mm", blurred, true_mm),
         ):
-            yield wrong, picture_metrics(seen, PseudoHealthy(from_window(drawn), body, height))
+            yield (
+                wrong,
+                picture_metrics(
+                    seen, PseudoHealthy(from_window(drawn), body, height, stretch=seen.conditioning.stretch)
+                ),
+            )

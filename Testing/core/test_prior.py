@@ -33,7 +33,7 @@ def healthy(healthy_case) -> np.ndarray:
 
 
 def test_among_equal_vertebrae_the_prior_is_the_hidden_one(healthy_case, healthy):
-    _, body = canonical_slab(healthy_case, analyse(healthy_case), TARGET)
+    body = canonical_slab(healthy_case, analyse(healthy_case), TARGET).body
     assert dice(healthy[GAP[0] : GAP[1]], body) > 0.97
     assert not healthy[: GAP[0]].any() and not healthy[GAP[1] :].any()
 

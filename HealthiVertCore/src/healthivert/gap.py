@@ -101,11 +101,12 @@ def make_conditioning(
     prior: Prior,
     margin_mm: float = MARGIN_MM,
     reference_sd: float = 0.0,
+    stretch: FloatArray | float = 1.0,
 ) -> Conditioning:
     """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid.
 
     prior: what stands in the gap before a model draws there. margin_mm: of find_cut. reference_sd: standard deviation
-    of reference_mm, as a fraction of it.
+    of reference_mm, as a fraction of it. stretch: (AP, LR) of the target's slab, see bend.
 
     Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by
     the mask. So is what straight.withheld names besides.
@@ -147,4 +148,5 @@ def make_conditioning(
         margin_mm=margin_mm,
         reference_sd=reference_sd,
         neighbour_slabs=prior.slabs,
+        stretch=stretch,
     )

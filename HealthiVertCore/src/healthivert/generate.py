@@ -93,7 +93,7 @@ def _one(model: Generator, device: torch.device, conditioning: Conditioning, see
             f"{conditioning.level}: the generator drew no vertebral body; check that the CT is in Hounsfield units and "
             "the labels lie on the vertebrae, or use other --weights"
         )
-    return PseudoHealthy(from_window(ct), body, height_mm)
+    return PseudoHealthy(from_window(ct), body, height_mm, stretch=conditioning.stretch)
 
 
 class Drawing(NamedTuple):

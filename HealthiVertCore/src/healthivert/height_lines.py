@@ -7,11 +7,13 @@ so that a line is as long as the height that the report gives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from healthivert.body import read_endplates
 from healthivert.gap import GAP
-from healthivert.measure import RIM_OF_VOXEL, third_means
+from healthivert.measure import RIM_OF_VOXEL, gap_height_map, third_heights, third_means
 from healthivert.restore import Placement
 from healthivert.straighten import to_patient
 from healthivert.types import THIRDS, FloatArray, PseudoHealthy, StraightFrame, VertebralBody
@@ -37,7 +39,8 @@ def regrown_lines(
         raise ValueError("the generated body is empty")
     rows, columns, widths = vertebra.body.shape
     ends = _mean_ends(*endplates, spacing_mm, 1.0)
-    heights = (ends[:, 1, 2] - ends[:, 0, 2]) * placement.row_mm
+    regrown = third_heights(gap_height_map(vertebra.body, placement.row_mm, vertebra.stretch), spacing_mm)
+    heights = [getattr(regrown, third) for third in THIRDS]
     ends[..., :2] = (ends[..., :2] - (np.array([widths, columns]) - 1) / 2) * spacing_mm
     row = ends[..., 2] + rows // 2
     ends[..., 2] = placement.arc_bottom + placement.edge_mm + (row - GAP[0] + 0.5) * placement.row_mm
@@ -57,9 +60,9 @@ def _mean_ends(inferior: FloatArray, superior: FloatArray, column_mm: float, rim
     return np.stack([np.stack([left, back, end], axis=-1) for end in (low, high)], axis=1)
 
 
-def _as_long_as(ends: FloatArray, heights: FloatArray) -> FloatArray:
-    """ends (N, 2, 3) about their middles, heights (N,) long: the curved centreline spreads what lies in front of it,
-    while heights are measured in the straightened frame."""
+def _as_long_as(ends: FloatArray, heights: Sequence[float]) -> FloatArray:
+    """ends (N, 2, 3) about their middles, heights (N,) long: a line's ends are means over columns that differ by a
+    little in direction, heights are means of their lengths."""
     middle = ends.mean(axis=1, keepdims=True)
     length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
-    return middle + (ends - middle) * (heights / length)[:, None, None]
+    return middle + (ends - middle) * (np.asarray(heights) / length)[:, None, None]

@@ -102,19 +102,20 @@ def relative_height_loss(original: Heights, healthy: Heights) -> Heights:
     return Heights(*((getattr(healthy, k) - getattr(original, k)) / getattr(healthy, k) for k in HEIGHT_KEYS))
 
 
-def gap_height_map(body: FloatArray, row_mm: float) -> FloatArray:
-    """(AP, LR) column heights in mm of a generated body (SI, AP, LR) 0..1 whose rows are row_mm high; NaN off the
-    body."""
+def gap_height_map(body: FloatArray, row_mm: float, stretch: FloatArray | float = 1.0) -> FloatArray:
+    """(AP, LR) column heights in mm of a generated body (SI, AP, LR) 0..1 whose rows are row_mm high on the centreline,
+    and stretch times that in each column; NaN off the body."""
     endplates = read_endplates(body, 1.0)
     if endplates is None:
         raise ValueError("the generated body is empty")
     inferior, superior = endplates
-    return (superior - inferior) * row_mm
+    return (superior - inferior) * row_mm * stretch
 
 
 def generated_row_mm(vertebra: PseudoHealthy, column_mm: float) -> float:
     """Height of one gap row in mm: what makes the drawn body's mean height the predicted one."""
-    return vertebra.height_mm / third_heights(gap_height_map(vertebra.body, 1.0), column_mm).mean
+    heights = gap_height_map(vertebra.body, 1.0, vertebra.stretch)
+    return vertebra.height_mm / third_heights(heights, column_mm).mean
 
 
 def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:

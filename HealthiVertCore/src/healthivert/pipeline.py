@@ -15,9 +15,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from healthivert.attention import AttentionSource, suspicion_beside
+from healthivert.bend import column_stretch
 from healthivert.errors import HealthiVertError
 from healthivert.familiarity import features
-from healthivert.gap import CONTEXT_ROWS, cut_margin, make_conditioning
+from healthivert.gap import CONTEXT_ROWS, cut_margin, find_cut, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
 from healthivert.inspection import SpineAnalysis, healthy_reference, neighbour_warnings
@@ -102,10 +103,12 @@ def prepare(
     attention = attend(case, analysis, straight, level)
     known = healthy_reference(analysis, level)
     has_reference = analysis.levels[level].neighbour_reference is not None
-    prior = neighbours_prior(case, analysis, level, old_body)
     spread = analysis.levels[level].reference_spread or Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
     margin_mm = cut_margin(body.voxel_mm)
-    conditioning = make_conditioning(straight, level, attention, known.mean, prior, margin_mm, spread.mean)
+    bottom = straight.arc_start + find_cut(straight, level, margin_mm)[0] * straight.spacing_mm
+    stretch = column_stretch(analysis.frame, bottom, bottom + known.mean, straight.spacing_mm)
+    prior = neighbours_prior(case, analysis, level, old_body, stretch)
+    conditioning = make_conditioning(straight, level, attention, known.mean, prior, margin_mm, spread.mean, stretch)
     return Prepared(straight, old_body, attention, conditioning, known, spread, has_reference)
 
 
@@ -179,7 +182,7 @@ class Clock:
 
 def healthy_heights(vertebra: PseudoHealthy, spacing_mm: float) -> tuple[Heights, FloatArray]:
     """Heights of a generated vertebra and its (AP, LR) height map in mm, scaled so that the mean is its height_mm."""
-    height_map = gap_height_map(vertebra.body, generated_row_mm(vertebra, spacing_mm))
+    height_map = gap_height_map(vertebra.body, generated_row_mm(vertebra, spacing_mm), vertebra.stretch)
     return third_heights(height_map, spacing_mm), height_map
 
 

@@ -10,9 +10,12 @@ are moved and stretched across the axis onto that footprint, and averaged: the n
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
+from healthivert.bend import column_stretch, rebent
 from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_gap, to_window
 from healthivert.geometry import filled_from_nearest
 from healthivert.inspection import SpineAnalysis
@@ -27,9 +30,11 @@ LARGEST_STRETCH = 1.3  # neighbours differ by a few percent in width; more is a 
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
 
-def neighbours_prior(case: SpineCase, analysis: SpineAnalysis, level: str, old_body: FloatArray) -> Prior:
-    """old_body: (SI, AP, LR) 0..1 at 1 mm, the target on its straightened grid. Without a complete neighbour the
-    footprint alone stands in, upright from plate to plate."""
+def neighbours_prior(
+    case: SpineCase, analysis: SpineAnalysis, level: str, old_body: FloatArray, stretch: FloatArray | float
+) -> Prior:
+    """old_body: (SI, AP, LR) 0..1 at 1 mm, the target on its straightened grid. stretch: (AP, LR), of the target's slab
+    (see bend). Without a complete neighbour the footprint alone stands in, upright from plate to plate."""
     outline = footprint(old_body)
     chosen = trusted_neighbours(analysis, level)
     if not chosen:
@@ -37,9 +42,10 @@ def neighbours_prior(case: SpineCase, analysis: SpineAnalysis, level: str, old_b
     box = _box(outline)
     slabs: list[NeighbourSlab] = []
     for other, distance in chosen:
-        ct, body = canonical_slab(case, analysis, other)
-        own = _box(footprint(body))
-        slabs.append(NeighbourSlab(_onto(ct, own, box), _onto(body, own, box), 1.0 / distance))
+        parts = canonical_slab(case, analysis, other)
+        own = _box(footprint(parts.body))
+        ct, body, its_stretch = (_onto(part, own, box) for part in (parts.ct, parts.body, parts.stretch[None]))
+        slabs.append(NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), 1.0 / distance))
     weight = [slab.weight for slab in slabs]
     ct = np.average([slab.ct for slab in slabs], axis=0, weights=weight).astype(np.float32)
     body = np.average([slab.body for slab in slabs], axis=0, weights=weight).astype(np.float32)
@@ -75,7 +81,8 @@ def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, i
 
 def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:
     """The prior as if it had been generated: what a model is measured against."""
-    return PseudoHealthy(from_window(conditioning.prior_ct), conditioning.prior_body, conditioning.reference_mm)
+    ct = from_window(conditioning.prior_ct)
+    return PseudoHealthy(ct, conditioning.prior_body, conditioning.reference_mm, stretch=conditioning.stretch)
 
 
 def footprint(body: FloatArray) -> FloatArray:
@@ -85,17 +92,27 @@ def footprint(body: FloatArray) -> FloatArray:
     return (opened if opened.any() else columns).astype(np.float32)
 
 
-def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> tuple[FloatArray, FloatArray]:
-    """CT (-1..1) and body (0..1) of one vertebra as it is, in canonical rows (GAP_ROWS, AP, LR).
+class Slab(NamedTuple):
+    """ct (-1..1) and body (0..1), (GAP_ROWS, AP, LR); stretch: (AP, LR), see bend."""
+
+    ct: FloatArray
+    body: FloatArray
+    stretch: FloatArray
+
+
+def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> Slab:
+    """One vertebra as it is, in canonical rows and in its own bend.
 
     Raises HealthiVertError if the level's body is not in the scan.
     """
     straight = straighten_around(case, analysis.bodies, analysis.frame, level, SLAB_MARGIN_MM)
     body = body_occupancy(analysis.bodies[level], grid_points(analysis.frame, straight.arc, straight.spacing_mm))
     cut = find_cut(straight, level)
+    first, last = (straight.arc_start + row * straight.spacing_mm for row in cut)
+    stretch = column_stretch(analysis.frame, first, last, straight.spacing_mm)
     known = straight.seen if straight.withheld is None else straight.seen & ~straight.withheld
     ct = to_window(filled_from_nearest(straight.ct, known))
-    return slab_to_gap(ct, cut), slab_to_gap(body, cut)
+    return Slab(slab_to_gap(ct, cut), slab_to_gap(body, cut), stretch)
 
 
 def _box(outline: FloatArray) -> FloatArray:

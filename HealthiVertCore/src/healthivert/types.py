@@ -159,7 +159,8 @@ class Conditioning:
     the target's footprint; elsewhere ct (soft tissue where that is hidden) and 0. outline: 1 in the gap's rows over
     that footprint. gap: rows [first, last) of the gap. cut: the straightened rows [first, last) that were taken out:
     the body and margin_mm more on both sides. reference_mm: body height expected from the other levels; reference_sd:
-    its standard deviation, as a fraction. neighbour_slabs: of which the prior in the gap is the mean.
+    its standard deviation, as a fraction. neighbour_slabs: of which the prior in the gap is the mean. stretch: the bend
+    of the straightened frame at the target, (AP, LR), see bend; 1 where it is straight.
     """
 
     ct: FloatArray
@@ -177,6 +178,7 @@ class Conditioning:
     margin_mm: float = 1.0
     reference_sd: float = 0.0
     neighbour_slabs: tuple[NeighbourSlab, ...] = ()
+    stretch: FloatArray | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class PseudoHealthy:
     was drawn and looked fractured; accepted: False if it still does.
 
     The rows of the gap are canonical: the vertebra's slab fills them whatever its height; height_mm says what the mean
-    body height is in the patient.
+    body height is in the patient. stretch: (AP, LR), what a row is worth in each column, see bend.
     """
 
     ct: FloatArray
@@ -195,6 +197,7 @@ class PseudoHealthy:
     ct_sd: FloatArray | None = None
     rejected: int = 0
     accepted: bool = True
+    stretch: FloatArray | float = 1.0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from healthivert.anatomy import LEVEL_NAME
+from healthivert.bend import rebent
 from healthivert.gap import GAP
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights
@@ -57,7 +58,9 @@ def sample_of_scan(scan: SpineCase, analysis: SpineAnalysis, level: str) -> Trai
 def _sample(given: Prepared, healthy: SpineCase, truth: SpineAnalysis, level: str) -> TrainingSample:
     height = body_heights(complete_body(truth, level, healthy)).mean
     target_ct, target_body = given.conditioning.ct.copy(), np.zeros_like(given.conditioning.ct)
-    target_ct[GAP[0] : GAP[1]], target_body[GAP[0] : GAP[1]] = canonical_slab(healthy, truth, level)
+    slab = canonical_slab(healthy, truth, level)
+    in_its_place = rebent(slab.ct, slab.body, slab.stretch / given.conditioning.stretch)
+    target_ct[GAP[0] : GAP[1]], target_body[GAP[0] : GAP[1]] = in_its_place
     ratio = float(np.log(height / given.conditioning.reference_mm))
     return TrainingSample(given.conditioning, target_ct, target_body, ratio)
 
