@@ -109,13 +109,19 @@ def real_lumbar(subject: Subject) -> Iterator[Row]:
     errors = height_errors(analysis, "lumbar")
     measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"
     yield Row("real lumbar CT: body heights", "<= 1 mm on average", measured, bool(np.abs(errors).mean() <= 1))
-    for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", ("L1", "L2", "L3", "L4", "L5"))):
-        mean = mean_row([evaluate_level(case, analysis, level, subject.generate) for level in levels])
-        text = (
-            f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
-            f"neighbours {mean['rhdr_two_neighbours']:.1f} %); {pictures(mean)}"
-        )
-        yield Row(f"real lumbar CT: {name} hidden and regrown", "RHDR <= 2 %", text, mean["rhdr"] <= 2)
+    rows = {level: evaluate_level(case, analysis, level, subject.generate) for level in ("L1", "L2", "L3", "L4", "L5")}
+    for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", tuple(rows))):
+        yield regrown_row(f"real lumbar CT: {name} hidden and regrown", [rows[level] for level in levels])
+
+
+def regrown_row(what: str, rows: list[dict]) -> Row:
+    mean = mean_row(rows)
+    text = (
+        f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
+        f"neighbours {mean['rhdr_two_neighbours']:.1f} %); thirds {mean['height_mae_mm']:.2f} mm "
+        f"({mean['height_mae_mm_reference']:.2f}); {pictures(mean)}"
+    )
+    return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)
 
 
 def painted_verse004(subject: Subject) -> Iterator[Row]:
@@ -135,6 +141,9 @@ def painted_verse004(subject: Subject) -> Iterator[Row]:
     grades = {level: found[level].genant.grade for level in ("L2", "L3", "L4")}
     text = ", ".join(f"{level} {grade}" for level, grade in grades.items())
     yield Row("verse004: grades of L2-L4", "0", text, not any(grades.values()))
+    healthy = ("T11", "T12", "L2", "L3", "L4", "L5")
+    rows = [evaluate_level(case, analysis, level, subject.generate) for level in healthy]
+    yield regrown_row("verse004, painted: T11, T12, L2-L5 hidden and regrown", rows)
 
 
 def fractured_phantoms(subject: Subject) -> Iterator[Row]:

@@ -5,7 +5,8 @@ involved: this is the picture that a generator has to beat, as reference.py is t
 
 A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
 the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side
-are moved and stretched across the axis onto that footprint, and averaged: the nearer, the more weight.
+are moved and stretched across the axis onto that footprint, brought to the bend of the spine there, and averaged: the
+nearer, the more weight.
 """
 
 from __future__ import annotations
