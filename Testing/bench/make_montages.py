@@ -24,10 +24,11 @@ from healthivert.pipeline import GenerateSamples, Prepared, prepare
 from healthivert.restore import place, restore_straightened
 from healthivert.training.samples import case_from_images
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase
+from healthivert.variation import with_spread
 
 SAMPLES = 5
 WINDOW = (-200.0, 600.0)
-DIFFERENCE_HU, SPREAD_HU = 300.0, 80.0
+DIFFERENCE_HU, SPREAD_HU = 300.0, 200.0
 CONTEXT_MM = 28
 
 
@@ -78,8 +79,8 @@ def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
     truth = prepared if subject.healthy is subject.case else prepare_twin(subject)
     drawn = {name: generate(prepared.conditioning) for name, generate in models.items()}
     restored = {name: picture_of(prepared, samples[0]) for name, samples in drawn.items()}
-    spread = np.std([sample.ct for sample in drawn["gan"]], axis=0, ddof=1)
-    uncertain = picture_of(prepared, replace(drawn["gan"][0], ct=spread), background=0.0)
+    answer = with_spread(drawn["gan"], prepared.straight.spacing_mm)
+    uncertain = picture_of(prepared, replace(answer, ct=answer.ct_sd), background=0.0)
     healthy = view(truth, truth.straight.ct)
     before = view(prepared, prepared.straight.ct)
     rows = min(len(healthy), len(before), *(len(picture) for picture in restored.values()))
