@@ -1,0 +1,65 @@
+"""What the bend of the spine does to heights: thirds of healthy vertebrae put into the gap exactly as they are.
+
+Prints the table of docs/method.md, "The bend": the error of each third of the real healthy levels at hand, measured in
+the rows of the straightened frame alone and with what a row is worth in each column.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+from bench import REAL
+
+from healthivert.case import load_case, load_labels
+from healthivert.gap import GAP
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.measure import body_heights, gap_height_map, third_heights
+from healthivert.phantom import paint_ct
+from healthivert.pipeline import prepare
+from healthivert.prior import canonical_slab
+from healthivert.types import THIRDS, Heights, SpineCase
+
+HEALTHY = {"lumbar": ("L1", "L2", "L3", "L4", "L5"), "verse004": ("T11", "T12", "L2", "L3", "L4", "L5")}
+
+
+def real_cases() -> Iterator[tuple[str, SpineCase, SpineAnalysis]]:
+    lumbar = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+    mask = load_labels(REAL / "verse004" / "seg.nii.gz")
+    painted = SpineCase(paint_ct(mask.labels, 3), mask.labels, "verse004", mask.orientation, mask.label_values)
+    for name, case in zip(HEALTHY, (lumbar, painted), strict=True):
+        yield name, case, analyse(case)
+
+
+def form(heights: Heights) -> np.ndarray:
+    """Each third over the mean of all three."""
+    return np.array([getattr(heights, third) / heights.mean for third in THIRDS])
+
+
+def errors(case: SpineCase, analysis: SpineAnalysis, level: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of each third in percent: in the frame's rows, and in the patient's millimetres."""
+    given = prepare(case, analysis, level).conditioning
+    body = np.zeros_like(given.prior_body)
+    body[slice(*GAP)] = canonical_slab(case, analysis, level).body
+    true = form(body_heights(analysis.bodies[level]))
+    found = (gap_height_map(body, 1.0, stretch) for stretch in (1.0, given.stretch))
+    rows, millimetres = (100 * (form(third_heights(heights, given.spacing_mm)) / true - 1) for heights in found)
+    return rows, millimetres
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    print("| level | anterior, middle, posterior: rows alone, % | in the patient's millimetres, % |\n|---|---|---|")
+    every = []
+    for name, case, analysis in real_cases():
+        for level in HEALTHY[name]:
+            every.append(errors(case, analysis, level))
+            told = (", ".join(f"{value:+.1f}" for value in part) for part in every[-1])
+            print(f"| {name} {level} | {' | '.join(told)} |")
+    means = (f"{np.abs([pair[i] for pair in every]).mean():.1f}" for i in range(2))
+    print(f"| mean absolute error | {' | '.join(means)} |")
+
+
+if __name__ == "__main__":
+    main()
