@@ -88,12 +88,12 @@ def draw_variations(count: int, random: np.random.Generator) -> list[Variation]:
     """The first changes nothing. Neighbours and heights of the others are spread evenly over what is likely, so that
     few samples show it, too."""
     others = count - 1
-    places = (np.arange(others) + 0.5) / max(others, 1)
-    taller = ndtri(places) if others > 1 else np.ones(others)
-    taller = taller / max(float(np.sqrt(np.mean(taller**2))), 1e-6) if others else taller
-    neighbours, heights = random.permutation(places), random.permutation(taller)
-    varied = [_drawn(random, float(n), float(h)) for n, h in zip(neighbours, heights, strict=True)]
-    return [Variation(), *varied]
+    if others == 0:
+        return [Variation()]
+    places = (np.arange(others) + 0.5) / others
+    taller = ndtri(places) if others > 1 else np.ones(1)
+    neighbours, heights = random.permutation(places), random.permutation(taller / np.sqrt(np.mean(taller**2)))
+    return [Variation(), *(_drawn(random, float(n), float(h)) for n, h in zip(neighbours, heights, strict=True))]
 
 
 def drawn_again(variation: Variation, seed: int) -> Variation:
