@@ -26,7 +26,7 @@ from HealthiVertSlicerLib.logic import HealthiVertSlicerLogic
 FRACTURED = "L1"
 PHANTOM_LOSS = {"anterior": 0.459, "middle": 0.304, "posterior": 0.091, "mean": 0.287}  # its true RHLV
 PHANTOM_HEIGHTS_MM = {"anterior": 12.1, "middle": 14.4, "posterior": 19.4, "mean": 15.3}  # of the fractured body
-LOSS_TOLERANCE, HEIGHT_TOLERANCE_MM = 0.03, 0.8
+LOSS_TOLERANCE, HEIGHT_TOLERANCE_MM = 0.05, 0.8  # of loss: nine healthy thirds of ten lie so near what neighbours tell
 PHANTOM_GRADE = {"grade": 3, "shape": "wedge"}
 
 
