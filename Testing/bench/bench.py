@@ -41,6 +41,7 @@ REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "r
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 300
 SAMPLES, SPREAD_LEVEL = 8, "L1"
+HEALTHY = {"lumbar": ("L1", "L2", "L3", "L4", "L5"), "verse004": ("T11", "T12", "L2", "L3", "L4", "L5")}
 
 # Mid-sagittal heights of the real cases (anterior, middle, posterior thirds, mm), measured independently to +-0.7 mm.
 INDEPENDENT = {
@@ -109,7 +110,7 @@ def real_lumbar(subject: Subject) -> Iterator[Row]:
     errors = height_errors(analysis, "lumbar")
     measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"
     yield Row("real lumbar CT: body heights", "<= 1 mm on average", measured, bool(np.abs(errors).mean() <= 1))
-    rows = {level: evaluate_level(case, analysis, level, subject.generate) for level in ("L1", "L2", "L3", "L4", "L5")}
+    rows = {level: evaluate_level(case, analysis, level, subject.generate) for level in HEALTHY["lumbar"]}
     for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", tuple(rows))):
         yield regrown_row(f"real lumbar CT: {name} hidden and regrown", [rows[level] for level in levels])
 
@@ -124,9 +125,14 @@ def regrown_row(what: str, rows: list[dict]) -> Row:
     return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)
 
 
+def painted_case() -> SpineCase:
+    """The real mask of VerSe 004 with a CT painted onto it."""
+    mask = load_labels(REAL / "verse004" / "seg.nii.gz")
+    return SpineCase(paint_ct(mask.labels, 3), mask.labels, "verse004", mask.orientation, mask.label_values)
+
+
 def painted_verse004(subject: Subject) -> Iterator[Row]:
-    labels = load_labels(REAL / "verse004" / "seg.nii.gz")
-    case = SpineCase(paint_ct(labels.labels, 3), labels.labels, "verse004", labels.orientation, labels.label_values)
+    case = painted_case()
     analysis = analyse(case)
     errors = height_errors(analysis, "verse004")
     measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"
@@ -141,8 +147,7 @@ def painted_verse004(subject: Subject) -> Iterator[Row]:
     grades = {level: found[level].genant.grade for level in ("L2", "L3", "L4")}
     text = ", ".join(f"{level} {grade}" for level, grade in grades.items())
     yield Row("verse004: grades of L2-L4", "0", text, not any(grades.values()))
-    healthy = ("T11", "T12", "L2", "L3", "L4", "L5")
-    rows = [evaluate_level(case, analysis, level, subject.generate) for level in healthy]
+    rows = [evaluate_level(case, analysis, level, subject.generate) for level in HEALTHY["verse004"]]
     yield regrown_row("verse004, painted: T11, T12, L2-L5 hidden and regrown", rows)
 
 

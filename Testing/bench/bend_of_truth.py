@@ -10,25 +10,20 @@ import argparse
 from collections.abc import Iterator
 
 import numpy as np
-from bench import REAL
+from bench import HEALTHY, REAL, painted_case
 
-from healthivert.case import load_case, load_labels
+from healthivert.case import load_case
 from healthivert.gap import GAP
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, gap_height_map, third_heights
-from healthivert.phantom import paint_ct
 from healthivert.pipeline import prepare
 from healthivert.prior import canonical_slab
 from healthivert.types import THIRDS, Heights, SpineCase
 
-HEALTHY = {"lumbar": ("L1", "L2", "L3", "L4", "L5"), "verse004": ("T11", "T12", "L2", "L3", "L4", "L5")}
-
 
 def real_cases() -> Iterator[tuple[str, SpineCase, SpineAnalysis]]:
     lumbar = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
-    mask = load_labels(REAL / "verse004" / "seg.nii.gz")
-    painted = SpineCase(paint_ct(mask.labels, 3), mask.labels, "verse004", mask.orientation, mask.label_values)
-    for name, case in zip(HEALTHY, (lumbar, painted), strict=True):
+    for name, case in (("lumbar", lumbar), ("verse004", painted_case())):
         yield name, case, analyse(case)
 
 

@@ -67,9 +67,5 @@ def nearly_the_same(scan: PhantomScan, seed: int, levels: Iterable[str]) -> Iter
             (f"{TOO_TALL:.1%} too tall", ct, true_mm * (1 + TOO_TALL)),
             (f"blurred by {BLUR_MM} mm", blurred, true_mm),
         ):
-            yield (
-                wrong,
-                picture_metrics(
-                    seen, PseudoHealthy(from_window(drawn), body, height, stretch=seen.conditioning.stretch)
-                ),
-            )
+            vertebra = PseudoHealthy(from_window(drawn), body, height, stretch=seen.conditioning.stretch)
+            yield wrong, picture_metrics(seen, vertebra)

@@ -8,6 +8,7 @@ from slice_batches import GAP
 
 from healthivert.bend import column_stretch, rebent
 from healthivert.evaluate import evaluate_level
+from healthivert.gap import from_window
 from healthivert.inspection import analyse
 from healthivert.measure import body_heights, gap_height_map, third_heights
 from healthivert.phantom import level_grid, render, sample_spine
@@ -70,7 +71,7 @@ def truth(case, analysis) -> PseudoHealthy:
     given = prepare(case, analysis, LEVEL).conditioning
     ct, body = given.prior_ct.copy(), np.zeros_like(given.prior_body)
     ct[slice(*GAP)], body[slice(*GAP)], _ = canonical_slab(case, analysis, LEVEL)
-    return PseudoHealthy(550 * ct + 250, body, body_heights(analysis.bodies[LEVEL]).mean, stretch=given.stretch)
+    return PseudoHealthy(from_window(ct), body, body_heights(analysis.bodies[LEVEL]).mean, stretch=given.stretch)
 
 
 def test_the_truth_has_its_own_thirds_and_no_loss(lordotic):

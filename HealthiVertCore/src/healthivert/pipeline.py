@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -199,10 +199,9 @@ def _measure(
     original = body_heights(body)
     healthy, healthy_map = healthy_heights(vertebra, spacing)
     rhlv = relative_height_loss(original, healthy)
-    spread, form_spread = (
-        _spread([relative_height_loss(original, healthy_heights(s, spacing)[0]) for s in drawn])
-        for drawn in (samples, [replace(s, height_mm=vertebra.height_mm) for s in samples])
-    )
+    drawn = [healthy, *(healthy_heights(other, spacing)[0] for other in samples[1:])]
+    as_tall = [Heights(*(getattr(h, k) * healthy.mean / h.mean for k in HEIGHT_KEYS)) for h in drawn]
+    spread, form_spread = (_spread([relative_height_loss(original, h) for h in hs]) for hs in (drawn, as_tall))
     own_ap, own = body_profile(body)
     ap, regrown = mid_sagittal_profile(healthy_map, spacing)
     loss = HeightLoss(
