@@ -19,6 +19,7 @@ import vtk
 from HealthiVertSlicerLib import dependencies, display, jobs, nrrd, results, runner
 from HealthiVertSlicerLib.frames import ijk_to_ras
 from panel_case import bend, choose_inputs, choose_target, wait_until
+from patience import STOPPED_WITHIN_S
 from played_core import ANSWERS, SLEEPS
 from scene_state import scene_content, state_of_inputs, temporary_folders
 
@@ -313,7 +314,7 @@ def test_an_input_that_is_deleted_during_a_run_ends_it_with_a_sentence(ready, ph
     deleted = getattr(phantom_nodes, which)
     gone = {deleted.GetID(), *(deleted.GetNthDisplayNodeID(n) for n in range(deleted.GetNumberOfDisplayNodes()))}
     slicer.mrmlScene.RemoveNode(deleted)
-    wait_until(lambda: not ready.jobs.busy, 2.0)
+    wait_until(lambda: not ready.jobs.busy, STOPPED_WITHIN_S)
     assert "was deleted during the calculation: choose them again" in ready.ui.statusLabel.text
     assert set(dict(scene_content())) >= set(before) - gone and temporary_folders() == []
 
@@ -333,6 +334,6 @@ def test_a_scene_that_is_closed_during_a_run_ends_it_with_a_sentence(ready, core
     ready.ui.applyButton.click()
     wait_until(lambda: ready.ui.progressBar.value > 0)
     slicer.mrmlScene.Clear()
-    wait_until(lambda: not ready.jobs.busy, 2.0)
+    wait_until(lambda: not ready.jobs.busy, STOPPED_WITHIN_S)
     assert "The scene was closed during the calculation: it was cancelled" in ready.ui.statusLabel.text
     assert slicer.util.getNodesByClass("vtkMRMLVolumeNode") == [] and temporary_folders() == []
