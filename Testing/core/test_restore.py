@@ -73,6 +73,23 @@ def test_the_vertebra_above_moves_up_by_what_was_restored(collapsed, outcome):
     assert moved[1:] == pytest.approx(own[1:], abs=1.0)
 
 
+def test_the_vertebra_above_keeps_its_form_where_it_reaches_into_what_is_cut(collapsed):
+    """A lip in front of the collapsed body: 12 mm long, the lower 4 of which lie beside it."""
+    labels, top = sitk.GetArrayFromImage(collapsed.labels), LEVEL_NUMBER["L1"]
+    target = np.argwhere(labels == LEVEL_NUMBER[LEVEL])
+    (_, front, _), (_, _, middle) = target.min(axis=0), target.mean(axis=0).astype(int)
+    upper = target[target[:, 1] < front + 5, 0].max()
+    labels[upper - 3 : upper + 9, front - 3 : front - 1, middle - 5 : middle + 6] = top
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(collapsed.labels)
+    case = replace(collapsed, labels=image)
+    moved = sitk.GetArrayFromImage(regrow(case, analyse(case), LEVEL, block_generator, quiet).restored.labels)
+    lips = [(found == top)[:, front - 2, middle] for found in (labels, moved)]
+    rise = [np.flatnonzero(lip)[0] for lip in lips]
+    assert lips[1].sum() == lips[0].sum() == 12
+    assert rise[1] - rise[0] == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
+
+
 def test_the_regrown_vertebra_measures_what_was_predicted(collapsed, outcome):
     restored = SpineCase(outcome.restored.ct, outcome.restored.labels, "restored", "LPS", collapsed.label_values)
     body = find_bodies(restored)[LEVEL]

@@ -1,8 +1,8 @@
 """Back to the patient's own grid: the regrown vertebra in place, and everything above it moved up.
 
 In: the case, the straightened spine, the target's body, a PseudoHealthy vertebra and its Placement. Out: Restored. The
-patient's tissue moves by one vector above the target, not at all below it, and is stretched over the slab in between;
-voxels that do not move are copied, not interpolated.
+patient's tissue moves by one vector above the target, not at all below it, and is stretched over the slab in between,
+which ends lower where the vertebra above reaches down into it; voxels that do not move are copied, not interpolated.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from healthivert.types import FloatArray, PseudoHealthy, SpineCase, Straightened
 
 ARCH_RAMP_MM = 10.0  # behind the posterior wall the movement starts above the lower level's facets, over this distance
 DISPLACEMENT_STEP_MM = 4.0
+FOOTPRINT_MM = 32  # half the edge of the square around the centreline in which the body above is looked for
 FRAME = slice(GAP[0] - 1, GAP[1] + 1)  # the gap's rows and the first visible one on either side
 
 
@@ -33,22 +34,28 @@ class _Motion:
     corner: FloatArray  # LPS mm, on the centreline at the slab's bottom
     up: FloatArray
     back: FloatArray
+    left: FloatArray
     placement: Placement
     arch_floor: float  # mm above the slab's bottom where the movement starts behind the wall
     wall: float  # mm behind the corner
+    top: FloatArray  # (AP, LR) mm above the corner, every millimetre of the footprint: from here on all moves as one
 
     def ramp(self, points: FloatArray) -> FloatArray:
         """(...,) 0 below the target, 1 above it. points: (..., 3) LPS mm."""
         offset = points - self.corner
-        return self.ramp_at(offset @ self.up, offset @ self.back)
+        return self.ramp_at(offset @ self.up, offset @ self.back, offset @ self.left)
 
     def source(self, points: FloatArray) -> FloatArray:
         """Where the tissue at points (..., 3) of the restored patient was, LPS mm."""
         return points - self.placement.shift_mm * self.ramp(points)[..., None] * self.up
 
-    def ramp_at(self, height: FloatArray, behind: FloatArray) -> FloatArray:
+    def ramp_at(self, height: FloatArray, behind: FloatArray, left: FloatArray) -> FloatArray:
         floor = self.arch_floor * np.clip((behind - self.wall) / ARCH_RAMP_MM, 0.0, 1.0)
-        return np.clip((height - floor) / self.placement.slab_mm, 0.0, 1.0)
+        ramp = np.clip((height - floor) / self.placement.slab_mm, 0.0, 1.0)
+        lower = (ramp > 0) & (ramp < 1) & (np.abs(behind) < FOOTPRINT_MM) & (np.abs(left) < FOOTPRINT_MM)
+        top = ndimage.map_coordinates(self.top, np.stack([behind[lower], left[lower]]) + FOOTPRINT_MM, order=1)
+        ramp[lower] = np.minimum(ramp[lower] * self.placement.slab_mm / top, 1.0)
+        return ramp
 
 
 def _motion(case: SpineCase, straight: StraightenedSpine, body: VertebralBody, placement: Placement) -> _Motion:
@@ -65,8 +72,27 @@ def _motion(case: SpineCase, straight: StraightenedSpine, body: VertebralBody, p
     rows = np.flatnonzero(np.isfinite(body.superior).any(axis=1))
     wall_local = (rows[-1] - body.superior.shape[0] // 2 + 1) * body.column_mm
     wall = float((body.centre + wall_local * body.axes[1] - corner) @ back) + 1.0
+    left = np.cross(back, up)
     floor = _top_of_lower_arch(case, body.level, corner, up, back, wall)
-    return _Motion(corner, up, back, placement, floor, wall)
+    top = _below_upper_body(case, body.level, corner, (up, back, left), placement, wall)
+    return _Motion(corner, up, back, left, placement, floor, wall, top)
+
+
+def _below_upper_body(
+    case: SpineCase, level: str, corner: FloatArray, axes: tuple[FloatArray, ...], placement: Placement, wall: float
+) -> FloatArray:
+    """Motion.top: the slab's height, but where the body above reaches into what was cut, its own lower side after the
+    movement. So it keeps its form, however its plate is tilted to the cut."""
+    up, back, left = axes
+    heights = np.arange(0.5, placement.slab_mm - placement.shift_mm, 1.0)
+    side = np.arange(-FOOTPRINT_MM, FOOTPRINT_MM + 1.0)
+    points = corner + (heights[:, None, None, None] * up + side[:, None, None] * back + side[:, None] * left)
+    labels = sample(patch_around(case.labels, points, 3.0), points, order=0)
+    above = np.isin(labels, [LEVEL_NUMBER[other] for other in LEVELS[: LEVELS.index(level)]])
+    above &= (side <= wall)[:, None]
+    lowest = np.where(above.any(axis=0), np.argmax(above, axis=0) + placement.shift_mm, placement.slab_mm)
+    lowest = np.clip(lowest, placement.slab_mm / 2, placement.slab_mm)
+    return ndimage.gaussian_filter(ndimage.grey_erosion(lowest, size=5), 1.0, mode="nearest")
 
 
 def _top_of_lower_arch(
@@ -164,21 +190,24 @@ def _moving_slices(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, Fl
     tell whether it moves not at all or as a whole, and only the slices in between are looked at voxel by voxel."""
     affine = affine_of(image)
     nx, ny, nz = image.GetSize()
-    height_step, behind_step = affine.matrix.T @ motion.up, affine.matrix.T @ motion.back
-    start = affine.origin - motion.corner
+    axes = motion.up, motion.back, motion.left
+    steps = [affine.matrix.T @ axis for axis in axes]
     j, i = np.arange(ny, dtype=np.float32)[:, None], np.arange(nx, dtype=np.float32)[None]
-    height = float(start @ motion.up) + j * float(height_step[1]) + i * float(height_step[0])
-    behind = float(start @ motion.back) + j * float(behind_step[1]) + i * float(behind_step[0])
+    in_first = [
+        float((affine.origin - motion.corner) @ axis) + j * float(step[1]) + i * float(step[0])
+        for axis, step in zip(axes, steps, strict=True)
+    ]
+    height = in_first[0]
     lowest, highest = float(height.min()), float(height.max())
     everything = np.ones((ny, nx), np.float32)
     for k in range(nz):
-        rise = k * float(height_step[2])
+        rise = k * float(steps[0][2])
         if highest + rise <= 0:
             continue
         if lowest + rise >= motion.arch_floor + motion.placement.slab_mm:
             yield k, everything
         else:
-            yield k, motion.ramp_at(height + rise, behind + k * float(behind_step[2]))
+            yield k, motion.ramp_at(*(first + k * float(step[2]) for first, step in zip(in_first, steps, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -253,6 +282,7 @@ def _paste(
             continue
         drawn, share, new_body, loss, ct_sd = drawing.at(points[near])
         at = n + lower[2], j[near] + lower[1], i[near] + lower[0]
+        share[(label_view[at] > 0) & (label_view[at] != number) & ~new_body] = 0.0  # another vertebra stays as it is
         ct_view[at] = np.round(ct_view[at] * (1 - share) + drawn * share).astype(ct_view.dtype)
         was_body = body_occupancy(body, motion.source(points[near])) > 0.3
         kept = np.where((label_view[at] == number) & was_body & (share > 0), 0, label_view[at])
