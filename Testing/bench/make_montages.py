@@ -95,7 +95,7 @@ def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
     axes[-2].set_title("gan minus truth, HU", fontsize=9)
     figure.colorbar(shown, ax=axes[-2], shrink=0.7)
     shown = axes[-1].imshow(uncertain[:rows], cmap="viridis", vmin=0, vmax=SPREAD_HU, origin="lower")
-    axes[-1].set_title(f"gan, spread of {SAMPLES}, HU", fontsize=9)
+    axes[-1].set_title(f"gan, uncertainty ({SAMPLES} samples), HU", fontsize=9)
     figure.colorbar(shown, ax=axes[-1], shrink=0.7)
     for axis in axes:
         axis.set_axis_off()

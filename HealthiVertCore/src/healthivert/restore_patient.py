@@ -117,7 +117,7 @@ def _numbers_below(case: SpineCase, level: str) -> list[int]:
 class Restored:
     """Results on the patient's grid. ct, labels: like the case's. displacement: a coarser vector image in LPS mm that
     maps a point of the restored scan to where its tissue was. loss_map: RHLV in percent on the regrown body, a
-    sub-grid. ct_sd: how far further samples lie from ct, HU, on the same sub-grid; None for a single sample."""
+    sub-grid. ct_sd: how far the truth is expected to be from ct, HU, on the same sub-grid; None for a single sample."""
 
     ct: sitk.Image
     labels: sitk.Image

@@ -184,8 +184,8 @@ class Conditioning:
 @dataclass(frozen=True)
 class PseudoHealthy:
     """A generated vertebra in the gap frame: ct in HU, body as soft mask 0..1 (SI, AP, LR), its mean height in mm.
-    ct_sd: how far further samples lie from it (root mean square, HU); None for a single sample. rejected: how often it
-    was drawn and looked fractured; accepted: False if it still does.
+    ct_sd: how far the truth is expected to be from it (standard deviation, HU); None for a single sample. rejected: how
+    often it was drawn and looked fractured; accepted: False if it still does.
 
     The rows of the gap are canonical: the vertebra's slab fills them whatever its height; height_mm says what the mean
     body height is in the patient. stretch: (AP, LR), what a row is worth in each column, see bend.
