@@ -27,7 +27,7 @@ class DiffusionSettings(SchedulerSettings):
     was measured to be best (docs/method.md)."""
 
     width: int = 32
-    steps: int = 5  # odd, so that the middle of the process is one of them
+    steps: int = 3  # odd, so that the middle of the process is one of them
     prediction: str = "x0"
 
     def __post_init__(self) -> None:
