@@ -22,9 +22,9 @@ import numpy as np
 import SimpleITK as sitk
 from ceilings import best_height_error, nearly_the_same
 from scipy.stats import spearmanr
-from uncertainty import SAMPLES, uncertainty_and_error
 
 from healthivert import commands
+from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level, mean_row, summarise
 from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, compared_levels, summarise_phantoms
@@ -34,13 +34,13 @@ from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.samples import case_from_images
-from healthivert.types import THIRDS, SpineCase
+from healthivert.types import THIRDS, FloatArray, SpineCase
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 300
-UNCERTAINTY_LEVEL = "L1"
+SAMPLES, UNCERTAINTY_LEVEL = 8, "L1"
 HEALTHY = {"lumbar": ("L1", "L2", "L3", "L4", "L5"), "verse004": ("T11", "T12", "L2", "L3", "L4", "L5")}
 
 # Mid-sagittal heights of the real cases (anterior, middle, posterior thirds, mm), measured independently to +-0.7 mm.
@@ -262,6 +262,18 @@ def uncertainty_of_voxels(subject: Subject) -> Iterator[Row]:
         f"{len(held)} healthy phantom levels, {SAMPLES} samples: voxels within 1.645 times `uncertainty` of the truth"
     )
     yield Row(what, "", text, None)
+
+
+def uncertainty_and_error(
+    case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples
+) -> tuple[FloatArray, FloatArray]:
+    """Of each voxel of the regrown body, in the patient: the uncertainty, and how far the answer is from the truth,
+    both HU. The level has to be healthy."""
+    restored = regrow(case, analysis, level, generate, quiet).restored
+    uncertainty = sitk.GetArrayFromImage(sitk.Resample(restored.ct_sd, case.ct))
+    within = (sitk.GetArrayFromImage(restored.labels) == LEVEL_NUMBER[level]) & (uncertainty > 0)
+    before, after = (sitk.GetArrayFromImage(ct)[within].astype(float) for ct in (case.ct, restored.ct))
+    return uncertainty[within], np.abs(after - before)
 
 
 @cache

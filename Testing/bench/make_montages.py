@@ -28,7 +28,7 @@ from healthivert.variation import with_spread
 
 SAMPLES = 5
 WINDOW = (-200.0, 600.0)
-DIFFERENCE_HU, SPREAD_HU = 300.0, 200.0
+DIFFERENCE_HU, UNCERTAINTY_HU = 300.0, 200.0
 CONTEXT_MM = 28
 
 
@@ -94,7 +94,7 @@ def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
     shown = axes[-2].imshow(difference, cmap="RdBu_r", vmin=-DIFFERENCE_HU, vmax=DIFFERENCE_HU, origin="lower")
     axes[-2].set_title("gan minus truth, HU", fontsize=9)
     figure.colorbar(shown, ax=axes[-2], shrink=0.7)
-    shown = axes[-1].imshow(uncertain[:rows], cmap="viridis", vmin=0, vmax=SPREAD_HU, origin="lower")
+    shown = axes[-1].imshow(uncertain[:rows], cmap="viridis", vmin=0, vmax=UNCERTAINTY_HU, origin="lower")
     axes[-1].set_title(f"gan, uncertainty ({SAMPLES} samples), HU", fontsize=9)
     figure.colorbar(shown, ax=axes[-1], shrink=0.7)
     for axis in axes:

@@ -10,33 +10,16 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import SimpleITK as sitk
+from bench import SAMPLES, phantom_scan, uncertainty_and_error
 from scipy.optimize import least_squares
 
 from healthivert import commands
-from healthivert.anatomy import LEVEL_NUMBER
-from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.phantom import render, sample_spine, whole_spine_grid
-from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
-from healthivert.progress import quiet
-from healthivert.training.samples import case_from_images
-from healthivert.types import FloatArray, SpineCase
+from healthivert.pipeline import NINE_OF_TEN
+from healthivert.types import FloatArray
 from healthivert.variation import UNSEEN_HU, WIDER
 
 SEED = 880_000  # neither of training nor of the bench
-SAMPLES, LEVELS, ROWS = 8, ("T8", "L1", "L4"), 10
-
-
-def uncertainty_and_error(
-    case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples
-) -> tuple[FloatArray, FloatArray]:
-    """Of each voxel of the regrown body, in the patient: the uncertainty, and how far the answer is from the truth,
-    both HU. The level has to be healthy."""
-    restored = regrow(case, analysis, level, generate, quiet).restored
-    uncertainty = sitk.GetArrayFromImage(sitk.Resample(restored.ct_sd, case.ct))
-    within = (sitk.GetArrayFromImage(restored.labels) == LEVEL_NUMBER[level]) & (uncertainty > 0)
-    before, after = (sitk.GetArrayFromImage(ct)[within].astype(float) for ct in (case.ct, restored.ct))
-    return uncertainty[within], np.abs(after - before)
+LEVELS, ROWS = ("T8", "L1", "L4"), 10
 
 
 def apart(uncertainty: FloatArray) -> FloatArray:
@@ -51,16 +34,9 @@ def main() -> None:
     args = parser.parse_args()
     for model in args.models:
         generate = commands.load_generator(commands.GeneratorChoice(model, samples=SAMPLES)).generate
-        found = [[], []]
-        for seed in range(SEED, SEED + args.phantoms):
-            spine = sample_spine(seed)
-            picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
-            case = case_from_images(picture.ct, picture.labels, f"phantom {seed}")
-            analysis = analyse(case)
-            for level in LEVELS:
-                for values, of_level in zip(found, uncertainty_and_error(case, analysis, level, generate), strict=True):
-                    values.append(of_level)
-        show(model, np.concatenate(found[0]), np.concatenate(found[1]))
+        scans = [phantom_scan(seed, fractured=False) for seed in range(SEED, SEED + args.phantoms)]
+        pairs = [uncertainty_and_error(scan.case, scan.analysis, level, generate) for scan in scans for level in LEVELS]
+        show(model, *(np.concatenate(values) for values in zip(*pairs, strict=True)))
 
 
 def show(model: str, uncertainty: FloatArray, error: FloatArray) -> None:

@@ -186,8 +186,9 @@ class _ArrayMemory:
 
 
 def _moving_slices(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, FloatArray]]:
-    """(k, ramp (j, i)) of every slice that holds moving tissue. All terms are linear in the index, so a slice's corners
-    tell whether it moves not at all or as a whole, and only the slices in between are looked at voxel by voxel."""
+    """(k, ramp (j, i)) of every slice that holds moving tissue. Height is linear in the index, nothing moves below
+    the corner and everything above slab and arch together: a slice's corners tell, and only the slices in between are
+    looked at voxel by voxel."""
     affine = affine_of(image)
     nx, ny, nz = image.GetSize()
     axes = motion.up, motion.back, motion.left
