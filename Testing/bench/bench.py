@@ -104,8 +104,12 @@ def pictures(mean: dict[str, float]) -> str:
     )
 
 
+def lumbar_case() -> SpineCase:
+    return load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+
+
 def real_lumbar(subject: Subject) -> Iterator[Row]:
-    case = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+    case = lumbar_case()
     analysis = analyse(case)
     errors = height_errors(analysis, "lumbar")
     measured = f"mean {np.abs(errors).mean():.2f} mm, worst {errors[np.abs(errors).argmax()]:+.2f} mm"

@@ -42,12 +42,12 @@ EVIDENCE_TOO = "one pass, prior and expected height from the regrown, too"
 Scan = tuple[SpineCase, SpineAnalysis]
 
 
-def spine_with_fractures(number: int) -> PhantomSpine:
+def spine_with_fractures(number: int, first_seed: int = SEED) -> PhantomSpine:
     """Two fractures in a row in even spines, three in odd ones."""
     ladder = [level for level in LEVELS if level != "T13"]
     first, count = ladder.index(UPPERMOST[number % len(UPPERMOST)]), 2 + number % 2
     row = ladder[first : first + count]
-    broken = sample_spine(SEED + number, True, row, fracture_count=(count, count), no_grade=0.0)
+    broken = sample_spine(first_seed + number, True, row, fracture_count=(count, count), no_grade=0.0)
     seen = ladder[first - BEYOND : min(first + count + BEYOND, ladder.index("L5") + 1)]
     return replace(broken, levels=tuple(seen))
 

@@ -112,10 +112,8 @@ def picture_of(prepared: Prepared, vertebra: PseudoHealthy, background: float | 
     straight = prepared.straight
     if background is not None:
         straight = replace(straight, ct=np.full_like(straight.ct, background))
-    after, _ = restore_straightened(
-        straight, prepared.old_body, vertebra, place(straight, prepared.conditioning, vertebra)
-    )
-    return view(prepared, after)
+    settled, placement = place(straight, prepared.conditioning, vertebra, prepared.old_body)
+    return view(prepared, restore_straightened(straight, prepared.old_body, settled, placement)[0])
 
 
 def view(prepared: Prepared, ct: FloatArray) -> FloatArray:

@@ -64,7 +64,7 @@ def test_the_regrown_lines_are_as_long_as_the_regrown_heights_on_a_curved_spine(
         np.stack([0 * bend, np.sin(bend), np.cos(bend)], axis=1),
     )
     vertebra = drawn_wedge()
-    lines = regrown_lines(curved, vertebra, Placement(float(frame.arc.mean()), ROW_MM, 1.0, 5.0), 1.0)
+    lines = regrown_lines(curved, vertebra, Placement(float(frame.arc.mean()), ROW_MM, 1.0, 1.0, 5.0), 1.0)
     heights = third_heights(gap_height_map(vertebra.body, ROW_MM), 1.0)
     assert lengths(lines) == pytest.approx([getattr(heights, third) for third in THIRDS], abs=1e-9)
 
@@ -72,7 +72,7 @@ def test_the_regrown_lines_are_as_long_as_the_regrown_heights_on_a_curved_spine(
 def test_the_regrown_lines_stand_in_the_slab_that_replaces_the_cut():
     frame = centreline(find_bodies(block_spine(lumbar_blocks(L2=WEDGE))))
     arc_bottom = float(frame.arc[len(frame.arc) // 2])
-    lines = regrown_lines(frame, drawn_wedge(), Placement(arc_bottom, ROW_MM, 1.5, 5.0), 1.0)
+    lines = regrown_lines(frame, drawn_wedge(), Placement(arc_bottom, ROW_MM, 1.5, 1.5, 5.0), 1.0)
     foot = np.interp(arc_bottom, frame.arc, frame.points[:, 2])
     for third in THIRDS:
         inferior, superior = lines[third]

@@ -9,6 +9,7 @@ from conftest import block_spine, lumbar_blocks
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import find_bodies
+from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, ROWS, from_window, slab_to_gap, to_window
 from healthivert.geometry import shifted_slice
 from healthivert.inspection import analyse
@@ -29,7 +30,9 @@ def block_generator(conditioning: Conditioning) -> list[PseudoHealthy]:
     inside = (left / 21) ** 2 + (back / 16) ** 2 <= 1
     body = np.zeros(shape, np.float32)
     body[GAP[0] + 1 : GAP[1] - 1, inside] = 1.0
-    return [PseudoHealthy(np.where(body > 0, 400.0, 50.0).astype(np.float32), body, HEALTHY_MM)]
+    ct = from_window(conditioning.prior_ct)
+    ct[slice(*GAP)] = np.where(body[slice(*GAP)] > 0, 400.0, 50.0)
+    return [PseudoHealthy(ct.astype(np.float32), body, HEALTHY_MM)]
 
 
 def quiet(*_) -> None:
@@ -88,6 +91,85 @@ def test_the_vertebra_above_keeps_its_form_where_it_reaches_into_what_is_cut(col
     rise = [np.flatnonzero(lip)[0] for lip in lips]
     assert lips[1].sum() == lips[0].sum() == 12
     assert rise[1] - rise[0] == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
+
+
+def with_labels(case: SpineCase, labels: np.ndarray, ct: np.ndarray | None = None) -> SpineCase:
+    images = []
+    for array, like in ((labels, case.labels), (sitk.GetArrayFromImage(case.ct) if ct is None else ct, case.ct)):
+        images.append(sitk.GetImageFromArray(array))
+        images[-1].CopyInformation(like)
+    return replace(case, labels=images[0], ct=images[1])
+
+
+def lowest_and_highest(labels: np.ndarray, level: str, column: tuple) -> tuple[int, int]:
+    rows = np.flatnonzero((labels == LEVEL_NUMBER[level])[:, *column])
+    return int(rows[0]), int(rows[-1])
+
+
+def spurred(case: SpineCase) -> tuple[SpineCase, tuple, tuple]:
+    """A collapsed body whose front rim is drawn out by 6 mm up and by 4 mm down, and a lip of the body above that
+    reaches down by 3 mm at the back, all of them bone. With a column between the two, and one through the lip."""
+    labels, ct = sitk.GetArrayFromImage(case.labels), sitk.GetArrayFromImage(case.ct)
+    target = np.argwhere(labels == LEVEL_NUMBER[LEVEL])
+    _, front, _ = target.min(axis=0)
+    _, _, middle = np.round(target.mean(axis=0)).astype(int)
+    low, high = lowest_and_highest(labels, LEVEL, (front + 16, middle))
+    above, _ = lowest_and_highest(labels, "L1", (front + 16, middle))
+    for number, rows, columns in (
+        (LEVEL_NUMBER[LEVEL], slice(low - 4, high + 7), slice(front + 2, front + 8)),
+        (LEVEL_NUMBER["L1"], slice(above - 3, above), slice(front + 22, front + 28)),
+    ):
+        labels[rows, columns, middle - 7 : middle + 8] = number
+        ct[rows, columns, middle - 7 : middle + 8] = 700
+    return with_labels(case, labels, ct), (front + 15, middle), (front + 25, middle)
+
+
+def test_a_spur_of_the_collapsed_body_costs_no_disc(collapsed):
+    """The cut goes from the lowest spur to the highest. The regrown body lies on its own lower plate all the same, and
+    both discs are as thick as they were."""
+    case, between, _ = spurred(collapsed)
+    outcome = regrow(case, analyse(case), LEVEL, block_generator, quiet)
+    before, after = (sitk.GetArrayFromImage(labels) for labels in (case.labels, outcome.restored.labels))
+    for upper, lower in ((LEVEL, "L3"), ("L1", LEVEL)):
+        discs = [
+            lowest_and_highest(labels, upper, between)[0] - lowest_and_highest(labels, lower, between)[1]
+            for labels in (before, after)
+        ]
+        assert discs[1] == pytest.approx(discs[0], abs=1)
+    moved = lowest_and_highest(after, "L1", between)[0] - lowest_and_highest(before, "L1", between)[0]
+    assert moved == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
+
+
+def test_no_bone_of_the_body_above_is_carried_into_the_disc(collapsed):
+    case, _, through_lip = spurred(collapsed)
+    restored = regrow(case, analyse(case), LEVEL, block_generator, quiet).restored
+    labels, ct = (sitk.GetArrayFromImage(image) for image in (restored.labels, restored.ct))
+    plate, lip = lowest_and_highest(labels, LEVEL, through_lip)[1], lowest_and_highest(labels, "L1", through_lip)[0]
+    assert lip - plate >= 4
+    disc = ct[(slice(plate + 2, lip - 1), *through_lip)]
+    assert disc.size and disc.max() < 150
+
+
+def test_without_a_level_above_the_upper_plate_moves_by_what_it_gained():
+    blocks = [block for block in lumbar_blocks(L2=(15.0, 15.0)) if block.level not in ("L1", "T12")]
+    case = block_spine(blocks)
+    outcome = regrow(case, analyse(case), LEVEL, block_generator, quiet)
+    heights = [
+        lowest_and_highest(sitk.GetArrayFromImage(i), LEVEL, (40, 45)) for i in (case.labels, outcome.restored.labels)
+    ]
+    assert heights[1][0] == pytest.approx(heights[0][0], abs=1)
+    assert heights[1][1] - heights[0][1] == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
+
+
+def test_a_body_drawn_beside_the_target_is_refused(collapsed):
+    def astray(conditioning: Conditioning) -> list[PseudoHealthy]:
+        (drawn,) = block_generator(conditioning)
+        body = np.zeros_like(drawn.body)
+        body[GAP[0] + 2 : GAP[1] - 2, :8, :8] = 1.0
+        return [replace(drawn, body=body)]
+
+    with pytest.raises(HealthiVertError, match="L2: the generator drew its body beside the target"):
+        regrow(collapsed, analyse(collapsed), LEVEL, astray, quiet)
 
 
 def test_the_regrown_vertebra_measures_what_was_predicted(collapsed, outcome):

@@ -81,7 +81,7 @@ def height_metrics(regrown: Regrown, true: Heights, two_neighbours_mm: float | N
 def picture_metrics(prepared: Prepared, vertebra: PseudoHealthy) -> dict[str, float]:
     """SSIM, PSNR (dB) in the body's bounding box and margin, and the Dice of the bodies, of a vertebra put into the
     scan that `prepared` was made of."""
-    placement = place(prepared.straight, prepared.conditioning, vertebra)
+    vertebra, placement = place(prepared.straight, prepared.conditioning, vertebra, prepared.old_body)
     after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
     true_body, new_body = prepared.old_body > 0.5, body_after > 0.5
     overlap = 2.0 * (true_body & new_body).sum() / max(true_body.sum() + new_body.sum(), 1)

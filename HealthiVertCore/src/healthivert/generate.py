@@ -22,8 +22,7 @@ from healthivert.variation import Variation, draw_variations, drawn_again
 
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
-# The rest is the prior's. Two guesses whose errors are not the same are better averaged: docs/decisions.md.
-MODEL_SHARE = 0.5
+FOOTPRINT_WEIGHT = 1 / 3  # of a healthy vertebra beside the target: what its footprint alone tells of its form
 CLEARLY_LESS = 0.95  # a model's height error of the reference's, before it is believed
 LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
 REDRAWS = 3  # of a vertebra that is not accepted
@@ -83,17 +82,30 @@ def height_head_helps(card: Mapping[str, Any]) -> bool:
 
 
 def _one(model: Generator, device: torch.device, conditioning: Conditioning, seed: int) -> PseudoHealthy:
-    """One vertebra: what the generator draws in the gap, averaged with the prior; beside the gap, the prior's."""
     planes, height_mm = two_planes(model, device, conditioning, seed)
-    share = MODEL_SHARE * _within_gap(planes.says)  # what is hidden beside the gap is no part of the vertebra
-    ct = share * planes.ct + (1 - share) * conditioning.prior_ct
-    body = _within_gap(share * planes.body + (1 - share) * conditioning.prior_body)
+    return averaged(planes, height_mm, conditioning, model_share(conditioning))
+
+
+def averaged(planes: Drawing, height_mm: float, conditioning: Conditioning, share: float) -> PseudoHealthy:
+    """One vertebra: what the generator drew in the gap, to a share of 0..1, and the prior; beside the gap, the prior.
+
+    Raises HealthiVertError if that is no body.
+    """
+    says = share * _within_gap(planes.says)  # what is hidden beside the gap is no part of the vertebra
+    ct = says * planes.ct + (1 - says) * conditioning.prior_ct
+    body = _within_gap(says * planes.body + (1 - says) * conditioning.prior_body)
     if (body > 0.5).sum() < LEAST_BODY_VOXELS:
         raise HealthiVertError(
             f"{conditioning.level}: the generator drew no vertebral body; check that the CT is in Hounsfield units and "
             "the labels lie on the vertebrae, or use other --weights"
         )
     return PseudoHealthy(from_window(ct), body, height_mm, stretch=conditioning.stretch)
+
+
+def model_share(conditioning: Conditioning) -> float:
+    """The generator's share of what is shown; the rest is the neighbours'. Guesses whose errors are not the same are
+    better averaged: the generator counts as one more vertebra right beside the target (docs/decisions.md)."""
+    return 1.0 / (1.0 + FOOTPRINT_WEIGHT + sum(slab.weight for slab in conditioning.neighbour_slabs))
 
 
 class Drawing(NamedTuple):

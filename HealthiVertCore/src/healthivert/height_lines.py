@@ -43,7 +43,7 @@ def regrown_lines(
     heights = [getattr(regrown, third) for third in THIRDS]
     ends[..., :2] = (ends[..., :2] - (np.array([widths, columns]) - 1) / 2) * spacing_mm
     row = ends[..., 2] + rows // 2
-    ends[..., 2] = placement.arc_bottom + placement.edge_mm + (row - GAP[0] + 0.5) * placement.row_mm
+    ends[..., 2] = placement.arc_bottom + placement.bottom_mm + (row - GAP[0] + 0.5) * placement.row_mm
     return dict(zip(THIRDS, _as_long_as(to_patient(frame, ends), heights), strict=True))
 
 

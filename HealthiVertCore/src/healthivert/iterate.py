@@ -135,7 +135,7 @@ def _regrown(
     prepared = prepare(case, analysis, level)
     conditioning = replace(prepared.conditioning, reference_mm=expected.mean)
     vertebra = generate(conditioning)[0]
-    placement = place(prepared.straight, conditioning, vertebra)
+    vertebra, placement = place(prepared.straight, conditioning, vertebra, prepared.old_body)
     healthy_map = healthy_heights(vertebra, prepared.straight.spacing_mm)[1]
     no_loss = np.where(np.isfinite(healthy_map), 0.0, np.nan)
     restored = restore_patient(case, prepared.straight, analysis.bodies[level], vertebra, placement, no_loss)

@@ -144,7 +144,7 @@ def regrow(
     progress("generate", 0.40, f"regrowing {level}")
     samples = generate(prepared.conditioning)
     vertebra = with_spread(samples, prepared.straight.spacing_mm)
-    placement = place(prepared.straight, prepared.conditioning, vertebra)
+    vertebra, placement = place(prepared.straight, prepared.conditioning, vertebra, prepared.old_body)
     clock.lap("generate")
     progress("measure", 0.65, "measuring")
     body = analysis.bodies[level]

@@ -6,7 +6,7 @@ involved: this is the picture that a generator has to beat, as reference.py is t
 A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
 the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side
 are moved and stretched across the axis onto that footprint, brought to the bend of the spine there, and averaged: the
-nearer, the more weight.
+nearer and the less suspected, the more weight.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from healthivert.straighten import body_occupancy, grid_points, straighten_aroun
 from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, PseudoHealthy, SpineCase
 
 TRUSTED_SUSPICION = 0.5
+LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
 LEAST_ROWS = 3  # of a column of the footprint: fewer are an osteophyte's tip
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
@@ -46,7 +47,8 @@ def neighbours_prior(
         parts = canonical_slab(case, analysis, other)
         own = _box(footprint(parts.body))
         ct, body, its_stretch = (_onto(part, own, box) for part in (parts.ct, parts.body, parts.stretch[None]))
-        slabs.append(NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), 1.0 / distance))
+        trust = max(1.0 - analysis.suspicion[other], LEAST_TRUST)
+        slabs.append(NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), trust / distance))
     weight = [slab.weight for slab in slabs]
     ct = np.average([slab.ct for slab in slabs], axis=0, weights=weight).astype(np.float32)
     body = np.average([slab.body for slab in slabs], axis=0, weights=weight).astype(np.float32)
@@ -68,7 +70,7 @@ def upright(column: FloatArray) -> tuple[FloatArray, FloatArray]:
 def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, int]]:
     """(level, distance in levels) of the ON_EACH_SIDE nearest complete levels that are not suspected of fracture.
 
-    Where all are suspected, the nearest complete ones: a crushed neighbour still shows a vertebra's form.
+    Where all are suspected, the nearest complete ones.
     """
     present = list(analysis.bodies)
     place = present.index(level)

@@ -130,8 +130,8 @@ class StraightenedSpine:
 
 
 class NeighbourSlab(NamedTuple):
-    """One neighbour laid over the target's footprint: ct (-1..1) and body (0..1), (rows of the gap, AP, LR); and its
-    weight among all of them."""
+    """One neighbour laid over the target's footprint: ct (-1..1) and body (0..1), (rows of the gap, AP, LR).
+    weight: for how many healthy vertebrae right beside the target it counts."""
 
     ct: FloatArray
     body: FloatArray
