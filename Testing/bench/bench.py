@@ -252,20 +252,32 @@ def healthy_phantoms(subject: Subject) -> Iterator[Row]:
         yield Row(f"the very same vertebrae, {wrong}", "", text, None)
 
 
-def uncertainty_of_voxels(subject: Subject) -> Iterator[Row]:
+def uncertainty_on_phantoms(subject: Subject) -> Iterator[Row]:
     """How far the truth lies from the answer, and how far it is said to: healthy levels, within the body."""
-    generate = commands.load_generator(commands.GeneratorChoice(subject.model, samples=SAMPLES)).generate
-    held, agreements = [], []
-    for number in range(max(2, subject.phantoms // 10)):
-        case, analysis, *_ = phantom_scan(SEED + 500 + number, fractured=False)
-        uncertainty, error = uncertainty_and_error(case, analysis, UNCERTAINTY_LEVEL, generate)
-        held.append(float((error <= NINE_OF_TEN * uncertainty).mean()))
-        agreements.append(float(spearmanr(error, uncertainty).statistic))
-    text = f"{np.mean(held):.0%}; rank correlation of it and the error {np.mean(agreements):.2f}"
-    what = (
-        f"{len(held)} healthy phantom levels, {SAMPLES} samples: voxels within 1.645 times `uncertainty` of the truth"
-    )
-    yield Row(what, "", text, None)
+    scans = (phantom_scan(SEED + 500 + n, fractured=False) for n in range(max(2, subject.phantoms // 10)))
+    generate = sampled(subject)
+    pairs = [uncertainty_and_error(scan.case, scan.analysis, UNCERTAINTY_LEVEL, generate) for scan in scans]
+    yield uncertainty_row(f"{len(pairs)} healthy phantom levels", pairs)
+
+
+def uncertainty_on_lumbar(subject: Subject) -> Iterator[Row]:
+    """The same of the real lumbar CT."""
+    case, generate = lumbar_case(), sampled(subject)
+    analysis = analyse(case)
+    pairs = [uncertainty_and_error(case, analysis, level, generate) for level in HEALTHY["lumbar"]]
+    yield uncertainty_row("real lumbar CT, L1-L5", pairs)
+
+
+def sampled(subject: Subject) -> GenerateSamples:
+    return commands.load_generator(commands.GeneratorChoice(subject.model, samples=SAMPLES)).generate
+
+
+def uncertainty_row(what: str, pairs: list[tuple[FloatArray, FloatArray]]) -> Row:
+    held = [float((error <= NINE_OF_TEN * uncertainty).mean()) for uncertainty, error in pairs]
+    agreement = np.mean([spearmanr(error, uncertainty).statistic for uncertainty, error in pairs])
+    shares = f"{np.mean(held):.0%} ({min(held):.0%} to {max(held):.0%})"
+    text = f"{shares}; rank correlation of it and the error {agreement:.2f}"
+    return Row(f"{what}, {SAMPLES} samples: voxels within 1.645 times `uncertainty` of the truth", "", text, None)
 
 
 def uncertainty_and_error(
@@ -346,7 +358,8 @@ SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], str | None]] = {
     "verse004": (painted_verse004, "verse004"),
     "fractured": (fractured_phantoms, None),
     "healthy": (healthy_phantoms, None),
-    "uncertainty": (uncertainty_of_voxels, None),
+    "uncertainty": (uncertainty_on_phantoms, None),
+    "real uncertainty": (uncertainty_on_lumbar, "lumbar"),
 }
 
 

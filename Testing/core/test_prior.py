@@ -10,6 +10,7 @@ from conftest import block_spine, lumbar_blocks
 
 from healthivert.body import cut_posterior_elements
 from healthivert.gap import GAP, GAP_ROWS
+from healthivert.generate import FOOTPRINT_WEIGHT, model_share
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.pipeline import prepare
 from healthivert.prior import canonical_slab, footprint, trusted_neighbours, upright_prior
@@ -67,6 +68,25 @@ def test_a_neighbour_cut_by_the_border_is_no_model(healthy_case):
     spine = analyse(healthy_case)
     cut = {level: replace(body, complete=level in (TARGET, "L4")) for level, body in spine.bodies.items()}
     assert trusted_neighbours(SpineAnalysis(cut, spine.frame, spine.levels, ()), TARGET) == [("L4", 2)]
+
+
+def test_the_more_healthy_neighbours_there_are_the_less_the_model_counts(healthy_case):
+    def share_with(suspicion: dict[str, float]) -> float:
+        spine = analyse(healthy_case)
+        levels = {
+            level: replace(summary, suspicion=suspicion.get(level, 0.0)) for level, summary in spine.levels.items()
+        }
+        return model_share(
+            prepare(healthy_case, SpineAnalysis(spine.bodies, spine.frame, levels, ()), TARGET).conditioning
+        )
+
+    beside_four = share_with({})
+    assert beside_four == pytest.approx(1 / (1 + FOOTPRINT_WEIGHT + 2 * (1 + 1 / 2)))
+    assert share_with({"L1": 0.4}) == pytest.approx(1 / (1 / beside_four - 0.4))
+    assert share_with({"L1": 0.9}) == pytest.approx(1 / (1 / beside_four - 1))  # T12 alone is left above
+    assert share_with(dict.fromkeys(healthy_case.levels, 1.0)) > 0.6
+    nobody = prepare(healthy_case, analyse(healthy_case), TARGET).conditioning
+    assert model_share(replace(nobody, neighbour_slabs=())) == pytest.approx(1 / (1 + FOOTPRINT_WEIGHT))
 
 
 def test_without_any_neighbour_the_footprint_stands_upright():
