@@ -111,8 +111,9 @@ def _between_discs(vertebra: PseudoHealthy, conditioning: Conditioning, disc_hu:
     """With disc for bone in the visible rows that adjoin the gap: a slab that is longer than the gap goes on with
     them, and would carry on a plate that reaches into them."""
     ct = vertebra.ct.copy()
-    for row in (GAP[0] - 1, GAP[1]):
-        bone = ndimage.binary_dilation(conditioning.neighbours[row] > 0, iterations=PLATE_ROWS)
+    below, above = GAP[0] - 1, GAP[1]
+    for row, near in ((below, slice(below - PLATE_ROWS, below + 1)), (above, slice(above, above + PLATE_ROWS + 1))):
+        bone = ndimage.binary_dilation(conditioning.neighbours[near].any(axis=0), iterations=PLATE_ROWS)
         ct[row] = np.where(bone, np.minimum(ct[row], disc_hu), ct[row])
     return replace(vertebra, ct=ct)
 
@@ -148,7 +149,19 @@ def restore_straightened(
     moved_body = rows_at(old_body, index)
     drawn, body, inside = _slab_rows(vertebra, arc, placement)
     share = generated_share(body, moved_body, (straight.spacing_mm,) * 3) * inside[:, None, None]
-    return moved * (1 - share) + drawn * share, body
+    ct = moved * (1 - share) + drawn * share
+    # the body above keeps its form where it reaches into what was cut
+    index = (arc - placement.shift_mm - straight.arc_start) / straight.spacing_mm - 0.5
+    above = rows_at(_bodies_above(straight, old_body), index) * (body <= 0.5)
+    return ct * (1 - above) + rows_at(straight.ct, index) * above, body
+
+
+def _bodies_above(straight: StraightenedSpine, old_body: FloatArray) -> FloatArray:
+    """(SI, AP, LR) 1 in the bodies above the target and in the voxel around them that carries their partial volume."""
+    rows = np.flatnonzero((old_body > 0.5).any(axis=(1, 2)))
+    above = (straight.bodies > 0) & (old_body <= 0.5)
+    above[: (rows[0] + rows[-1]) // 2] = False
+    return (ndimage.binary_dilation(above) & (old_body <= 0.5)).astype(np.float32)
 
 
 def source_arc(arc: FloatArray, placement: Placement) -> FloatArray:
