@@ -10,9 +10,8 @@ import argparse
 from collections.abc import Iterator
 
 import numpy as np
-from bench import HEALTHY, REAL, painted_case
+from bench import HEALTHY, lumbar_case, painted_case
 
-from healthivert.case import load_case
 from healthivert.gap import GAP
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, gap_height_map, third_heights
@@ -22,7 +21,7 @@ from healthivert.types import THIRDS, Heights, SpineCase
 
 
 def real_cases() -> Iterator[tuple[str, SpineCase, SpineAnalysis]]:
-    lumbar = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+    lumbar = lumbar_case()
     for name, case in (("lumbar", lumbar), ("verse004", painted_case())):
         yield name, case, analyse(case)
 

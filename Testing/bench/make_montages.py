@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from bench import REAL, ROOT, SEED
+from bench import REAL, ROOT, SEED, lumbar_case
 from matplotlib.figure import Figure
 
 from healthivert import commands
-from healthivert.case import load_case
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import PhantomSpine, render, sample_spine, whole_spine_grid
 from healthivert.pipeline import GenerateSamples, Prepared, prepare
@@ -44,7 +43,7 @@ class Subject:
 
 
 def real_subjects() -> Iterator[Subject]:
-    case = load_case(REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz")
+    case = lumbar_case()
     analysis = analyse(case)
     for level in ("L1", "L3", "L4"):
         yield Subject(f"real_{level}", case, analysis, level, case)

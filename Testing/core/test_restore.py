@@ -54,6 +54,14 @@ def arrays(case: SpineCase, outcome):
     return [sitk.GetArrayFromImage(image).astype(int) for image in images]
 
 
+def with_arrays(case: SpineCase, **changed: np.ndarray) -> SpineCase:
+    """The case with its ct or its labels replaced."""
+    images = {name: sitk.GetImageFromArray(array) for name, array in changed.items()}
+    for name, image in images.items():
+        image.CopyInformation(getattr(case, name))
+    return replace(case, **images)
+
+
 def test_results_lie_on_the_input_grid(collapsed, outcome):
     for image in (outcome.restored.ct, outcome.restored.labels):
         assert image.GetSize() == collapsed.ct.GetSize()
@@ -83,22 +91,12 @@ def test_the_vertebra_above_keeps_its_form_where_it_reaches_into_what_is_cut(col
     (_, front, _), (_, _, middle) = target.min(axis=0), target.mean(axis=0).astype(int)
     upper = target[target[:, 1] < front + 5, 0].max()
     labels[upper - 3 : upper + 9, front - 3 : front - 1, middle - 5 : middle + 6] = top
-    image = sitk.GetImageFromArray(labels)
-    image.CopyInformation(collapsed.labels)
-    case = replace(collapsed, labels=image)
+    case = with_arrays(collapsed, labels=labels)
     moved = sitk.GetArrayFromImage(regrow(case, analyse(case), LEVEL, block_generator, quiet).restored.labels)
     lips = [(found == top)[:, front - 2, middle] for found in (labels, moved)]
     rise = [np.flatnonzero(lip)[0] for lip in lips]
     assert lips[1].sum() == lips[0].sum() == 12
     assert rise[1] - rise[0] == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
-
-
-def with_labels(case: SpineCase, labels: np.ndarray, ct: np.ndarray | None = None) -> SpineCase:
-    images = []
-    for array, like in ((labels, case.labels), (sitk.GetArrayFromImage(case.ct) if ct is None else ct, case.ct)):
-        images.append(sitk.GetImageFromArray(array))
-        images[-1].CopyInformation(like)
-    return replace(case, labels=images[0], ct=images[1])
 
 
 def lowest_and_highest(labels: np.ndarray, level: str, column: tuple) -> tuple[int, int]:
@@ -121,7 +119,7 @@ def spurred(case: SpineCase) -> tuple[SpineCase, tuple, tuple]:
     ):
         labels[rows, columns, middle - 7 : middle + 8] = number
         ct[rows, columns, middle - 7 : middle + 8] = 700
-    return with_labels(case, labels, ct), (front + 15, middle), (front + 25, middle)
+    return with_arrays(case, labels=labels, ct=ct), (front + 15, middle), (front + 25, middle)
 
 
 def test_a_spur_of_the_collapsed_body_costs_no_disc(collapsed):
@@ -200,9 +198,7 @@ def test_no_ghost_of_the_old_vertebra_is_left(collapsed, outcome):
     labels = sitk.GetArrayFromImage(collapsed.labels)
     ct = sitk.GetArrayFromImage(collapsed.ct)
     ct[labels == LEVEL_NUMBER[LEVEL]] = -200
-    image = sitk.GetImageFromArray(ct)
-    image.CopyInformation(collapsed.ct)
-    case = replace(collapsed, ct=image)
+    case = with_arrays(collapsed, ct=ct)
     painted = regrow(case, analyse(case), LEVEL, block_generator, quiet)
     new_ct, new_labels = (sitk.GetArrayFromImage(i) for i in (painted.restored.ct, painted.restored.labels))
     body = new_labels == LEVEL_NUMBER[LEVEL]
