@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from conftest import block_spine, lumbar_blocks
 from scipy.spatial.transform import Rotation
 
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
+from healthivert.geometry import label_boxes
 from healthivert.measure import body_heights
 from healthivert.types import SpineCase
 
@@ -56,20 +58,36 @@ def test_heights_are_millimetres_whatever_the_voxels_are(spacing):
     assert heights(case, "L1").anterior < heights(case, "L1").posterior - 4
 
 
-def test_a_body_cut_by_the_border_is_said_to_be_incomplete():
-    import SimpleITK as sitk
+def cropped_to_labels(case: SpineCase, below: int = 0, above: int = 0) -> SpineCase:
+    """The case without what lies around its labels, and without that many of the lowest and highest slices."""
+    boxes = label_boxes(case.labels).values()
+    lower, upper = np.min([box[0] for box in boxes], axis=0), np.max([box[1] for box in boxes], axis=0)
+    lower[2] += below
+    upper[2] -= above
+    ct, labels = (sitk.RegionOfInterest(i, (upper - lower).tolist(), lower.tolist()) for i in (case.ct, case.labels))
+    return SpineCase(ct, labels, "cropped", "LPS", case.label_values)
 
-    case = block_spine(lumbar_blocks())
-    size = case.ct.GetSize()
-    crop = [sitk.RegionOfInterest(i, [size[0], size[1], size[2] - 30], [0, 0, 0]) for i in (case.ct, case.labels)]
-    bodies = find_bodies(SpineCase(crop[0], crop[1], "cropped", "LPS", case.label_values))
-    assert not bodies["T12"].complete
-    assert bodies["L3"].complete
+
+LEANING = Rotation.from_euler("x", 20, degrees=True).as_matrix()
+
+
+def cut_levels(case: SpineCase) -> list[str]:
+    return [level for level, body in find_bodies(case).items() if not body.complete]
+
+
+@pytest.mark.parametrize(("spacing", "arches"), [(1.0, True), (1.0, False), (3.0, True)])
+def test_bodies_that_only_touch_the_border_are_whole(spacing, arches):
+    case = block_spine(lumbar_blocks(), (spacing,) * 3, LEANING, arches)
+    assert cut_levels(cropped_to_labels(case)) == []
+
+
+@pytest.mark.parametrize(("below", "above", "cut"), [(12, 0, "L5"), (0, 12, "T12"), (12, 12, "T12 L5")])
+def test_a_body_cut_by_the_border_is_said_to_be_incomplete(below, above, cut):
+    case = block_spine(lumbar_blocks(), rotation=LEANING, arches=False)
+    assert cut_levels(cropped_to_labels(case, below, above)) == cut.split()
 
 
 def test_labels_without_any_body_are_refused():
-    import SimpleITK as sitk
-
     labels = sitk.Image(40, 40, 40, sitk.sitkUInt8)
     labels[20, 20, 20] = 20
     with pytest.raises(HealthiVertError, match="L1"):

@@ -15,7 +15,7 @@ from command_line_case import call, usable_weights, write_spine
 from conftest import lumbar_blocks
 
 from healthivert import evaluation_commands
-from healthivert.evaluate import METRICS, summarise
+from healthivert.evaluate import METRICS, likeness, summarise
 from healthivert.evaluate_phantoms import compared_levels, summarise_phantoms
 from healthivert.evaluation_files import evaluation_table, write_evaluation
 from healthivert.measure import relative_height_loss
@@ -260,3 +260,17 @@ def test_an_unusable_grading_is_said_in_one_line(words, told: str, tmp_path: Pat
     assert call(*words, "--out", tmp_path / "out") == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and told in lines[0]
+
+
+def test_what_lies_beyond_the_scan_does_not_count():
+    random = np.random.default_rng(0)
+    before = random.normal(100, 50, (40, 40, 40))
+    body, seen = np.zeros(before.shape, bool), np.ones(before.shape, bool)
+    body[10:30, 10:30, 10:30] = True
+    seen[:, :, 28:] = False
+    alike = before + random.normal(0, 20, before.shape)
+    worse = np.where(seen, alike, -1000.0)
+    assert likeness(before, worse, body, 1.0, seen) == likeness(before, alike, body, 1.0, seen)
+    assert likeness(before, worse, body, 1.0)["psnr"] < likeness(before, alike, body, 1.0)["psnr"] - 5
+    everywhere = likeness(before, alike, body, 1.0, np.ones_like(seen))
+    assert everywhere == pytest.approx(likeness(before, alike, body, 1.0))

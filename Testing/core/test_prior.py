@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import block_spine, lumbar_blocks
 
+from healthivert import prior
 from healthivert.body import cut_posterior_elements
 from healthivert.gap import GAP, GAP_ROWS
 from healthivert.generate import FOOTPRINT_WEIGHT, model_share
@@ -49,6 +50,21 @@ def test_a_wider_target_gets_a_wider_prior():
     blocks = [replace(b, width=50.0) if b.level == TARGET else b for b in lumbar_blocks()]
     extent = (prior_of(block_spine(blocks)) > 0.5).any(axis=(0, 1)).sum()
     assert extent == pytest.approx(50, abs=2)  # its neighbours are 42 mm wide
+
+
+def test_plates_of_the_neighbours_are_averaged_where_they_lie_together(monkeypatch):
+    """A neighbour whose cut lies 3 mm away from its plate, for a spur, leaves the plates of the mean sharp."""
+    case = block_spine(lumbar_blocks())
+    cut = prior.find_cut
+
+    def with_spur(straight, level, *margin):
+        first, last = cut(straight, level, *margin)
+        return first, last + 3 * (level == "L1")
+
+    monkeypatch.setattr(prior, "find_cut", with_spur)
+    body = prior_of(case)[GAP[0] : GAP[1]]
+    middle = body[:, body.shape[1] // 2, body.shape[2] // 2]
+    assert ((middle > 0.1) & (middle < 0.9)).sum() <= 4  # two rows at each plate
 
 
 def test_a_suspected_neighbour_is_passed_over():

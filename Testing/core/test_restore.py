@@ -138,6 +138,18 @@ def test_a_spur_of_the_collapsed_body_costs_no_disc(collapsed):
     assert moved == pytest.approx(HEALTHY_MM - 15.0, abs=1.5)
 
 
+def test_what_lies_beyond_the_scan_is_no_disc():
+    """Above the uppermost vertebra the scan ends; below it is a disc of 3 mm, which is drawn as tissue."""
+    blocks = [replace(b, bottom=b.bottom - 5) if b.level == "T12" else b for b in lumbar_blocks()]
+    whole = block_spine(blocks)
+    top = int(np.argwhere(sitk.GetArrayViewFromImage(whole.labels) == LEVEL_NUMBER["T12"])[:, 0].max())
+    size = [*whole.ct.GetSize()[:2], top + 3]
+    ct, labels = (sitk.RegionOfInterest(image, size, [0, 0, 0]) for image in (whole.ct, whole.labels))
+    case = replace(whole, ct=ct, labels=labels)
+    restored = regrow(case, analyse(case), "T12", block_generator, quiet).restored
+    assert sitk.GetArrayViewFromImage(restored.ct)[: top - 10].min() >= 40
+
+
 def test_no_bone_of_the_body_above_is_carried_into_the_disc(collapsed):
     case, _, through_lip = spurred(collapsed)
     restored = regrow(case, analyse(case), LEVEL, block_generator, quiet).restored

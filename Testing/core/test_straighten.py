@@ -45,6 +45,24 @@ def test_arc_length_is_millimetres_along_the_curve():
     assert np.allclose(steps, np.diff(frame.arc), atol=2e-3)
 
 
+@pytest.mark.parametrize("levels", [2, 5])
+def test_the_centreline_passes_the_last_bodies_in_their_own_direction(levels):
+    """Bodies on a circle of 150 mm radius, each perpendicular to it: the line between two centres is 7 degrees off."""
+    radius, plate = 150.0, np.zeros((31, 31))
+    bodies = {}
+    for i, level in enumerate(("L1", "L2", "L3", "L4", "L5")[:levels]):
+        angle = -36.0 * i / radius
+        up, back = np.array([0, -np.sin(angle), np.cos(angle)]), np.array([0, np.cos(angle), np.sin(angle)])
+        axes = np.stack([np.cross(back, up), back, up])
+        bodies[level] = VertebralBody(
+            level, radius * (back - [0, 1, 0]), axes, plate + 13, plate - 13, np.zeros((3, 3, 3)), 1.0
+        )
+    frame = centreline(bodies)
+    for body in (bodies["L1"], list(bodies.values())[-1]):
+        tangent = frame.tangent[np.linalg.norm(frame.points - body.centre, axis=1).argmin()]
+        assert np.degrees(np.arccos(tangent @ body.axes[2])) < 2.5
+
+
 def test_axes_are_orthonormal_and_right_handed():
     frame = centreline(curved_bodies(10, 20, 2))
     for a, b in ((frame.left, frame.posterior), (frame.left, frame.tangent), (frame.posterior, frame.tangent)):

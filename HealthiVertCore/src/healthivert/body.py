@@ -31,6 +31,9 @@ ENDPLATE_SHARE = (
     0.25  # how far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md
 )
 WIDEST = 1.25  # times the normal width for this depth: what is wider is the base of a transverse process (L5)
+# A body whose section at the scan's border is larger than this share of its largest goes on beyond it. Where a scan was
+# cropped to its spine, bodies touch the border: a tilted plate with an edge, a wall with a strip as wide as its bend.
+CUT_PLATE, CUT_WALL = 0.2, 0.6
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
 
 
@@ -140,7 +143,7 @@ def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | 
         endplates = read_endplates(_occupancy_in(mark, centre, axes), STEP_MM)
         if endplates is None:
             return None
-        shift, bisector = _own_frame(*endplates, axes)
+        shift, bisector = own_frame(*endplates, axes)
         centre = centre + shift
         axes = _frame(share * bisector + (1 - share) * tangent, posterior)
     occupancy = _occupancy_in(mark, centre, axes)
@@ -234,6 +237,18 @@ def read_endplates(occupancy: FloatArray, step_mm: float) -> tuple[FloatArray, F
     return inferior, superior
 
 
+def plate_rows(body: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Rows (AP, LR) at which a body (SI, AP, LR) 0..1 begins and ends, NaN beside it.
+
+    Raises ValueError if there is none.
+    """
+    endplates = read_endplates(body, 1.0)
+    if endplates is None:
+        raise ValueError("the body is empty")
+    inferior, superior = endplates
+    return inferior + len(body) // 2, superior + len(body) // 2
+
+
 def _longest_run(filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First and last index along axis 0 of each column's longest run of True; last < first where there is none."""
     best_first = np.zeros(filled.shape[1:], int)
@@ -257,8 +272,9 @@ def _crossing(columns: FloatArray, edge: np.ndarray, outward: int) -> FloatArray
     return edge + outward * np.clip((inside - 0.5) / drop, 0.0, 1.0)
 
 
-def _own_frame(inferior: FloatArray, superior: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The way to the body's centre in LPS mm, and the bisector of both endplates (unit vector in LPS)."""
+def own_frame(inferior: FloatArray, superior: FloatArray, axes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The way to the body's centre in LPS mm, and the bisector of both endplates (unit vector in LPS). inferior,
+    superior: (AP, LR) mm, in a frame of axes (3, 3)."""
     inner = inner_footprint(superior - inferior)
     back, left = (np.argwhere(inner) - np.array(inner.shape) // 2).T * STEP_MM
     design = np.stack([left - left.mean(), back - back.mean(), np.ones_like(left)], axis=1)
@@ -278,16 +294,19 @@ def inner_footprint(height_map: FloatArray) -> np.ndarray:
 
 
 def _is_cut(mark: _Landmark, body: VertebralBody) -> bool:
-    """Whether the scan's border runs through the body (not merely through its processes)."""
+    """Whether the scan's border runs through the body, not merely through its processes or along its wall."""
     if not mark.cut_off:
         return False
-    rows, columns = np.nonzero(np.isfinite(body.superior))
-    offset = np.stack([columns, rows], axis=1) - np.array(body.superior.shape)[::-1] // 2
-    faces = []
-    for plate in (body.inferior, body.superior):
-        local = np.column_stack([offset * body.column_mm, plate[rows, columns]])
-        faces.append(body.centre + local @ body.axes)
-    index = mark.patch.affine.to_index(np.concatenate(faces))
+    inside = np.argwhere(body.occupancy > 0.5) - np.array(body.occupancy.shape) // 2
+    index = mark.patch.affine.to_index(body.centre + inside[:, ::-1] * body.column_mm @ body.axes)
     # where the scan's border clipped the label's box, nothing but two voxels of padding lies beyond the label
-    upper = np.array(mark.patch.array.shape)[::-1] - 3.0
-    return bool(((index < 2.0 + 0.25) | (index > upper - 0.25)).any())
+    last = np.array(mark.patch.array.shape)[::-1] - 3
+    for axis, spacing in enumerate(mark.patch.spacing):
+        along = abs(mark.patch.affine.matrix[:, axis] @ body.axes[2]) / spacing
+        most = CUT_PLATE if along > 0.5 else CUT_WALL
+        for from_border in (index[:, axis] - 1.5, last[axis] + 0.5 - index[:, axis]):
+            layer = from_border * spacing / max(spacing, body.column_mm)
+            sections = np.bincount(np.maximum(layer, 0).astype(int))
+            if sections[0] > most * sections.max():
+                return True
+    return False

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from healthivert.agreement import bootstrap_interval, resampling_units
@@ -23,6 +24,7 @@ from healthivert.restore import place, restore_straightened
 from healthivert.types import THIRDS, FloatArray, Heights, PseudoHealthy, SpineCase
 
 BOX_MARGIN_MM = 5.0
+SSIM_WINDOW = 7  # voxels
 METRICS = (
     *("ssim", "psnr", "dice", "rhdr", "height_mae_mm"),
     *("rhdr_reference", "height_mae_mm_reference", "rhdr_two_neighbours"),
@@ -86,22 +88,34 @@ def picture_metrics(prepared: Prepared, vertebra: PseudoHealthy) -> dict[str, fl
     true_body, new_body = prepared.old_body > 0.5, body_after > 0.5
     overlap = 2.0 * (true_body & new_body).sum() / max(true_body.sum() + new_body.sum(), 1)
     return {
-        **likeness(prepared.straight.ct, after, true_body, prepared.straight.spacing_mm),
+        **likeness(prepared.straight.ct, after, true_body, prepared.straight.spacing_mm, prepared.straight.seen),
         "dice": float(overlap),
     }
 
 
-def likeness(before: FloatArray, after: FloatArray, body: NDArray[np.bool_], spacing_mm: float) -> dict[str, float]:
-    """SSIM and PSNR (dB) of two pictures (SI, AP, LR) in HU, in the body's bounding box and BOX_MARGIN_MM around it."""
+def likeness(
+    before: FloatArray,
+    after: FloatArray,
+    body: NDArray[np.bool_],
+    spacing_mm: float,
+    seen: NDArray[np.bool_] | None = None,
+) -> dict[str, float]:
+    """SSIM and PSNR (dB) of two pictures (SI, AP, LR) in HU, in the body's bounding box and BOX_MARGIN_MM around it.
+
+    seen: where the scan shows anything; what lies beyond its border is no picture and does not count.
+    """
     margin = round(BOX_MARGIN_MM / spacing_mm)
     where = np.argwhere(body)
     box = tuple(
         slice(max(0, low - margin), high + margin + 1) for low, high in zip(where.min(0), where.max(0), strict=True)
     )
+    counted = np.ones(body[box].shape, bool) if seen is None else seen[box]
     windowed = to_window(before[box]), to_window(after[box])
+    _, similarity = structural_similarity(*windowed, data_range=2.0, win_size=SSIM_WINDOW, full=True)
+    whole_window = ndimage.binary_erosion(counted, np.ones((SSIM_WINDOW,) * 3))
     return {
-        "ssim": float(structural_similarity(*windowed, data_range=2.0)),
-        "psnr": float(peak_signal_noise_ratio(*windowed, data_range=2.0)),
+        "ssim": float(similarity[whole_window].mean()),
+        "psnr": float(peak_signal_noise_ratio(*(picture[counted] for picture in windowed), data_range=2.0)),
     }
 
 

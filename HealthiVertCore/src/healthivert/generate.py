@@ -17,6 +17,7 @@ from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, from_window
 from healthivert.models.interface import Generator, SliceBatch
 from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
+from healthivert.thirds import as_expected
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 from healthivert.variation import Variation, draw_variations, drawn_again
 
@@ -40,7 +41,8 @@ def sampler(
     height_head: bool = True,
 ) -> Callable[[Conditioning], list[PseudoHealthy]]:
     """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is, the others are of it
-    varied by what is uncertain (see variation), which shows how firmly the answer stands.
+    varied by what is uncertain (see variation), which shows how firmly the answer stands. All are brought to the thirds
+    that the conditioning expects.
 
     accept: a vertebra that it refuses is drawn again, varied and with other noise, up to REDRAWS times. height_head:
     whether the model has a say in the height, or the reference alone (see height_head_helps).
@@ -48,7 +50,8 @@ def sampler(
 
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
         variations = draw_variations(samples, np.random.default_rng(seed))
-        return [_accepted(conditioning, variation, seed + i) for i, variation in enumerate(variations)]
+        drawn = [_accepted(conditioning, variation, seed + i) for i, variation in enumerate(variations)]
+        return as_expected(drawn, conditioning)
 
     def _accepted(conditioning: Conditioning, variation: Variation, first_seed: int) -> PseudoHealthy:
         first = vertebra = _drawn(conditioning, variation, first_seed)

@@ -133,7 +133,7 @@ def _regrown(
 ) -> tuple[SpineCase, SpineAnalysis]:
     """The case with one level regrown to what is expected of it in the original scan, and its analysis."""
     prepared = prepare(case, analysis, level)
-    conditioning = replace(prepared.conditioning, reference_mm=expected.mean)
+    conditioning = replace(prepared.conditioning, reference_mm=expected.mean, reference_thirds=expected.thirds)
     vertebra = generate(conditioning)[0]
     vertebra, placement = place(prepared.straight, conditioning, vertebra, prepared.old_body)
     healthy_map = healthy_heights(vertebra, prepared.straight.spacing_mm)[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -109,6 +109,7 @@ def prepare(
     stretch = column_stretch(analysis.frame, bottom, bottom + known.mean, straight.spacing_mm)
     prior = neighbours_prior(case, analysis, level, old_body, stretch)
     conditioning = make_conditioning(straight, level, attention, known.mean, prior, margin_mm, spread.mean, stretch)
+    conditioning = replace(conditioning, reference_thirds=known.thirds)
     return Prepared(straight, old_body, attention, conditioning, known, spread, has_reference)
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from scipy import ndimage
 
 from healthivert.bend import column_stretch, rebent
+from healthivert.body import plate_rows
 from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_gap, to_window
-from healthivert.geometry import filled_from_nearest
+from healthivert.geometry import filled_from_nearest, rows_at
 from healthivert.inspection import SpineAnalysis
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
+from healthivert.thirds import as_expected
 from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, PseudoHealthy, SpineCase
 
 TRUSTED_SUSPICION = 0.5
@@ -49,10 +51,24 @@ def neighbours_prior(
         ct, body, its_stretch = (_onto(part, own, box) for part in (parts.ct, parts.body, parts.stretch[None]))
         trust = max(1.0 - analysis.suspicion[other], LEAST_TRUST)
         slabs.append(NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), trust / distance))
+    slabs = _plates_together(slabs)
     weight = [slab.weight for slab in slabs]
     ct = np.average([slab.ct for slab in slabs], axis=0, weights=weight).astype(np.float32)
     body = np.average([slab.body for slab in slabs], axis=0, weights=weight).astype(np.float32)
     return Prior(ct, body, outline, tuple(slabs))
+
+
+def _plates_together(slabs: list[NeighbourSlab]) -> list[NeighbourSlab]:
+    """The slabs with their rows moved and scaled so that the plates of all lie, in the middle (median), where they lie
+    on average: how far a rim reaches beyond its plate differs, and would blur both plates of the mean."""
+    plates = np.array([[np.nanmedian(plate) for plate in plate_rows(slab.body)] for slab in slabs])
+    low, high = np.average(plates, axis=0, weights=[slab.weight for slab in slabs])
+    together = []
+    for slab, (own_low, own_high) in zip(slabs, plates, strict=True):
+        place = own_low + (np.arange(GAP_ROWS) - low) * (own_high - own_low) / (high - low)
+        within = ((place > -0.5) & (place < GAP_ROWS - 0.5))[:, None, None]
+        together.append(slab._replace(ct=rows_at(slab.ct, place), body=rows_at(slab.body, place) * within))
+    return together
 
 
 def upright_prior(outline: FloatArray) -> Prior:
@@ -85,7 +101,8 @@ def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, i
 def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:
     """The prior as if it had been generated: what a model is measured against."""
     ct = from_window(conditioning.prior_ct)
-    return PseudoHealthy(ct, conditioning.prior_body, conditioning.reference_mm, stretch=conditioning.stretch)
+    vertebra = PseudoHealthy(ct, conditioning.prior_body, conditioning.reference_mm, stretch=conditioning.stretch)
+    return as_expected([vertebra], conditioning)[0]
 
 
 def footprint(body: FloatArray) -> FloatArray:

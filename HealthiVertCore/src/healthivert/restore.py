@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER
-from healthivert.body import read_endplates
+from healthivert.body import plate_rows
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, GAP_ROWS, MARGIN_MM, TISSUE_HU
 from healthivert.geometry import rows_at
@@ -78,12 +78,12 @@ def place(
     row_mm = generated_row_mm(vertebra, straight.spacing_mm)
     edge_mm = conditioning.margin_mm - MARGIN_MM  # a gap holds the body and MARGIN_MM, see training.samples
     cut_low, cut_high = (straight.arc_start + row * straight.spacing_mm for row in conditioning.cut)
-    plates = _plates(old_body)
+    plates = plate_rows(old_body)
     side_above = _lower_side_above(straight, conditioning.level, plates[1])
     old_low, old_high, above = (
         straight.arc_start + (surface + 0.5) * straight.spacing_mm for surface in (*plates, side_above)
     )
-    new_low, new_high = ((plate + 0.5 - GAP[0]) * row_mm for plate in _plates(vertebra.body))
+    new_low, new_high = ((plate + 0.5 - GAP[0]) * row_mm for plate in plate_rows(vertebra.body))
     lower, upper = np.isfinite(old_low - new_low), np.isfinite(above - old_high - new_high)
     if not (lower.any() and upper.any()):
         raise HealthiVertError(
@@ -103,7 +103,7 @@ def _disc_hu(straight: StraightenedSpine, high: FloatArray, side_above: FloatArr
     too thin to have others. high, side_above: rows (AP, LR) of the surfaces on either side, NaN beside them."""
     row = np.arange(len(straight.ct))[:, None, None]
     end = np.minimum(side_above, high + DISC_ROWS) - PLATE_ROWS
-    disc = straight.ct[(row > high + PLATE_ROWS) & (row < end) & (straight.bodies == 0)]
+    disc = straight.ct[(row > high + PLATE_ROWS) & (row < end) & (straight.bodies == 0) & straight.seen]
     return float(np.median(disc)) if disc.size >= LEAST_COLUMNS else TISSUE_HU
 
 
@@ -116,15 +116,6 @@ def _between_discs(vertebra: PseudoHealthy, conditioning: Conditioning, disc_hu:
         bone = ndimage.binary_dilation(conditioning.neighbours[near].any(axis=0), iterations=PLATE_ROWS)
         ct[row] = np.where(bone, np.minimum(ct[row], disc_hu), ct[row])
     return replace(vertebra, ct=ct)
-
-
-def _plates(body: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows (AP, LR) at which a body (SI, AP, LR) 0..1 begins and ends, NaN beside it."""
-    endplates = read_endplates(body, 1.0)
-    if endplates is None:
-        raise ValueError("the body is empty")
-    inferior, superior = endplates
-    return inferior + len(body) // 2, superior + len(body) // 2
 
 
 def _lower_side_above(straight: StraightenedSpine, level: str, high: FloatArray) -> FloatArray:

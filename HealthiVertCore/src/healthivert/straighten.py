@@ -15,6 +15,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.body import inner_footprint, own_frame
 from healthivert.geometry import affine_of, patch_around, sample
 from healthivert.types import FloatArray, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
 
@@ -25,7 +26,8 @@ AP_MM, LR_MM = 64.0, 72.0  # the tube that is resampled: the largest body, and t
 
 
 def centreline(bodies: Mapping[str, VertebralBody]) -> StraightFrame:
-    """A smoothing spline through the bodies' centres, with the posterior direction carried along.
+    """A smoothing spline through the bodies' centres and the outermost two plates, with the posterior direction carried
+    along.
 
     Bodies that the scan's border cuts are left out where any other remains: their centres are not centres.
     """
@@ -33,22 +35,34 @@ def centreline(bodies: Mapping[str, VertebralBody]) -> StraightFrame:
     if not chosen:
         chosen = list(bodies.values())
     chosen = chosen[::-1]  # caudal to cranial
-    centres = np.array([body.centre for body in chosen])
     posterior = np.array([body.axes[1] for body in chosen])
     if len(chosen) == 1:
-        knots, curve = np.zeros(1), centres
+        curve = chosen[0].centre[None]
         ends = chosen[0].axes[2][None].repeat(2, axis=0)
     else:
+        # without its outer plate, a centreline would leave the last body in the direction that it came from
+        lowest, highest = _outer_plates(chosen[0], chosen[-1])
+        centres = np.array([lowest, *(body.centre for body in chosen), highest])
+        posterior = posterior[[0, *range(len(chosen)), -1]]
         chord = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(centres, axis=0), axis=1))])
         knots = np.arange(0.0, chord[-1] + KNOT_MM, KNOT_MM)
-        degree = min(3, len(chosen) - 1)
-        splines = [
-            UnivariateSpline(chord, centres[:, axis], k=degree, s=len(chord) * WIGGLE_MM**2 / 3) for axis in range(3)
-        ]
+        splines = [UnivariateSpline(chord, centres[:, axis], k=3, s=len(chord) * WIGGLE_MM**2 / 3) for axis in range(3)]
         curve = np.stack([spline(knots) for spline in splines], axis=1)
         ends = np.array([curve[1] - curve[0], curve[-1] - curve[-2]])
         posterior = np.stack([np.interp(knots, chord, posterior[:, axis]) for axis in range(3)], axis=1)
     return _frame_along(curve, ends, posterior)
+
+
+def _outer_plates(lowest: VertebralBody, highest: VertebralBody) -> tuple[FloatArray, FloatArray]:
+    """(3,) LPS mm: the middle of the lower plate of the one and of the upper plate of the other body, halfway between
+    where their axes and where the bisectors of their plates lead."""
+    ends = []
+    for body, side in ((lowest, -0.5), (highest, 0.5)):
+        to_centre, bisector = own_frame(body.inferior, body.superior, body.axes)
+        direction = body.axes[2] + bisector
+        height = float(np.median(body.height_map[inner_footprint(body.height_map)]))
+        ends.append(body.centre + to_centre + side * height * direction / np.linalg.norm(direction))
+    return ends[0], ends[1]
 
 
 def _frame_along(curve: FloatArray, ends: FloatArray, posterior: FloatArray) -> StraightFrame:

@@ -60,6 +60,10 @@ class Heights:
     posterior: float
     mean: float
 
+    @property
+    def thirds(self) -> tuple[float, float, float]:
+        return self.anterior, self.middle, self.posterior
+
     def as_dict(self) -> dict[str, float]:
         return {key: float(getattr(self, key)) for key in HEIGHT_KEYS}
 
@@ -159,7 +163,8 @@ class Conditioning:
     the target's footprint; elsewhere ct (soft tissue where that is hidden) and 0. outline: 1 in the gap's rows over
     that footprint. gap: rows [first, last) of the gap. cut: the straightened rows [first, last) that were taken out:
     the body and margin_mm more on both sides. reference_mm: body height expected from the other levels; reference_sd:
-    its standard deviation, as a fraction. neighbour_slabs: of which the prior in the gap is the mean. stretch: the bend
+    its standard deviation, as a fraction; reference_thirds: mm, what is expected of the anterior, middle and posterior
+    third, None where nothing is. neighbour_slabs: of which the prior in the gap is the mean. stretch: the bend
     of the straightened frame at the target, (AP, LR), see bend; 1 where it is straight.
     """
 
@@ -179,6 +184,7 @@ class Conditioning:
     reference_sd: float = 0.0
     neighbour_slabs: tuple[NeighbourSlab, ...] = ()
     stretch: FloatArray | float = 1.0
+    reference_thirds: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""The drawn vertebra brought to the heights that the other levels expect of its anterior, middle and posterior third.
+
+In: the samples and their Conditioning. Out: the same samples, their columns stretched or squeezed. What the neighbours
+look like says little of how a vertebra is wedged where that changes from level to level, as at the lumbosacral
+junction; their heights, held against what is normal for each level, say more (docs/decisions.md). The finer form stays
+the generator's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from healthivert.bend import rebent
+from healthivert.gap import GAP
+from healthivert.measure import gap_height_map, third_heights, third_means
+from healthivert.types import Conditioning, FloatArray, PseudoHealthy
+
+ROUNDS = 3  # a column's stretch changes its neighbours' share of a third a little
+LARGEST_STRETCH = 1.3
+
+
+def as_expected(samples: Sequence[PseudoHealthy], conditioning: Conditioning) -> list[PseudoHealthy]:
+    """The samples, all stretched alike, so that the first one's thirds relate to each other as conditioning's
+    reference_thirds; as they are where nothing is expected. Mean heights stay."""
+    expected = conditioning.reference_thirds
+    if expected is None:
+        return list(samples)
+    stretch = np.ones(samples[0].body.shape[1])
+    for _ in range(ROUNDS):
+        stretch *= _missing_stretch(_stretched(samples[0], stretch), np.array(expected), conditioning.spacing_mm)
+    return [_stretched(sample, np.clip(stretch, 1 / LARGEST_STRETCH, LARGEST_STRETCH)) for sample in samples]
+
+
+def _missing_stretch(vertebra: PseudoHealthy, expected: FloatArray, spacing_mm: float) -> FloatArray:
+    """(AP,) factors for the heights of the columns: a broken line through what the thirds lack in their middles."""
+    heights = gap_height_map(vertebra.body, 1.0, vertebra.stretch)
+    found = third_heights(heights, spacing_mm)
+    lacking = expected / expected.mean() * found.mean / np.array(found.thirds)
+    columns = np.broadcast_to(np.arange(heights.shape[0], dtype=float)[:, None], heights.shape)
+    middles = third_means(columns, heights, spacing_mm)
+    slopes = np.diff(lacking) / np.diff(middles)
+    ap = np.arange(heights.shape[0])
+    inside = np.interp(ap, middles, lacking)
+    before = lacking[0] + slopes[0] * (ap - middles[0])
+    after = lacking[2] + slopes[1] * (ap - middles[2])
+    line = np.where(ap < middles[0], before, np.where(ap > middles[2], after, inside))
+    return np.clip(line, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
+
+
+def _stretched(vertebra: PseudoHealthy, stretch: FloatArray) -> PseudoHealthy:
+    """vertebra with the columns of its slab stretched by stretch (AP,) about the slab's middle."""
+    ct, body = vertebra.ct.copy(), vertebra.body.copy()
+    gap = slice(*GAP)
+    columns = np.broadcast_to(stretch[:, None], body.shape[1:]).astype(np.float32)
+    ct[gap], body[gap] = rebent(ct[gap], body[gap], columns)
+    return replace(vertebra, ct=ct, body=body)
