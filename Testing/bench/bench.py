@@ -1,7 +1,8 @@
 """Measure everything that README and docs state, and write it to docs/results.md. `make bench` runs this.
 
-Real scans are looked for in HEALTHIVERT_REAL_CASES (default ../shared/real_cases); rows that need them say so when
-they are not there. Every other row is made from seeds that no training has seen. Timings are of whole processes.
+Real scans are looked for in HEALTHIVERT_REAL_CASES (default ../shared/real_cases) and HEALTHIVERT_VERSE (see
+verse_scans.py); rows that need them say so when they are not there. Every other row is made from seeds that no training
+has seen. Timings are of whole processes.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from ceilings import best_height_error, nearly_the_same
+from rows import Row, Subject, regrown_row
 from scipy.stats import spearmanr
+from verse_scans import VERSE, grades_of_readers, levels_of_scans
 
 from healthivert import commands
 from healthivert.anatomy import LEVEL_NUMBER
@@ -63,29 +65,6 @@ INDEPENDENT = {
 }
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is measured: a model, on so many fractured spines and a fifth as many healthy ones."""
-
-    model: str
-    generate: GenerateSamples
-    phantoms: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the results: what was measured, what it should be, what came out, and whether it is met."""
-
-    what: str
-    target: str
-    measured: str
-    met: bool | None
-
-    def __str__(self) -> str:
-        mark = {True: "met", False: "**missed**", None: ""}[self.met]
-        return f"| {self.what} | {self.target} | {self.measured} | {mark} |"
-
-
 def height_errors(analysis: SpineAnalysis, case: str) -> np.ndarray:
     reference = INDEPENDENT[case]
     return np.array(
@@ -94,13 +73,6 @@ def height_errors(analysis: SpineAnalysis, case: str) -> np.ndarray:
             for level, values in reference.items()
             for third, value in zip(THIRDS, values, strict=True)
         ]
-    )
-
-
-def pictures(mean: dict[str, float]) -> str:
-    return (
-        f"Dice {mean['dice']:.3f} (neighbours alone {mean['dice_prior']:.3f}); "
-        f"SSIM {mean['ssim']:.3f} ({mean['ssim_prior']:.3f}); PSNR {mean['psnr']:.1f} dB ({mean['psnr_prior']:.1f})"
     )
 
 
@@ -117,16 +89,6 @@ def real_lumbar(subject: Subject) -> Iterator[Row]:
     rows = {level: evaluate_level(case, analysis, level, subject.generate) for level in HEALTHY["lumbar"]}
     for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", tuple(rows))):
         yield regrown_row(f"real lumbar CT: {name} hidden and regrown", [rows[level] for level in levels])
-
-
-def regrown_row(what: str, rows: list[dict]) -> Row:
-    mean = mean_row(rows)
-    text = (
-        f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
-        f"neighbours {mean['rhdr_two_neighbours']:.1f} %); thirds {mean['height_mae_mm']:.2f} mm "
-        f"({mean['height_mae_mm_reference']:.2f}); {pictures(mean)}"
-    )
-    return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)
 
 
 def painted_case() -> SpineCase:
@@ -352,14 +314,16 @@ def timed_run(ct: Path, seg: Path, level: str, model: str, out: Path) -> tuple[f
     return time.perf_counter() - start, usage.ru_maxrss / 1e6
 
 
-SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], str | None]] = {
+SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
     "timings": (timings, None),  # first: a child's peak memory counts from what this process holds when it starts it
-    "lumbar": (real_lumbar, "lumbar"),
-    "verse004": (painted_verse004, "verse004"),
+    "lumbar": (real_lumbar, REAL / "lumbar"),
+    "verse004": (painted_verse004, REAL / "verse004"),
+    "verse": (levels_of_scans, VERSE),
+    "grades of readers": (grades_of_readers, VERSE),
     "fractured": (fractured_phantoms, None),
     "healthy": (healthy_phantoms, None),
     "uncertainty": (uncertainty_on_phantoms, None),
-    "real uncertainty": (uncertainty_on_lumbar, "lumbar"),
+    "real uncertainty": (uncertainty_on_lumbar, REAL / "lumbar"),
 }
 
 
@@ -408,8 +372,8 @@ def main() -> None:
 
 def measured(name: str, subject: Subject) -> Iterator[Row]:
     section, needed = SECTIONS[name]
-    if needed and not (REAL / needed).is_dir():
-        yield Row(name, "", "not measured: the real case is not on this machine", None)
+    if needed and not needed.is_dir():
+        yield Row(name, "", "not measured: the real scans are not on this machine", None)
     else:
         yield from section(subject)
 

@@ -22,9 +22,9 @@ from healthivert.types import HEIGHT_KEYS, THIRDS, FloatArray, Heights
 
 REACH_LEVELS = 2.5  # weight of a level falls by e over this many levels
 TREND_STIFFNESS = 10.0  # ridge on the slope: only a long run of agreeing levels makes a trend
-# One healthy level's height against the line through the others (standard deviation of the logarithm). Known before
-# any spine is seen as if from so many levels; what the spine's own levels show is added to it.
-LEVEL_SD, LEVEL_SD_WEIGHT = 0.03, 4.0
+# One healthy level's heights against the line through the others (standard deviation of the logarithm, in the order of
+# HEIGHT_KEYS). Known before any spine is seen as if from so many levels; what the spine's own levels show is added.
+LEVEL_SD, LEVEL_SD_WEIGHT = np.array([0.03, 0.045, 0.045, 0.03]), 4.0
 POPULATION_SPREAD = 0.08  # the tables' coefficient of variation between people: where nothing but them is known
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
 LEAST_HEALTH = 0.01  # of a level that lost all: something must stand where there is nothing else
@@ -68,8 +68,9 @@ def predictions(heights: Mapping[str, Heights], size: float | None = None) -> di
     )
     fitted = shares @ ratio + (of_size * (size or 0.0))[:, None]
     # each level missed by what it varies itself and by what those that predict it do
-    widening = 1 + (shares**2).sum(axis=1) + (of_size * POPULATION_SPREAD / LEVEL_SD) ** 2
-    misses = (ratio - fitted) ** 2 / widening[:, None]
+    own_share = 1 + (shares**2).sum(axis=1)[:, None]
+    widening = own_share + (of_size[:, None] * POPULATION_SPREAD / LEVEL_SD) ** 2
+    misses = (ratio - fitted) ** 2 / widening
     for i, level in enumerate(levels):
         trust = np.delete(health, i)
         own = (LEVEL_SD_WEIGHT * LEVEL_SD**2 + trust @ np.delete(misses, i, axis=0)) / (LEVEL_SD_WEIGHT + trust.sum())

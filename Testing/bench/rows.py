@@ -1,0 +1,48 @@
+"""What a benchmark measures, and a line of what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from healthivert.evaluate import mean_row
+from healthivert.pipeline import GenerateSamples
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model, on so many fractured spines and a fifth as many healthy ones."""
+
+    model: str
+    generate: GenerateSamples
+    phantoms: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results: what was measured, what it should be, what came out, and whether it is met."""
+
+    what: str
+    target: str
+    measured: str
+    met: bool | None
+
+    def __str__(self) -> str:
+        mark = {True: "met", False: "**missed**", None: ""}[self.met]
+        return f"| {self.what} | {self.target} | {self.measured} | {mark} |"
+
+
+def pictures(mean: dict[str, float]) -> str:
+    return (
+        f"Dice {mean['dice']:.3f} (neighbours alone {mean['dice_prior']:.3f}); "
+        f"SSIM {mean['ssim']:.3f} ({mean['ssim_prior']:.3f}); PSNR {mean['psnr']:.1f} dB ({mean['psnr_prior']:.1f})"
+    )
+
+
+def regrown_row(what: str, rows: list[dict]) -> Row:
+    mean = mean_row(rows)
+    text = (
+        f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
+        f"neighbours {mean['rhdr_two_neighbours']:.1f} %); thirds {mean['height_mae_mm']:.2f} mm "
+        f"({mean['height_mae_mm_reference']:.2f}); {pictures(mean)}"
+    )
+    return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)

@@ -1,0 +1,72 @@
+"""Real scans of VerSe 2019 whose vertebrae readers have graded: levels hidden and regrown, our grades beside theirs.
+
+The scans are not in this repository (CC BY-SA 4.0, https://osf.io/nqjyw). They are looked for in HEALTHIVERT_VERSE
+(default ../verse), as SUBJECT_ct.nii.gz beside SUBJECT_seg-vert_msk.nii.gz; a mask without its CT counts for the
+grades only. The figures in docs/results.md are of copies reduced to 1 mm in the sagittal plane and slices of 1 to 3 mm,
+cropped closely around the spine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rows import Row, Subject, regrown_row
+
+from healthivert.agreement import confusion_matrix, weighted_kappa
+from healthivert.case import load_case, load_labels
+from healthivert.evaluate import evaluate_level
+from healthivert.inspection import analyse
+from healthivert.training.scan_folders import VERSE_MASK, find_scans
+
+VERSE = Path(os.environ.get("HEALTHIVERT_VERSE", Path(__file__).resolve().parents[3] / "verse"))
+MOST = 1  # of the readers' grades at which a level is hidden as if it were healthy
+
+# Genant grades by VerSe's readers (Loeffler et al. 2020, doi:10.1148/ryai.2020190138), of whole vertebrae; all others
+# of these scans are 0.
+FRACTURED = {
+    "sub-verse004": {"T9": 2, "T10": 2, "L1": 3},
+    "sub-verse005": {"L1": 1, "L2": 1, "L3": 1, "L4": 1},
+    "sub-verse006": {},
+    "sub-verse007": {"T12": 2, "L1": 2},
+    "sub-verse008": {"L2": 2},
+    "sub-verse009": {"T5": 3, "T7": 1, "T8": 1, "L1": 1, "L2": 1, "L3": 3, "L4": 2, "L5": 2},
+}
+
+
+def levels_of_scans(subject: Subject) -> Iterator[Row]:
+    """A row for each graded scan with a CT, and one for all of their levels together."""
+    together: list[dict] = []
+    for scan in find_scans(VERSE):
+        if scan.subject not in FRACTURED:
+            continue
+        case = load_case(scan.ct, scan.mask)
+        analysis = analyse(case)
+        healthy = [level for level in analysis.levels if FRACTURED[scan.subject].get(level, 0) <= MOST]
+        chosen = [level for level in healthy if analysis.bodies[level].complete]
+        rows = [evaluate_level(case, analysis, level, subject.generate) for level in chosen]
+        yield regrown_row(f"{scan.subject}, real CT: {', '.join(chosen)} hidden and regrown", rows)
+        together.extend(rows)
+    yield regrown_row(f"these {len(together)} levels together", together)
+
+
+def grades_of_readers(_: Subject) -> Iterator[Row]:
+    """Grades from the neighbours' heights alone (`inspect`), which every model shares, against the readers'."""
+    readers, ours = [], []
+    for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
+        subject = mask.name.split("_")[0]
+        if subject not in FRACTURED:
+            continue
+        analysis = analyse(load_labels(mask))
+        for level, found in analysis.levels.items():
+            if analysis.bodies[level].complete:
+                readers.append(FRACTURED[subject].get(level, 0))
+                ours.append(found.genant.grade)
+    counts = confusion_matrix(readers, ours, 4)
+    text = " / ".join(" ".join(str(n) for n in row) for row in counts)
+    kappas = ", ".join(f"{kind} {weighted_kappa(counts, kind):.2f}" for kind in ("linear", "quadratic"))
+    seen = f"{counts[2:, 1:].sum()} of {counts[2:].sum()} of their grades 2 and 3 found as fractures"
+    wrong = f"{counts[0, 1:].sum()} of {counts[0].sum()} of their grade 0 called fractures"
+    what = f"{len(readers)} levels graded by VerSe's readers: ours by thresholds (a row for each of their grades)"
+    yield Row(what, "", f"{text}; kappa {kappas}; {seen}, {wrong}", None)
