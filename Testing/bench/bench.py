@@ -23,7 +23,7 @@ import SimpleITK as sitk
 from ceilings import best_height_error, nearly_the_same
 from rows import Row, Subject, regrown_row
 from scipy.stats import spearmanr
-from verse_scans import VERSE, grades_of_readers, levels_of_scans
+from verse_scans import VERSE, held_against_readers, levels_of_scans
 
 from healthivert import commands
 from healthivert.anatomy import LEVEL_NUMBER
@@ -319,7 +319,7 @@ SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
     "lumbar": (real_lumbar, REAL / "lumbar"),
     "verse004": (painted_verse004, REAL / "verse004"),
     "verse": (levels_of_scans, VERSE),
-    "grades of readers": (grades_of_readers, VERSE),
+    "readers": (held_against_readers, VERSE),
     "fractured": (fractured_phantoms, None),
     "healthy": (healthy_phantoms, None),
     "uncertainty": (uncertainty_on_phantoms, None),

@@ -12,13 +12,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from rows import Row, Subject, regrown_row
 
 from healthivert.agreement import confusion_matrix, weighted_kappa
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level
 from healthivert.inspection import analyse
+from healthivert.pipeline import NINE_OF_TEN
 from healthivert.training.scan_folders import VERSE_MASK, find_scans
+from healthivert.types import HEIGHT_KEYS, THIRDS, LevelSummary
 
 VERSE = Path(os.environ.get("HEALTHIVERT_VERSE", Path(__file__).resolve().parents[3] / "verse"))
 MOST = 1  # of the readers' grades at which a level is hidden as if it were healthy
@@ -51,18 +54,22 @@ def levels_of_scans(subject: Subject) -> Iterator[Row]:
     yield regrown_row(f"these {len(together)} levels together", together)
 
 
-def grades_of_readers(_: Subject) -> Iterator[Row]:
-    """Grades from the neighbours' heights alone (`inspect`), which every model shares, against the readers'."""
-    readers, ours = [], []
+def held_against_readers(_: Subject) -> Iterator[Row]:
+    """What the other levels' heights alone say, which every model shares: grades against the readers', and how often
+    the height of a healthy level lies where nine of ten should."""
+    readers, ours, within = [], [], []
     for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
         subject = mask.name.split("_")[0]
         if subject not in FRACTURED:
             continue
         analysis = analyse(load_labels(mask))
         for level, found in analysis.levels.items():
-            if analysis.bodies[level].complete:
-                readers.append(FRACTURED[subject].get(level, 0))
-                ours.append(found.genant.grade)
+            if not analysis.bodies[level].complete:
+                continue
+            readers.append(FRACTURED[subject].get(level, 0))
+            ours.append(found.genant.grade)
+            if readers[-1] <= MOST:
+                within.append(as_expected(found))
     counts = confusion_matrix(readers, ours, 4)
     text = " / ".join(" ".join(str(n) for n in row) for row in counts)
     kappas = ", ".join(f"{kind} {weighted_kappa(counts, kind):.2f}" for kind in ("linear", "quadratic"))
@@ -70,3 +77,18 @@ def grades_of_readers(_: Subject) -> Iterator[Row]:
     wrong = f"{counts[0, 1:].sum()} of {counts[0].sum()} of their grade 0 called fractures"
     what = f"{len(readers)} levels graded by VerSe's readers: ours by thresholds (a row for each of their grades)"
     yield Row(what, "", f"{text}; kappa {kappas}; {seen}, {wrong}", None)
+    held = dict(zip(HEIGHT_KEYS, np.mean(within, axis=0), strict=True))
+    thirds = ", ".join(f"{held[third]:.0%}" for third in THIRDS)
+    what = f"{len(within)} of them, of grade 0 or 1: the interval of 90 % holds the height"
+    yield Row(what, "85 to 95 %", f"{held['mean']:.0%}; by third {thirds}", None)
+
+
+def as_expected(level: LevelSummary) -> list[bool]:
+    """Of each of HEIGHT_KEYS, whether it lies within the reference's interval of nine in ten."""
+    expected, spread = level.neighbour_reference, level.reference_spread
+    if expected is None or spread is None:
+        raise ValueError(f"{level.level} is the only level of its scan")
+    return [
+        abs(getattr(level.heights, key) / getattr(expected, key) - 1) <= NINE_OF_TEN * getattr(spread, key)
+        for key in HEIGHT_KEYS
+    ]

@@ -1,9 +1,9 @@
-"""The drawn vertebra brought to the heights that the other levels expect of its anterior, middle and posterior third.
+"""The drawn vertebra brought towards the heights that the other levels expect of its thirds.
 
-In: the samples and their Conditioning. Out: the same samples, their columns stretched or squeezed. What the neighbours
-look like says little of how a vertebra is wedged where that changes from level to level, as at the lumbosacral
-junction; their heights, held against what is normal for each level, say more (docs/decisions.md). The finer form stays
-the generator's.
+In: the samples and their Conditioning. Out: the same samples, their columns stretched or squeezed. What was drawn from
+its neighbours' looks says how they are wedged; their heights, held against what is normal for each level, say how that
+changes from level to level, as at the lumbosacral junction. Both err, and not alike, so each third becomes the mean of
+the two (docs/decisions.md). The finer form stays the generator's.
 """
 
 from __future__ import annotations
@@ -20,25 +20,33 @@ from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 
 ROUNDS = 3  # a column's stretch changes its neighbours' share of a third a little
 LARGEST_STRETCH = 1.3
+EXPECTED_SHARE = 0.5
 
 
 def as_expected(samples: Sequence[PseudoHealthy], conditioning: Conditioning) -> list[PseudoHealthy]:
-    """The samples, all stretched alike, so that the first one's thirds relate to each other as conditioning's
-    reference_thirds; as they are where nothing is expected. Mean heights stay."""
-    expected = conditioning.reference_thirds
-    if expected is None:
+    """The samples, all stretched alike, so that the first one's thirds relate to each other halfway (geometric mean)
+    as they did and as conditioning's reference_thirds do; as they are where nothing is expected. Mean heights stay."""
+    if conditioning.reference_thirds is None:
         return list(samples)
+    drawn = _thirds(samples[0], conditioning.spacing_mm)
+    expected = np.array(conditioning.reference_thirds) / np.mean(conditioning.reference_thirds)
+    wanted = drawn ** (1 - EXPECTED_SHARE) * expected**EXPECTED_SHARE
     stretch = np.ones(samples[0].body.shape[1])
     for _ in range(ROUNDS):
-        stretch *= _missing_stretch(_stretched(samples[0], stretch), np.array(expected), conditioning.spacing_mm)
+        stretch *= _missing_stretch(_stretched(samples[0], stretch), wanted, conditioning.spacing_mm)
     return [_stretched(sample, np.clip(stretch, 1 / LARGEST_STRETCH, LARGEST_STRETCH)) for sample in samples]
 
 
-def _missing_stretch(vertebra: PseudoHealthy, expected: FloatArray, spacing_mm: float) -> FloatArray:
+def _thirds(vertebra: PseudoHealthy, spacing_mm: float) -> FloatArray:
+    """(3,) heights of the thirds, of their mean."""
+    found = third_heights(gap_height_map(vertebra.body, 1.0, vertebra.stretch), spacing_mm)
+    return np.array(found.thirds) / found.mean
+
+
+def _missing_stretch(vertebra: PseudoHealthy, wanted: FloatArray, spacing_mm: float) -> FloatArray:
     """(AP,) factors for the heights of the columns: a broken line through what the thirds lack in their middles."""
+    lacking = wanted / _thirds(vertebra, spacing_mm)
     heights = gap_height_map(vertebra.body, 1.0, vertebra.stretch)
-    found = third_heights(heights, spacing_mm)
-    lacking = expected / expected.mean() * found.mean / np.array(found.thirds)
     columns = np.broadcast_to(np.arange(heights.shape[0], dtype=float)[:, None], heights.shape)
     middles = third_means(columns, heights, spacing_mm)
     slopes = np.diff(lacking) / np.diff(middles)
