@@ -26,8 +26,8 @@ from healthivert.types import HEIGHT_KEYS, THIRDS, LevelSummary
 VERSE = Path(os.environ.get("HEALTHIVERT_VERSE", Path(__file__).resolve().parents[3] / "verse"))
 MOST = 1  # of the readers' grades at which a level is hidden as if it were healthy
 
-# Genant grades by VerSe's readers (Loeffler et al. 2020, doi:10.1148/ryai.2020190138), of whole vertebrae; all others
-# of these scans are 0.
+# Genant grades by VerSe's readers (Loeffler et al. 2020, doi:10.1148/ryai.2020190138), as vertebra_data.json of
+# HealthiVert-GAN lists them; all other vertebrae of these scans are 0.
 FRACTURED = {
     "sub-verse004": {"T9": 2, "T10": 2, "L1": 3},
     "sub-verse005": {"L1": 1, "L2": 1, "L3": 1, "L4": 1},
