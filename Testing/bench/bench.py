@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from ceilings import best_height_error, nearly_the_same
-from rows import Row, Subject, regrown_row
+from rows import Row, Subject, confusion_text, interval_row, regrown_row
 from scipy.stats import spearmanr
 from verse_scans import VERSE, held_against_readers, levels_of_scans
 
@@ -129,7 +129,8 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
     fractured = [row for row in rows if row["fractured"]]
     found = summarise_phantoms(rows, SEED)
     yield from loss_rows(found["rhlv"]["fractured"], subject.phantoms)
-    yield interval_row(found["rhlv"]["all"])
+    loss = found["rhlv"]["all"]
+    yield interval_row(f"{loss['count']} levels: the interval of 90 % holds the true loss", loss["interval_90_holds"])
     yield rhdr_row("the same: RHDR of fractured levels", summarise(fractured, SEED), 4.0)
     for way, agreement in found["grading"].items():
         yield from grade_rows(way, agreement, judged=way == commands.THRESHOLDS)
@@ -155,13 +156,6 @@ def loss_rows(loss: dict, phantoms: int) -> Iterator[Row]:
     yield Row("the same: height of the fractured body", "<= 0.8 mm", f"{height:.2f} mm", height <= 0.8)
 
 
-def interval_row(loss: dict) -> Row:
-    holds = loss["interval_90_holds"]
-    text = f"{holds['mean']:.0%}; by third {', '.join(f'{holds[third]:.0%}' for third in THIRDS)}"
-    met = all(0.85 <= share <= 0.95 for share in holds.values())
-    return Row(f"{loss['count']} levels: the interval of 90 % holds the true loss", "85 to 95 %", text, met)
-
-
 def grade_rows(way: str, found: dict, judged: bool) -> Iterator[Row]:
     """judged: whether `run` grades this way by default, so that the targets are its."""
     for name, key, least in (("linear kappa", "kappa_linear", 0.90), ("macro-F1", "macro_f1", 0.85)):
@@ -169,7 +163,7 @@ def grade_rows(way: str, found: dict, judged: bool) -> Iterator[Row]:
         text = text if key == "kappa_linear" else text.split(";")[0]
         met = found[key] >= least if judged else None
         yield Row(f"{found['count']} levels, Genant by {way}: {name}", f">= {least:.2f}", text, met)
-    confusion = " / ".join(" ".join(map(str, row)) for row in found["confusion"])
+    confusion = confusion_text(found["confusion"])
     yield Row(f"the same: confusion (a row for each true grade), exact {found['accuracy']:.0%}", "", confusion, None)
 
 

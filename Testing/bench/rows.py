@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from healthivert.evaluate import mean_row
 from healthivert.pipeline import GenerateSamples
+from healthivert.types import THIRDS
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,14 @@ def regrown_row(what: str, rows: list[dict]) -> Row:
         f"({mean['height_mae_mm_reference']:.2f}); {pictures(mean)}"
     )
     return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)
+
+
+def interval_row(what: str, holds: Mapping[str, float]) -> Row:
+    """holds: of each of HEIGHT_KEYS, the share that lies within its interval of nine in ten."""
+    text = f"{holds['mean']:.0%}; by third {', '.join(f'{holds[third]:.0%}' for third in THIRDS)}"
+    return Row(what, "85 to 95 %", text, all(0.85 <= share <= 0.95 for share in holds.values()))
+
+
+def confusion_text(counts: Iterable[Iterable[int]]) -> str:
+    """The rows of a confusion matrix, one for each true grade."""
+    return " / ".join(" ".join(map(str, row)) for row in counts)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from rows import Row, Subject, regrown_row
+from rows import Row, Subject, confusion_text, interval_row, regrown_row
 
 from healthivert.agreement import confusion_matrix, weighted_kappa
 from healthivert.case import load_case, load_labels
@@ -21,7 +21,7 @@ from healthivert.evaluate import evaluate_level
 from healthivert.inspection import analyse
 from healthivert.pipeline import NINE_OF_TEN
 from healthivert.training.scan_folders import VERSE_MASK, find_scans
-from healthivert.types import HEIGHT_KEYS, THIRDS, LevelSummary
+from healthivert.types import HEIGHT_KEYS, LevelSummary
 
 VERSE = Path(os.environ.get("HEALTHIVERT_VERSE", Path(__file__).resolve().parents[3] / "verse"))
 MOST = 1  # of the readers' grades at which a level is hidden as if it were healthy
@@ -69,21 +69,18 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
             readers.append(FRACTURED[subject].get(level, 0))
             ours.append(found.genant.grade)
             if readers[-1] <= MOST:
-                within.append(as_expected(found))
+                within.append(within_interval(found))
     counts = confusion_matrix(readers, ours, 4)
-    text = " / ".join(" ".join(str(n) for n in row) for row in counts)
     kappas = ", ".join(f"{kind} {weighted_kappa(counts, kind):.2f}" for kind in ("linear", "quadratic"))
     seen = f"{counts[2:, 1:].sum()} of {counts[2:].sum()} of their grades 2 and 3 found as fractures"
     wrong = f"{counts[0, 1:].sum()} of {counts[0].sum()} of their grade 0 called fractures"
     what = f"{len(readers)} levels graded by VerSe's readers: ours by thresholds (a row for each of their grades)"
-    yield Row(what, "", f"{text}; kappa {kappas}; {seen}, {wrong}", None)
+    yield Row(what, "", f"{confusion_text(counts)}; kappa {kappas}; {seen}, {wrong}", None)
     held = dict(zip(HEIGHT_KEYS, np.mean(within, axis=0), strict=True))
-    thirds = ", ".join(f"{held[third]:.0%}" for third in THIRDS)
-    what = f"{len(within)} of them, of grade 0 or 1: the interval of 90 % holds the height"
-    yield Row(what, "85 to 95 %", f"{held['mean']:.0%}; by third {thirds}", None)
+    yield interval_row(f"{len(within)} of them, of grade 0 or 1: the interval of 90 % holds the height", held)
 
 
-def as_expected(level: LevelSummary) -> list[bool]:
+def within_interval(level: LevelSummary) -> list[bool]:
     """Of each of HEIGHT_KEYS, whether it lies within the reference's interval of nine in ten."""
     expected, spread = level.neighbour_reference, level.reference_spread
     if expected is None or spread is None:

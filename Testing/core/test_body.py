@@ -58,6 +58,15 @@ def test_heights_are_millimetres_whatever_the_voxels_are(spacing):
     assert heights(case, "L1").anterior < heights(case, "L1").posterior - 4
 
 
+def test_a_body_cut_by_the_border_is_said_to_be_incomplete(healthy_case):
+    images = healthy_case.ct, healthy_case.labels
+    size = healthy_case.ct.GetSize()
+    crop = [sitk.RegionOfInterest(image, [size[0], size[1], size[2] - 30], [0, 0, 0]) for image in images]
+    bodies = find_bodies(SpineCase(crop[0], crop[1], "cropped", "LPS", healthy_case.label_values))
+    assert not bodies["T12"].complete
+    assert bodies["L3"].complete
+
+
 def cropped_to_labels(case: SpineCase, below: int = 0, above: int = 0) -> SpineCase:
     """The case without what lies around its labels, and without that many of the lowest and highest slices."""
     boxes = label_boxes(case.labels).values()
@@ -82,7 +91,7 @@ def test_bodies_that_only_touch_the_border_are_whole(spacing, arches):
 
 
 @pytest.mark.parametrize(("below", "above", "cut"), [(12, 0, "L5"), (0, 12, "T12"), (12, 12, "T12 L5")])
-def test_a_body_cut_by_the_border_is_said_to_be_incomplete(below, above, cut):
+def test_a_body_that_goes_on_beyond_the_border_is_cut(below, above, cut):
     case = block_spine(lumbar_blocks(), rotation=LEANING, arches=False)
     assert cut_levels(cropped_to_labels(case, below, above)) == cut.split()
 

@@ -21,11 +21,11 @@ def conditioning(thirds: tuple[float, float, float] | None) -> Conditioning:
     return replace(plain, reference_thirds=thirds)
 
 
-def drawn(given: Conditioning, low: int = 2, high: int = 2) -> PseudoHealthy:
-    """An ellipse whose plates lie low and high rows within the gap."""
+def drawn(given: Conditioning) -> PseudoHealthy:
+    """An ellipse whose plates lie two rows within the gap."""
     back, left = np.meshgrid(np.arange(64) - 30, np.arange(72) - 35.5, indexing="ij")
     body = np.zeros(SHAPE, np.float32)
-    body[GAP[0] + low : GAP[1] - high, (back / 15) ** 2 + (left / 21) ** 2 <= 1] = 1
+    body[GAP[0] + 2 : GAP[1] - 2, (back / 15) ** 2 + (left / 21) ** 2 <= 1] = 1
     return PseudoHealthy(from_window(given.prior_ct), body, given.reference_mm)
 
 

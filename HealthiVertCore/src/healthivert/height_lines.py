@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from healthivert.body import read_endplates
+from healthivert.body import plate_rows
 from healthivert.gap import GAP
 from healthivert.measure import RIM_OF_VOXEL, gap_height_map, third_heights, third_means
 from healthivert.restore import Placement
@@ -34,17 +34,12 @@ def regrown_lines(
 
     Raises ValueError if the generated body is empty.
     """
-    endplates = read_endplates(vertebra.body, 1.0)
-    if endplates is None:
-        raise ValueError("the generated body is empty")
-    rows, columns, widths = vertebra.body.shape
-    ends = _mean_ends(*endplates, spacing_mm, 1.0)
+    _, columns, widths = vertebra.body.shape
+    ends = _mean_ends(*plate_rows(vertebra.body), spacing_mm, 1.0)
     regrown = third_heights(gap_height_map(vertebra.body, placement.row_mm, vertebra.stretch), spacing_mm)
-    heights = [getattr(regrown, third) for third in THIRDS]
     ends[..., :2] = (ends[..., :2] - (np.array([widths, columns]) - 1) / 2) * spacing_mm
-    row = ends[..., 2] + rows // 2
-    ends[..., 2] = placement.arc_bottom + placement.bottom_mm + (row - GAP[0] + 0.5) * placement.row_mm
-    return dict(zip(THIRDS, _as_long_as(to_patient(frame, ends), heights), strict=True))
+    ends[..., 2] = placement.arc_bottom + placement.bottom_mm + (ends[..., 2] - GAP[0] + 0.5) * placement.row_mm
+    return dict(zip(THIRDS, _as_long_as(to_patient(frame, ends), regrown.thirds), strict=True))
 
 
 def _mean_ends(inferior: FloatArray, superior: FloatArray, column_mm: float, rim_mm: float) -> FloatArray:

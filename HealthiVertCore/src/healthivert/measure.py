@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from healthivert.body import read_endplates
+from healthivert.body import plate_rows
 from healthivert.types import HEIGHT_KEYS, FloatArray, Heights, PseudoHealthy, VertebralBody
 
 BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body's width of the middle
@@ -105,11 +105,8 @@ def relative_height_loss(original: Heights, healthy: Heights) -> Heights:
 def gap_height_map(body: FloatArray, row_mm: float, stretch: FloatArray | float = 1.0) -> FloatArray:
     """(AP, LR) column heights in mm of a generated body (SI, AP, LR) 0..1 whose rows are row_mm high on the centreline,
     and stretch times that in each column; NaN off the body."""
-    endplates = read_endplates(body, 1.0)
-    if endplates is None:
-        raise ValueError("the generated body is empty")
-    inferior, superior = endplates
-    return (superior - inferior) * row_mm * stretch
+    first, last = plate_rows(body)
+    return (last - first) * row_mm * stretch
 
 
 def generated_row_mm(vertebra: PseudoHealthy, column_mm: float) -> float:

@@ -28,33 +28,37 @@ def as_expected(samples: Sequence[PseudoHealthy], conditioning: Conditioning) ->
     as they did and as conditioning's reference_thirds do; as they are where nothing is expected. Mean heights stay."""
     if conditioning.reference_thirds is None:
         return list(samples)
-    drawn = _thirds(samples[0], conditioning.spacing_mm)
+    spacing_mm = conditioning.spacing_mm
     expected = np.array(conditioning.reference_thirds) / np.mean(conditioning.reference_thirds)
-    wanted = drawn ** (1 - EXPECTED_SHARE) * expected**EXPECTED_SHARE
-    stretch = np.ones(samples[0].body.shape[1])
+    heights = _heights(samples[0])
+    wanted = _thirds(heights, spacing_mm) ** (1 - EXPECTED_SHARE) * expected**EXPECTED_SHARE
+    stretch = np.ones(len(heights))
     for _ in range(ROUNDS):
-        stretch *= _missing_stretch(_stretched(samples[0], stretch), wanted, conditioning.spacing_mm)
+        stretch *= _missing_stretch(heights, wanted, spacing_mm)
+        heights = _heights(_stretched(samples[0], stretch))
     return [_stretched(sample, np.clip(stretch, 1 / LARGEST_STRETCH, LARGEST_STRETCH)) for sample in samples]
 
 
-def _thirds(vertebra: PseudoHealthy, spacing_mm: float) -> FloatArray:
+def _heights(vertebra: PseudoHealthy) -> FloatArray:
+    """(AP, LR) heights of the columns in rows, NaN off the body."""
+    return gap_height_map(vertebra.body, 1.0, vertebra.stretch)
+
+
+def _thirds(heights: FloatArray, spacing_mm: float) -> FloatArray:
     """(3,) heights of the thirds, of their mean."""
-    found = third_heights(gap_height_map(vertebra.body, 1.0, vertebra.stretch), spacing_mm)
+    found = third_heights(heights, spacing_mm)
     return np.array(found.thirds) / found.mean
 
 
-def _missing_stretch(vertebra: PseudoHealthy, wanted: FloatArray, spacing_mm: float) -> FloatArray:
+def _missing_stretch(heights: FloatArray, wanted: FloatArray, spacing_mm: float) -> FloatArray:
     """(AP,) factors for the heights of the columns: a broken line through what the thirds lack in their middles."""
-    lacking = wanted / _thirds(vertebra, spacing_mm)
-    heights = gap_height_map(vertebra.body, 1.0, vertebra.stretch)
-    columns = np.broadcast_to(np.arange(heights.shape[0], dtype=float)[:, None], heights.shape)
-    middles = third_means(columns, heights, spacing_mm)
+    lacking = wanted / _thirds(heights, spacing_mm)
+    ap = np.arange(len(heights), dtype=float)
+    middles = third_means(np.broadcast_to(ap[:, None], heights.shape), heights, spacing_mm)
     slopes = np.diff(lacking) / np.diff(middles)
-    ap = np.arange(heights.shape[0])
-    inside = np.interp(ap, middles, lacking)
-    before = lacking[0] + slopes[0] * (ap - middles[0])
-    after = lacking[2] + slopes[1] * (ap - middles[2])
-    line = np.where(ap < middles[0], before, np.where(ap > middles[2], after, inside))
+    first = lacking[0] + slopes[0] * (ap[0] - middles[0])
+    last = lacking[2] + slopes[1] * (ap[-1] - middles[2])
+    line = np.interp(ap, [ap[0], *middles, ap[-1]], [first, *lacking, last])
     return np.clip(line, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
 
 
