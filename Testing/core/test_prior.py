@@ -14,7 +14,7 @@ from healthivert.gap import GAP, GAP_ROWS
 from healthivert.generate import FOOTPRINT_WEIGHT, model_share
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.pipeline import prepare
-from healthivert.prior import canonical_slab, footprint, trusted_neighbours, upright_prior
+from healthivert.prior import canonical_slab, trusted_neighbours, upright_prior
 from healthivert.types import SpineCase
 
 TARGET = "L2"
@@ -112,15 +112,6 @@ def test_without_any_neighbour_the_footprint_stands_upright():
     assert prior.body.shape == prior.ct.shape == (GAP_ROWS, 64, 72)
     assert (prior.body == outline).all()
     assert prior.ct[:, outline > 0].min() > prior.ct[:, outline == 0].max()
-
-
-def test_a_footprint_holds_every_column_but_thin_spurs():
-    body = np.zeros((30, 40, 40))
-    body[10:14, 10:30, 8:32] = 1  # a collapsed body: four rows are enough
-    body[12, 2:10, 19:21] = 1  # an osteophyte
-    found = footprint(body)
-    assert found.sum() == pytest.approx(20 * 24, rel=0.03)  # its corners are rounded
-    assert not found[:9].any()
 
 
 def test_what_the_border_leaves_of_a_vertebra_may_hold_no_body():

@@ -15,6 +15,7 @@ from healthivert.geometry import shifted_slice
 from healthivert.inspection import analyse
 from healthivert.measure import body_heights
 from healthivert.pipeline import prepare, regrow
+from healthivert.restore import generated_share
 from healthivert.types import Conditioning, PseudoHealthy, SpineCase
 
 HEALTHY_MM = 27.0
@@ -219,6 +220,25 @@ def test_no_ghost_of_the_old_vertebra_is_left(collapsed, outcome):
     column = new_ct[rows[0] - 4 : rows[-1] + 5, middle[0] - 20 : middle[0], middle[1] - 8 : middle[1] + 8]
     assert column.min() > 0
     assert np.median(new_ct[body & (new_ct > 0)]) > 350
+
+
+def a_block(rows: slice) -> np.ndarray:
+    body = np.zeros((40, 40, 40), np.float32)
+    body[rows, 10:30, 10:30] = 1
+    return body
+
+
+def test_beside_a_border_that_stayed_the_patients_own_tissue_begins_at_once():
+    share = generated_share(a_block(slice(8, 32)), a_block(slice(8, 31)), (1.0, 1.0, 1.0))[20, 20]
+    assert share[10:31] == pytest.approx(1)  # the body, and the voxel that its cortex is blurred over
+    assert share[31:] == pytest.approx(0)
+
+
+def test_around_what_a_body_lost_the_tissue_beside_it_is_drawn_too():
+    """The upper half is gone: there the old tissue is stretched, below it is not."""
+    share = generated_share(a_block(slice(8, 32)), a_block(slice(8, 20)), (1.0, 1.0, 1.0))[:, 20]
+    assert share[28, 30:35] == pytest.approx([1, 1, 1, 0.5, 0])
+    assert share[10, 30:35] == pytest.approx([1, 0, 0, 0, 0])
 
 
 def test_displacement_points_from_the_restored_scan_back_to_the_tissue(collapsed, outcome):

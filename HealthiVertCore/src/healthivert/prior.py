@@ -5,8 +5,8 @@ involved: this is the picture that a generator has to beat, as reference.py is t
 
 A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
 the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side
-are moved and stretched across the axis onto that footprint, brought to the bend of the spine there, and averaged: the
-nearer and the less suspected, the more weight.
+are laid over that footprint, wall on wall, brought to the bend of the spine there, and averaged: the nearer and the
+less suspected, the more weight.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from healthivert.bend import column_stretch, rebent
 from healthivert.body import plate_rows
+from healthivert.footprint import footprint, read_columns, soft_footprint, source_columns
 from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_gap, to_window
 from healthivert.geometry import filled_from_nearest, rows_at
 from healthivert.inspection import SpineAnalysis
@@ -28,9 +28,7 @@ from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, Ps
 TRUSTED_SUSPICION = 0.5
 LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
-LEAST_ROWS = 3  # of a column of the footprint: fewer are an osteophyte's tip
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
-LARGEST_STRETCH = 1.3  # neighbours differ by a few percent in width; more is a segmentation's error
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
 
@@ -43,12 +41,12 @@ def neighbours_prior(
     chosen = trusted_neighbours(analysis, level)
     if not chosen:
         return upright_prior(outline)
-    box = _box(outline)
+    walls = soft_footprint(old_body)
     slabs: list[NeighbourSlab] = []
     for other, distance in chosen:
         parts = canonical_slab(case, analysis, other)
-        own = _box(footprint(parts.body))
-        ct, body, its_stretch = (_onto(part, own, box) for part in (parts.ct, parts.body, parts.stretch[None]))
+        source = source_columns(soft_footprint(parts.body), walls)
+        ct, body, its_stretch = (read_columns(part, source) for part in (parts.ct, parts.body, parts.stretch[None]))
         trust = max(1.0 - analysis.suspicion[other], LEAST_TRUST)
         slabs.append(NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), trust / distance))
     slabs = _plates_together(slabs)
@@ -105,13 +103,6 @@ def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:
     return as_expected([vertebra], conditioning)[0]
 
 
-def footprint(body: FloatArray) -> FloatArray:
-    """body (SI, AP, LR) 0..1 -> (AP, LR) 0 or 1, float32: the columns it occupies, seen along the spine."""
-    columns = (body > 0.5).sum(axis=0) >= LEAST_ROWS
-    opened = ndimage.binary_opening(columns, iterations=2)
-    return (opened if opened.any() else columns).astype(np.float32)
-
-
 class Slab(NamedTuple):
     """ct (-1..1) and body (0..1), (GAP_ROWS, AP, LR); stretch: (AP, LR), see bend."""
 
@@ -133,23 +124,3 @@ def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> Slab
     known = straight.seen if straight.withheld is None else straight.seen & ~straight.withheld
     ct = to_window(filled_from_nearest(straight.ct, known))
     return Slab(slab_to_gap(ct, cut), slab_to_gap(body, cut), stretch)
-
-
-def _box(outline: FloatArray) -> FloatArray:
-    """(2, 2): centre and standard deviation along AP and LR, in columns. Moments, since a single column's tip would
-    move an extent."""
-    weight = outline / max(float(outline.sum()), 1.0)
-    result = np.empty((2, 2))
-    for axis in range(2):
-        profile, place = weight.sum(axis=1 - axis), np.arange(outline.shape[axis])
-        centre = (profile * place).sum()
-        result[axis] = centre, np.sqrt(max((profile * (place - centre) ** 2).sum(), 1.0))
-    return result
-
-
-def _onto(slab: FloatArray, own: FloatArray, wanted: FloatArray) -> FloatArray:
-    """The slab (SI, AP, LR) moved and stretched across the axis so that its box becomes the wanted one."""
-    stretch = np.clip(wanted[:, 1] / own[:, 1], 1 / LARGEST_STRETCH, LARGEST_STRETCH)
-    scale = np.concatenate([[1.0], 1 / stretch])
-    offset = np.concatenate([[0.0], own[:, 0] - wanted[:, 0] / stretch])
-    return ndimage.affine_transform(slab, scale, offset, order=1, mode="nearest")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER
@@ -20,8 +21,12 @@ from healthivert.geometry import rows_at
 from healthivert.measure import generated_row_mm
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy, StraightenedSpine
 
-FEATHER_MM = 2.0  # over which the generated tissue gives way to the patient's own
-RIM_MM = 3.0  # generated tissue is shown this far around the old and the new body: no ghost of the old cortex
+# Generated tissue is shown around the old and the new body as far as the old cortex is blurred, or its ghost would stay;
+# farther around what the one body holds and the other does not, since there the tissue beside it moved, too. It gives
+# way to the patient's own over the same distance again.
+BLUR_MM = 1.0
+MOVED_MM = 2.0  # a border that moved by less stayed where it was
+MOVED_RIM_MM, MOVED_FEATHER_MM = 3.0, 2.0
 BRIDGE_MM = 2.0  # between the gap's outermost row and the first visible one, where that much was cut beside the body
 THICKEST_DISC = 25.0  # rows: a body farther away is not the next one
 # A quarter of its columns are no thicker than what is called a disc's thickness. They lie near the rims: a plate that
@@ -173,12 +178,19 @@ def _slab_rows(
 
 
 def generated_share(body: FloatArray, old_body: FloatArray, spacing_mm: tuple[float, float, float]) -> FloatArray:
-    """Share 0..1 of the generated tissue: 1 up to RIM_MM around the new and the old body, then falling over FEATHER_MM.
+    """Share 0..1 of the generated tissue: 1 in and around both bodies, farther where the border moved, then falling.
 
     body, old_body: (SI, AP, LR) 0..1 on one grid with spacing_mm along each axis.
     """
-    either = (body > 0.5) | (old_body > 0.3)
-    if not either.any():
-        return np.zeros(body.shape, np.float32)
-    distance = ndimage.distance_transform_edt(~either, sampling=spacing_mm)
-    return np.clip(1.0 - (distance - RIM_MM) / FEATHER_MM, 0.0, 1.0).astype(np.float32)
+
+    def from_any(voxels: NDArray[np.bool_]) -> FloatArray:
+        if not voxels.any():
+            return np.full(voxels.shape, np.inf)
+        return ndimage.distance_transform_edt(~voxels, sampling=spacing_mm)
+
+    new, old = body > 0.5, old_body > 0.5
+    moved = (new & (from_any(old) > MOVED_MM)) | (old & (from_any(new) > MOVED_MM))
+    from_either = from_any(new | (old_body > 0.3))
+    around = 1.0 - (from_either - BLUR_MM) / BLUR_MM
+    farther = 1.0 - (np.maximum(from_any(moved) - MOVED_MM, from_either) - MOVED_RIM_MM) / MOVED_FEATHER_MM
+    return np.clip(np.maximum(around, farther), 0.0, 1.0).astype(np.float32)
