@@ -21,11 +21,11 @@ from healthivert.geometry import rows_at
 from healthivert.measure import generated_row_mm
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy, StraightenedSpine
 
-# Generated tissue is shown around the old and the new body as far as the old cortex is blurred, or its ghost would stay;
-# farther around what the one body holds and the other does not, since there the tissue beside it moved, too. It gives
-# way to the patient's own over the same distance again.
+# How far around the old and the new body generated tissue is shown: as far as the old cortex is blurred, or its ghost
+# would stay, and over as much again it gives way to the patient's own. Farther around what one body holds and the other
+# does not: there the tissue beside it moved, too.
 BLUR_MM = 1.0
-MOVED_MM = 2.0  # a border that moved by less stayed where it was
+MOVED_MM = 2.0  # a border that moved less stayed where it was
 MOVED_RIM_MM, MOVED_FEATHER_MM = 3.0, 2.0
 BRIDGE_MM = 2.0  # between the gap's outermost row and the first visible one, where that much was cut beside the body
 THICKEST_DISC = 25.0  # rows: a body farther away is not the next one
