@@ -136,8 +136,9 @@ def main() -> None:
         "fractured": [against_twin(fracture) for fracture in fractures(arguments.spines)],
         "lumbar CT": [hidden(prepare(case, analysis, level)) for level in HEALTHY["lumbar"]],
     }
-    print("| drawn tissue reaches |" + "".join(f" {g} ({len(r)}), {m.upper()} |" for g, r in groups.items() for m in METRICS))
-    print("|---|" + "---|" * (len(groups) * len(METRICS)))
+    columns = [f" {g} ({len(rows)}), {m.upper()} |" for g, rows in groups.items() for m in METRICS]
+    print("| drawn tissue reaches |" + "".join(columns))
+    print("|---|" + "---|" * len(columns))
     for way in WAYS:
         print(f"| {way} |" + "".join(f" {cell(rows, way, m)} |" for rows in groups.values() for m in METRICS))
 
