@@ -36,10 +36,10 @@ from diffusion_variants import (
     true_height,
 )
 from numpy.typing import NDArray
+from rows import mean_and_change
 from torch import Tensor
 
 from healthivert import generate
-from healthivert.agreement import bootstrap_interval
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, HU_WINDOW, ROWS, from_window
 from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
@@ -236,14 +236,9 @@ def _cell(rows: Mapping[str, dict], spines: Sequence[str], name: str, key: str) 
     if not np.isfinite(found).any():
         return "-"
     decimals = DECIMALS.get(key, 1)
-    text = f"{np.nanmean(found):.{decimals}f}"
     if name == REFERENCE or key == "seconds" or not shipped.size:
-        return text
-    difference = found - shipped
-    kept = np.flatnonzero(np.isfinite(difference)).tolist()
-    units = [spines[i] for i in kept]
-    interval = bootstrap_interval(units, lambda i: float(difference[kept][i].mean()), BOOTSTRAP_SEED)
-    return text if interval is None else f"{text} [{interval[0]:+.{decimals}f}, {interval[1]:+.{decimals}f}]"
+        return f"{np.nanmean(found):.{decimals}f}"
+    return mean_and_change(found, shipped, spines, f".{decimals}f", f"+.{decimals}f", BOOTSTRAP_SEED)
 
 
 def _failures(row: dict) -> str:

@@ -16,23 +16,23 @@ from unittest.mock import patch
 
 import numpy as np
 from bench import HEALTHY, lumbar_case
+from fractured_neighbours import scanned
+from rows import mean_and_change
 from scipy import ndimage
 
 from healthivert import restore
-from healthivert.agreement import bootstrap_interval
 from healthivert.body import plate_rows
 from healthivert.errors import HealthiVertError
 from healthivert.evaluate import likeness, picture_metrics
 from healthivert.geometry import rows_at
 from healthivert.inspection import analyse
-from healthivert.phantom import PhantomSpine, render, sample_spine, whole_spine_grid
+from healthivert.phantom import sample_spine
 from healthivert.pipeline import Prepared, prepare
 from healthivert.prior import prior_vertebra
-from healthivert.training.samples import case_from_images
 from healthivert.types import FloatArray
 
 FIRST_SEED = 88_000  # neither of training nor of the bench
-FIELD_MM = 140.0
+SPACING_MM, FIELD_MM = 1.0, 140.0
 LEAST_DEPTH_MM = 4.0  # of a fracture worth regrowing
 SLACK = np.arange(-2.0, 2.5, 0.5)  # columns by which a collapse may have moved the frame across the spine
 NEVER = 1e6
@@ -44,7 +44,7 @@ WAYS = {
     "1 mm, 3 mm where the border moved by 2 mm": {"BLUR_MM": 1.0, "MOVED_MM": 2.0},
     "1 mm, 3 mm where the border moved by 3 mm": {"BLUR_MM": 1.0, "MOVED_MM": 3.0},
 }
-METRICS = ("ssim", "psnr")
+DECIMALS = {"ssim": 3, "psnr": 2}
 
 
 class Fracture(NamedTuple):
@@ -60,15 +60,10 @@ def fractures(spines: int) -> Iterator[Fracture]:
         if level is None or depth[level] < LEAST_DEPTH_MM:
             continue
         try:
-            yield Fracture(*(_prepared(s, spine, level) for s in (spine, spine.healthy_twin())))
+            scans = (scanned(each, level, SPACING_MM, FIELD_MM) for each in (spine, spine.healthy_twin()))
+            yield Fracture(*(prepare(*scan, level) for scan in scans))
         except HealthiVertError as error:  # a level at the border of the scan
             print(f"seed {seed} left out: {error}")
-
-
-def _prepared(spine: PhantomSpine, scanned_like: PhantomSpine, level: str) -> Prepared:
-    picture = render(spine, whole_spine_grid(spine, field_mm=FIELD_MM), scanned_like.scanner)
-    case = case_from_images(picture.ct, picture.labels, level)
-    return prepare(case, analyse(case), level)
 
 
 def against_twin(fracture: Fracture) -> dict[str, dict[str, float]]:
@@ -116,14 +111,11 @@ def hidden(prepared: Prepared) -> dict[str, dict[str, float]]:
 
 def cell(rows: list[dict[str, dict[str, float]]], way: str, metric: str) -> str:
     """Mean, and the 95 % interval of what the way changes against the first one."""
-    values, first = (np.array([row[w][metric] for row in rows]) for w in (way, next(iter(WAYS))))
-    text = f"{values.mean():.3f}" if metric == "ssim" else f"{values.mean():.2f}"
-    if way == next(iter(WAYS)):
-        return text
-    change = values - first
-    interval = bootstrap_interval(range(len(rows)), lambda drawn: float(change[drawn].mean()), seed=0)
-    low, high = interval or (np.nan, np.nan)
-    return f"{text} [{low:+.3f}, {high:+.3f}]" if metric == "ssim" else f"{text} [{low:+.2f}, {high:+.2f}]"
+    first, decimals = next(iter(WAYS)), DECIMALS[metric]
+    found, without = (np.array([row[name][metric] for row in rows]) for name in (way, first))
+    if way == first:
+        return f"{found.mean():.{decimals}f}"
+    return mean_and_change(found, without, range(len(rows)), f".{decimals}f", f"+.{decimals}f", seed=0)
 
 
 def main() -> None:
@@ -136,11 +128,11 @@ def main() -> None:
         "fractured": [against_twin(fracture) for fracture in fractures(arguments.spines)],
         "lumbar CT": [hidden(prepare(case, analysis, level)) for level in HEALTHY["lumbar"]],
     }
-    columns = [f" {g} ({len(rows)}), {m.upper()} |" for g, rows in groups.items() for m in METRICS]
+    columns = [f" {g} ({len(rows)}), {m.upper()} |" for g, rows in groups.items() for m in DECIMALS]
     print("| drawn tissue reaches |" + "".join(columns))
     print("|---|" + "---|" * len(columns))
     for way in WAYS:
-        print(f"| {way} |" + "".join(f" {cell(rows, way, m)} |" for rows in groups.values() for m in METRICS))
+        print(f"| {way} |" + "".join(f" {cell(rows, way, m)} |" for rows in groups.values() for m in DECIMALS))
 
 
 if __name__ == "__main__":

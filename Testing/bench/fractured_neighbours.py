@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rows import mean_and_change
 
 from healthivert import commands, iterate
-from healthivert.agreement import bootstrap_interval
 from healthivert.anatomy import LEVELS
 from healthivert.evaluate import picture_metrics
 from healthivert.inspection import SpineAnalysis, analyse
@@ -58,8 +58,8 @@ def target_of(spine: PhantomSpine, number: int) -> str:
     return row[number // 2 % 2] if len(row) == 2 else row[1]
 
 
-def scanned(spine: PhantomSpine, name: str) -> Scan:
-    picture = render(spine, whole_spine_grid(spine, SPACING_MM, FIELD_MM), spine.scanner)
+def scanned(spine: PhantomSpine, name: str, spacing_mm: float = SPACING_MM, field_mm: float = FIELD_MM) -> Scan:
+    picture = render(spine, whole_spine_grid(spine, spacing_mm, field_mm), spine.scanner)
     case = case_from_images(picture.ct, picture.labels, name)
     return case, analyse(case)
 
@@ -151,11 +151,10 @@ def table(rows: list[dict]) -> str:
 def _cell(rows: list[dict], way: str, metric: str) -> str:
     decimals = {"dice": 3, "ssim": 3, "seconds": 0}.get(metric, 2)
     found, without = (np.array([row["ways"][name][metric] for row in rows]) for name in (way, NO_PASS))
-    text, difference = f"{found.mean():.{decimals}f}", found - without
     if way == NO_PASS or metric == "seconds":
-        return text
-    interval = bootstrap_interval([row["spine"] for row in rows], lambda i: float(difference[i].mean()), SEED)
-    return text if interval is None else f"{text} [{interval[0]:+.{decimals}f}, {interval[1]:+.{decimals}f}]"
+        return f"{found.mean():.{decimals}f}"
+    spines = [row["spine"] for row in rows]
+    return mean_and_change(found, without, spines, f".{decimals}f", f"+.{decimals}f", SEED)
 
 
 def main() -> None:

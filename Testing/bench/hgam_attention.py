@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rows import mean_and_change
 
 from healthivert import commands
-from healthivert.agreement import bootstrap_interval
 from healthivert.anatomy import LEVELS
 from healthivert.attention import AttentionSource, everywhere, suspicion_beside
 from healthivert.case import load_case
@@ -119,11 +119,10 @@ def table(rows: list[dict]) -> str:
 
 def _cell(rows: list[Mapping], way: str, metric: str) -> str:
     found, without = (np.array([row["ways"][name][metric] for row in rows]) for name in (way, NONE))
-    text, difference = f"{found.mean():.{DECIMALS[metric]}f}", found - without
-    interval = bootstrap_interval([row["spine"] for row in rows], lambda i: float(difference[i].mean()), SEED)
-    if way == NONE or interval is None:
-        return text
-    return f"{text} [{interval[0]:+.0e}, {interval[1]:+.0e}]"
+    mean_format = f".{DECIMALS[metric]}f"
+    if way == NONE:
+        return f"{found.mean():{mean_format}}"
+    return mean_and_change(found, without, [row["spine"] for row in rows], mean_format, "+.0e", SEED)
 
 
 def levels_table(case: SpineCase, classifier: FractureClassifier) -> str:

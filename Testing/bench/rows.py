@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from healthivert.agreement import bootstrap_interval
 from healthivert.evaluate import mean_row
 from healthivert.pipeline import GenerateSamples
-from healthivert.types import THIRDS
+from healthivert.types import THIRDS, FloatArray
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,14 @@ def interval_row(what: str, holds: Mapping[str, float]) -> Row:
 def confusion_text(counts: Iterable[Iterable[int]]) -> str:
     """The rows of a confusion matrix, one for each true grade."""
     return " / ".join(" ".join(map(str, row)) for row in counts)
+
+
+def mean_and_change(
+    found: FloatArray, base: FloatArray, units: Sequence[Hashable], mean_format: str, change_format: str, seed: int
+) -> str:
+    """Mean of found; in brackets the 95 % interval (bootstrap over units), where there is one, of its mean difference
+    to base. Values that are not finite are left out."""
+    text, difference = f"{np.nanmean(found):{mean_format}}", found - base
+    kept = np.flatnonzero(np.isfinite(difference))
+    interval = bootstrap_interval([units[i] for i in kept], lambda drawn: float(difference[kept][drawn].mean()), seed)
+    return text if interval is None else f"{text} [{interval[0]:{change_format}}, {interval[1]:{change_format}}]"

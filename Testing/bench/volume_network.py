@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rows import mean_and_change
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from healthivert.agreement import bootstrap_interval
 from healthivert.evaluate import likeness
 from healthivert.gap import GAP, from_window
 from healthivert.generate import two_planes
@@ -213,12 +213,11 @@ def table(rows: list[dict]) -> list[str]:
         spines = [row["sample"].rpartition("_")[0] for row in own]
         cells = [way]
         for metric, decimals in METRICS.items():
-            cell = f"{np.mean([row[metric] for row in own]):.{decimals}f}"
-            more = np.array([row[metric] - prior[row["sample"]][metric] for row in own])
-            interval = bootstrap_interval(spines, lambda drawn, more=more: float(more[drawn].mean()), 0)  # type: ignore[misc]
-            if way != "prior" and interval is not None:
-                cell += f" [{interval[0]:+.{decimals}f}, {interval[1]:+.{decimals}f}]"
-            cells.append(cell)
+            found, without = (np.array([r[metric] for r in part]) for part in (own, (prior[r["sample"]] for r in own)))
+            if way == "prior":
+                cells.append(f"{found.mean():.{decimals}f}")
+            else:
+                cells.append(mean_and_change(found, without, spines, f".{decimals}f", f"+.{decimals}f", 0))
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 

@@ -56,7 +56,7 @@ def test_equal_footprints_leave_every_column_where_it_is():
 
 @pytest.mark.parametrize("own", [ellipse(14, 18), ellipse(15, 21, moved=4), ellipse(13, 20, dent=-2)])
 def test_a_neighbour_takes_the_form_of_the_target(own):
-    """Centre and widths alone, as the same with equal walls shows, would leave it its own."""
+    """With its centre and widths alone matched, the Dice would be 0.976 at best."""
     wanted = ellipse(15, 20, dent=3)
     laid = read_columns(own[None], source_columns(own, wanted))[0]
     assert dice(laid, wanted) > 0.985
