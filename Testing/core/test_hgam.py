@@ -383,8 +383,9 @@ def test_the_shipped_classifier_tells_a_severe_fracture_from_its_healthy_twin():
 @pytest.mark.parametrize(
     ("metrics", "helps"),
     [
-        ({"height_error": 1.8, "baseline_height_error": 2.4}, True),
-        ({"height_error": 2.35, "baseline_height_error": 2.4}, False),
+        ({"height_error": 1.8, "baseline_height_error": 2.4, "height_gain_at_least": 0.2}, True),
+        ({"height_error": 1.8, "baseline_height_error": 2.4, "height_gain_at_least": -0.1}, False),
+        ({"height_error": 1.8, "baseline_height_error": 2.4}, False),
         ({}, False),
     ],
 )

@@ -18,6 +18,7 @@ from training_case import TINY, elliptic_vertebra, write_vertebrae
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
+from healthivert.models.interface import SliceBatch
 from healthivert.models.weights import load_weights
 from healthivert.training.batches import StepBatches, TrainingBatch, batches_of
 from healthivert.training.checkpoint import load_checkpoint
@@ -26,7 +27,7 @@ from healthivert.training.gan_task import GanRun
 from healthivert.training.slices import Augmentation, SliceDataset, shards, signed_distance
 from healthivert.training.task import learning_rate
 from healthivert.training.trainer import export, train
-from healthivert.training.validation import draw_validation
+from healthivert.training.validation import draw_validation, least_gain, validate
 
 GAP = (32, 64)
 STILL = Augmentation(0, 0, 0, 0, 0, 0, 0, 0)
@@ -257,6 +258,30 @@ def test_validation_names_the_baseline_beside_the_height_error(folder, tmp_path)
     # The held-out vertebra is taller than its reference by 4 %: the reference falls short by 1 - exp(-0.04).
     assert validation["baseline_height_error"] == pytest.approx(100 * (1 - np.exp(-0.04)), rel=1e-3)
     assert validation["height_error"] == pytest.approx(validation["baseline_height_error"], abs=0.2)
+
+
+def test_the_least_gain_of_a_model_is_what_chance_between_spines_leaves_of_it():
+    gains = np.array([1.0, 1.0, 2.0, 2.0, 3.0])
+    # Student's t for three spines, whose means are 1, 2 and 3: 2 - 4.303 / sqrt(3)
+    assert least_gain(gains, ["a", "a", "b", "b", "c"]) == pytest.approx(2 - 4.3027 / np.sqrt(3), abs=1e-4)
+    # many vertebrae of two spines are no more sure of it than these two are
+    assert least_gain(np.repeat([0.1, 1.0], 50), ["a"] * 50 + ["b"] * 50) < 0
+    assert least_gain(gains, ["a"] * 5) is None
+
+
+@pytest.mark.parametrize(("says", "gains"), [(0.05, True), (0.0, False), (-0.05, False)])
+def test_a_head_is_said_to_gain_only_if_it_knows_more_than_the_reference(folder, says, gains):
+    data = SliceDataset(sorted(folder.glob("*.npz")))
+    data.log_height_ratios[:] = [0.04, 0.05, 0.06]
+
+    def head(batch: SliceBatch) -> SimpleNamespace:
+        return SimpleNamespace(
+            x_stage2=batch.prior_ct, fine_seg=batch.prior_body, pred2_h=torch.full((len(batch.ct), 1), says)
+        )
+
+    found = validate(head, data, torch.device("cpu"), slices=2)
+    assert (found["height_gain_at_least"] > 0) is gains
+    assert (found["height_error"] < found["baseline_height_error"]) is gains
 
 
 def test_the_resolved_configuration_is_saved(folder, tmp_path):

@@ -24,7 +24,6 @@ from healthivert.variation import Variation, draw_variations, drawn_again
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
 FOOTPRINT_WEIGHT = 1 / 3  # of a healthy vertebra beside the target: what its footprint alone tells of its form
-CLEARLY_LESS = 0.95  # a model's height error of the reference's, before it is believed
 LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
 REDRAWS = 3  # of a vertebra that is not accepted
 LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
@@ -75,11 +74,11 @@ def sampler(
 def height_head_helps(card: Mapping[str, Any]) -> bool:
     """Whether the validation of a model's training says that its heights are better than the reference's.
 
-    A model that does not show it, by less than chance could make it, must not change the number that all else hangs on.
+    A model that does not show it, by more than chance could make it (training.validation.least_gain), must not change
+    the number that all else hangs on.
     """
-    metrics = card.get("metrics", {})
     try:
-        return float(metrics["height_error"]) < CLEARLY_LESS * float(metrics["baseline_height_error"])
+        return float(card["metrics"]["height_gain_at_least"]) > 0
     except (KeyError, TypeError, ValueError):
         return False
 

@@ -16,11 +16,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from healthivert.errors import HealthiVertError
+from healthivert.types import FloatArray
 
 CPU = torch.device("cpu")
 FAREWELL = timedelta(seconds=5)  # how long a process waits for the others at its end
@@ -53,6 +55,12 @@ class Processes:
         together = torch.stack([value.detach().float() for value in values.values()]).to(self.device)
         self._add_up(together)
         return dict(zip(values, (together / self.count).tolist(), strict=True))
+
+    def total(self, values: FloatArray) -> FloatArray:
+        """The sum over all processes of an array, element by element; float32."""
+        together = torch.from_numpy(values.astype(np.float32)).to(self.device)
+        self._add_up(together)
+        return together.cpu().numpy()
 
     def any(self, *flags: bool) -> list[bool]:
         """Of each flag, whether it is true for one of the processes."""

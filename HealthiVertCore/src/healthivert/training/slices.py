@@ -62,6 +62,7 @@ class SliceDataset:
         )  # channels last: one memory line per voxel
         self.log_height_ratios = np.empty(len(paths), np.float32)
         self.features: list[dict[str, float]] = []  # of every vertebra: see familiarity
+        self.spines = [_spine(path) for path in paths]  # of every vertebra: whose it is
         self.positions: dict[str, list[NDArray[np.float32]]] = {plane: [] for plane in PLANES}
         for number, path in enumerate(paths):
             sample = first if number == 0 else _read(path)

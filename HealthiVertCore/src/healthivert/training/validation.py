@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from healthivert.gap import HU_WINDOW
 from healthivert.models.interface import Generator
@@ -23,6 +24,8 @@ from healthivert.training.whole_file import write_whole
 FIGURES = "figures"  # the folder in the run's
 PICTURED = 4  # vertebrae in a montage
 COLUMNS = ("given", "truth", "drawn", "difference")
+GAIN = "height_gain_at_least"
+ONE_SIDED = 0.975  # so sure is the least gain
 LARGEST_DIFFERENCE = 0.5  # of -1..1, white or black in the picture: 275 HU
 
 
@@ -46,20 +49,38 @@ def validate(
     """Means over up to `vertebrae` vertebrae, `slices` of each plane; None if it was stopped before its end.
 
     l1_hu: of the CT inside the gap. dice: of the thresholded body. height_error: |predicted - true| / true of the mean
-    body height in percent, and baseline_height_error the same for the neighbours' reference alone. The processes score
-    every other vertebra each.
+    body height in percent, and baseline_height_error the same for the neighbours' reference alone;
+    height_gain_at_least: see least_gain, left out where one spine is all there is. The processes score every other
+    vertebra each.
     """
     count = min(vertebrae, len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
-    sums = np.zeros(len(VertebraScore._fields))
-    for vertebra in chosen[processes.rank :: processes.count]:
+    scores = np.zeros((count, len(VertebraScore._fields)))
+    for number in range(processes.rank, count, processes.count):
         if stopped():
             break
-        sums += _score(generator, dataset, device, int(vertebra), slices)
+        scores[number] = _score(generator, dataset, device, int(chosen[number]), slices)
     if any(processes.any(stopped())):
         return None
-    means = processes.mean({name: torch.tensor(v) for name, v in zip(VertebraScore._fields, sums, strict=True)})
-    return {name: value * processes.count / count for name, value in means.items()}
+    scores = processes.total(scores).astype(float)
+    found = dict(zip(VertebraScore._fields, scores.mean(axis=0).tolist(), strict=True))
+    own, baseline = (scores[:, VertebraScore._fields.index(name)] for name in ("height_error", "baseline_height_error"))
+    gain = least_gain(baseline - own, [dataset.spines[vertebra] for vertebra in chosen])
+    return found if gain is None else {**found, GAIN: gain}
+
+
+def least_gain(gains: NDArray[np.float64], spines: Sequence[str]) -> float | None:
+    """By how much a model is better than the baseline at least: the lower end of the 95 % interval (Student's t) of the
+    mean gain of a spine. Whole spines, because what is said of the vertebrae of one spine is wrong together.
+
+    gains: of each vertebra, in any unit; spines: whose it is. None for a single spine.
+    """
+    names = np.array(spines)
+    each = np.array([gains[names == spine].mean() for spine in np.unique(names)])
+    if len(each) < 2:
+        return None
+    reach = stats.t.ppf(ONE_SIDED, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))
+    return float(each.mean() - reach)
 
 
 def _score(
