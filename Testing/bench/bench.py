@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from as_published import published_row
 from ceilings import best_height_error, nearly_the_same
 from rows import Row, Subject, confusion_text, interval_row, regrown_row
 from scipy.stats import spearmanr
@@ -89,6 +90,7 @@ def real_lumbar(subject: Subject) -> Iterator[Row]:
     rows = {level: evaluate_level(case, analysis, level, subject.generate) for level in HEALTHY["lumbar"]}
     for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", tuple(rows))):
         yield regrown_row(f"real lumbar CT: {name} hidden and regrown", [rows[level] for level in levels])
+    yield published_row(subject, "real lumbar CT", ((case, analysis, level) for level in HEALTHY["lumbar"]))
 
 
 def painted_case() -> SpineCase:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from as_published import published_row
 from rows import Row, Subject, confusion_text, interval_row, regrown_row
 
 from healthivert.agreement import confusion_matrix, weighted_kappa
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level
-from healthivert.inspection import analyse
+from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.pipeline import NINE_OF_TEN
 from healthivert.training.scan_folders import VERSE_MASK, find_scans
-from healthivert.types import HEIGHT_KEYS, LevelSummary
+from healthivert.types import HEIGHT_KEYS, LevelSummary, SpineCase
 
 VERSE = Path(os.environ.get("HEALTHIVERT_VERSE", Path(__file__).resolve().parents[3] / "verse"))
 MOST = 1  # of the readers' grades at which a level is hidden as if it were healthy
@@ -38,20 +40,35 @@ FRACTURED = {
 }
 
 
-def levels_of_scans(subject: Subject) -> Iterator[Row]:
-    """A row for each graded scan with a CT, and one for all of their levels together."""
-    together: list[dict] = []
+class GradedScan(NamedTuple):
+    """healthy: its complete levels that are hidden as if they were."""
+
+    subject: str
+    case: SpineCase
+    analysis: SpineAnalysis
+    healthy: list[str]
+
+
+def graded_scans() -> Iterator[GradedScan]:
     for scan in find_scans(VERSE):
         if scan.subject not in FRACTURED:
             continue
         case = load_case(scan.ct, scan.mask)
         analysis = analyse(case)
         healthy = [level for level in analysis.levels if FRACTURED[scan.subject].get(level, 0) <= MOST]
-        chosen = [level for level in healthy if analysis.bodies[level].complete]
-        rows = [evaluate_level(case, analysis, level, subject.generate) for level in chosen]
-        yield regrown_row(f"{scan.subject}, real CT: {', '.join(chosen)} hidden and regrown", rows)
+        yield GradedScan(scan.subject, case, analysis, [level for level in healthy if analysis.bodies[level].complete])
+
+
+def levels_of_scans(subject: Subject) -> Iterator[Row]:
+    """A row for each graded scan with a CT, and two for all of their levels together."""
+    together: list[dict] = []
+    for name, case, analysis, healthy in graded_scans():
+        rows = [evaluate_level(case, analysis, level, subject.generate) for level in healthy]
+        yield regrown_row(f"{name}, real CT: {', '.join(healthy)} hidden and regrown", rows)
         together.extend(rows)
     yield regrown_row(f"these {len(together)} levels together", together)
+    levels = ((scan.case, scan.analysis, level) for scan in graded_scans() for level in scan.healthy)
+    yield published_row(subject, "real CT of VerSe", levels)
 
 
 def held_against_readers(_: Subject) -> Iterator[Row]:
