@@ -21,6 +21,7 @@ from healthivert.agreement import confusion_matrix, weighted_kappa
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level
 from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.measure import hollowness
 from healthivert.pipeline import NINE_OF_TEN
 from healthivert.training.scan_folders import VERSE_MASK, find_scans
 from healthivert.types import HEIGHT_KEYS, LevelSummary, SpineCase
@@ -74,7 +75,7 @@ def levels_of_scans(subject: Subject) -> Iterator[Row]:
 def held_against_readers(_: Subject) -> Iterator[Row]:
     """What the other levels' heights alone say, which every model shares: grades against the readers', and how often
     the height of a healthy level lies where nine of ten should."""
-    readers, ours, within = [], [], []
+    readers, ours, within, hollow = [], [], [], []
     for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
         subject = mask.name.split("_")[0]
         if subject not in FRACTURED:
@@ -85,6 +86,7 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
                 continue
             readers.append(FRACTURED[subject].get(level, 0))
             ours.append(found.genant.grade)
+            hollow.append(hollowness(analysis.bodies[level]))
             if readers[-1] <= MOST:
                 within.append(within_interval(found))
     counts = confusion_matrix(readers, ours, 4)
@@ -93,6 +95,10 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
     wrong = f"{counts[0, 1:].sum()} of {counts[0].sum()} of their grade 0 called fractures"
     what = f"{len(readers)} levels graded by VerSe's readers: ours by thresholds (a row for each of their grades)"
     yield Row(what, "", f"{confusion_text(counts)}; kappa {kappas}; {seen}, {wrong}", None)
+    by_grade = ((grade, np.array(hollow)[np.array(readers) == grade]) for grade in range(4))
+    text = "; ".join(f"{grade}: {h.mean():.0%} ({h.min():.0%} to {h.max():.0%})" for grade, h in by_grade if h.size)
+    what = "the same by the readers' grade: by how much the middle of the body itself is lower than its higher rim"
+    yield Row(what, "", text, None)
     held = dict(zip(HEIGHT_KEYS, np.mean(within, axis=0), strict=True))
     yield interval_row(f"{len(within)} of them, of grade 0 or 1: the interval of 90 % holds the height", held)
 

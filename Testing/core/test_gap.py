@@ -22,9 +22,16 @@ from healthivert.gap import (
     to_window,
 )
 from healthivert.straighten import centreline, straighten_around
-from healthivert.types import Prior, SpineCase
+from healthivert.types import Conditioning, Heights, Prior, SpineCase, StraightenedSpine
 
 NO_PRIOR = Prior(*(np.zeros(shape, np.float32) for shape in ((GAP_ROWS, 64, 72), (GAP_ROWS, 64, 72), (64, 72))))
+
+
+def seen_by_generator(straight: StraightenedSpine, level: str) -> Conditioning:
+    everywhere = np.ones(straight.ct.shape, np.float32)
+    return make_conditioning(
+        straight, level, find_cut(straight, level), everywhere, NO_PRIOR, Heights(25.0, 26.0, 27.0, 26.0)
+    )
 
 
 def straightened(case: SpineCase, level: str):
@@ -72,7 +79,7 @@ def test_no_voxel_of_the_target_is_left_in_what_the_generator_sees():
     image.CopyInformation(case.ct)
     told = SpineCase(image, case.labels, "told", "LPS", case.label_values)
     straight = straightened(told, "L2")
-    conditioning = make_conditioning(straight, "L2", np.ones(straight.ct.shape, np.float32), 25.0, NO_PRIOR)
+    conditioning = seen_by_generator(straight, "L2")
     seen = from_window(conditioning.ct[conditioning.mask == 0])
     assert straight.ct.max() > 700  # the value is in the scan ...
     assert seen.max() < 51  # ... and nowhere in the conditioning
@@ -86,7 +93,7 @@ def test_what_is_seen_does_not_depend_on_the_height_that_was_lost(lost):
     for height in (27.0, lost[0]):
         case = block_spine(lumbar_blocks(L2=(height, height)), arches=False)
         straight = straightened(case, "L2")
-        seen[height] = make_conditioning(straight, "L2", np.ones(straight.ct.shape, np.float32), 27.0, NO_PRIOR)
+        seen[height] = seen_by_generator(straight, "L2")
     full, collapsed = seen[27.0], seen[lost[0]]
     assert np.array_equal(full.mask, collapsed.mask)
     differing = np.abs(full.neighbours - collapsed.neighbours).mean() / full.neighbours.mean()
@@ -115,5 +122,5 @@ def test_the_end_of_the_scan_is_not_shown_as_air():
     case = SpineCase(crop[0], crop[1], "cropped", "LPS", {"L4": 23, "L3": 22, "L2": 21})
     straight = straightened(case, "L3")
     assert not straight.seen.all() and (straight.ct[~straight.seen] == -1000).all()
-    conditioning = make_conditioning(straight, "L3", np.ones(straight.ct.shape, np.float32), 27.0, NO_PRIOR)
+    conditioning = seen_by_generator(straight, "L3")
     assert from_window(conditioning.ct[conditioning.mask == 0]).min() > 40  # nothing in this spine is darker than 50 HU

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from conftest import block_spine, lumbar_blocks
 
 from healthivert.errors import HealthiVertError
-from healthivert.inspection import analyse, endplate_size, fallback_reference
+from healthivert.inspection import analyse, endplate_size, fallback_reference, hollow_warnings
+from healthivert.measure import hollowness
 from healthivert.reference import normal_heights
+from healthivert.types import Genant, SpineCase
 
 
 @pytest.mark.parametrize("exchanged", [("T12", "L1"), ("L2", "L4")])
@@ -26,6 +30,42 @@ def test_a_spine_upside_down_is_refused():
     blocks = [replace(block, level=level) for block, level in zip(lumbar_blocks(), levels[::-1], strict=True)]
     with pytest.raises(HealthiVertError, match="exchanged"):
         analyse(block_spine(blocks))
+
+
+@pytest.fixture(scope="module")
+def hollow_case(healthy_case) -> SpineCase:
+    """Every body 6 of its 27 mm lower in its middle third, in all of its width."""
+    images = sitk.Image(healthy_case.ct), sitk.Image(healthy_case.labels)
+    ct, labels = (sitk.GetArrayFromImage(image) for image in images)
+    posterior = np.arange(labels.shape[1]) + images[1].GetOrigin()[1]
+    middle = (np.abs(posterior) < 4)[None, :, None]
+    for number in healthy_case.label_values.values():
+        body = (labels == number) & middle
+        rows = np.flatnonzero(body.any(axis=(1, 2)))
+        plates = np.zeros(len(labels), bool)
+        plates[[*rows[:3], *rows[-3:]]] = True
+        gone = body & plates[:, None, None]
+        labels[gone], ct[gone] = 0, 50
+    carved = [sitk.GetImageFromArray(array) for array in (ct, labels)]
+    for image, like in zip(carved, images, strict=True):
+        image.CopyInformation(like)
+    return replace(healthy_case, ct=carved[0], labels=carved[1])
+
+
+def test_hollow_plates_are_told_where_the_other_levels_are_hollow_too(healthy_case, hollow_case):
+    analysis = analyse(hollow_case)
+    for level, summary in analysis.levels.items():
+        assert hollowness(analysis.bodies[level]) == pytest.approx(6 / 27, abs=0.02)
+        assert summary.genant.grade == 0
+        assert any(re.search(rf"{level} is 2\d % lower in its middle .*biconcave", w) for w in summary.warnings)
+    plain = analyse(healthy_case)
+    assert not any("lower in its middle" in w for summary in plain.levels.values() for w in summary.warnings)
+
+
+def test_a_hollow_body_that_has_a_grade_needs_no_warning(hollow_case):
+    body = analyse(hollow_case).bodies["L2"]
+    assert hollow_warnings(body, Genant(0, "normal")) and not hollow_warnings(body, Genant(1, "biconcave"))
+    assert not hollow_warnings(replace(body, complete=False), Genant(0, "normal"))
 
 
 def test_wide_endplates_let_expect_tall_vertebrae_but_only_a_third_as_much(healthy_case):

@@ -17,7 +17,7 @@ from scipy import ndimage
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import filled_from_nearest, rows_at
-from healthivert.types import Conditioning, FloatArray, Prior, StraightenedSpine
+from healthivert.types import Conditioning, FloatArray, Heights, Prior, StraightenedSpine
 
 CONTEXT_ROWS = 32  # above and below: a lumbar disc and the greater part of the neighbour's body at 1 mm
 GAP_ROWS = 32
@@ -96,22 +96,23 @@ def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
 def make_conditioning(
     straight: StraightenedSpine,
     level: str,
+    cut: tuple[int, int],
     attention: FloatArray,
-    reference_mm: float,
     prior: Prior,
-    margin_mm: float = MARGIN_MM,
+    reference: Heights,
     reference_sd: float = 0.0,
+    margin_mm: float = MARGIN_MM,
     stretch: FloatArray | float = 1.0,
 ) -> Conditioning:
     """What a generator may know of the target. attention: (SI, AP, LR) 0..1 on straight's grid.
 
-    prior: what stands in the gap before a model draws there. margin_mm: of find_cut. reference_sd: standard deviation
-    of reference_mm, as a fraction of it. stretch: (AP, LR) of the target's slab, see bend.
+    cut: find_cut's rows, with the margin_mm that they were found with. prior: what stands in the gap before a model
+    draws there. reference: the heights that are expected; reference_sd: standard deviation of their mean, as a fraction
+    of it. stretch: (AP, LR) of the target's slab, see bend.
 
     Everything labelled as the target is withheld: its body by the cut, and what remains of its arch beside the gap by
     the mask. So is what straight.withheld names besides.
     """
-    cut = find_cut(straight, level, margin_mm)
     number = LEVEL_NUMBER[level]
     target = (straight.labels == number) | (straight.bodies == number)
     # the voxels around the label carry its partial volume
@@ -144,9 +145,10 @@ def make_conditioning(
         cut=cut,
         level=level,
         spacing_mm=straight.spacing_mm,
-        reference_mm=reference_mm,
+        reference_mm=reference.mean,
         margin_mm=margin_mm,
         reference_sd=reference_sd,
         neighbour_slabs=prior.slabs,
         stretch=stretch,
+        reference_thirds=reference.thirds,
     )

@@ -14,8 +14,8 @@ import numpy as np
 from healthivert.anatomy import LEVELS, levels_between, normal_spine
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
-from healthivert.grade import genant_grade
-from healthivert.measure import body_heights, relative_height_loss
+from healthivert.grade import GRADE_LIMITS, genant_grade
+from healthivert.measure import body_heights, hollowness, relative_height_loss
 from healthivert.reference import normal_heights, predictions, suspicion
 from healthivert.straighten import centreline
 from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
@@ -50,7 +50,7 @@ def analyse(case: SpineCase) -> SpineAnalysis:
         comparable = reference is not None and bodies[level].complete
         grade = genant_grade(relative_height_loss(own, reference)) if reference and comparable else Genant(0, "normal")
         doubt = suspicion(own, reference) if comparable else 0.0
-        warnings = _level_warnings(level, bodies, reference)
+        warnings = (*_level_warnings(level, bodies, reference), *hollow_warnings(bodies[level], grade))
         summaries[level] = LevelSummary(
             level,
             case.label_values[level],
@@ -83,6 +83,18 @@ def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: 
     if reference is None:
         warnings.append(f"{level}: no other complete level to compare with, so no grade can be guessed")
     return tuple(warnings)
+
+
+def hollow_warnings(body: VertebralBody, grade: Genant) -> tuple[str, ...]:
+    """Plates so hollow that they alone would make a grade, in a body whose heights make none: where all levels are
+    hollow, the others expect it."""
+    hollow = hollowness(body)
+    if grade.grade > 0 or not body.complete or hollow < GRADE_LIMITS[0]:
+        return ()
+    return (
+        f"{body.level} is {100 * hollow:.0f} % lower in its middle than at its rim, though its heights fit the other "
+        "levels: a reader may call it a biconcave fracture",
+    )
 
 
 def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> list[str]:

@@ -148,6 +148,13 @@ def six_point(ap_mm: FloatArray, heights: FloatArray) -> dict[str, float]:
     return {name: float(heights[np.abs(ap_mm - at) <= 1.5].mean()) for name, at in points.items()}
 
 
+def hollowness(body: VertebralBody) -> float:
+    """By what fraction a body is lower in its middle than at the higher of its rims (six_point), whatever the other
+    levels are like."""
+    heights = six_point(*body_profile(body))
+    return 1.0 - heights["middle"] / max(heights["anterior"], heights["posterior"])
+
+
 def published_rhlv(original: np.ndarray, healthy: np.ndarray, spacing_mm: float) -> dict[str, float]:
     """RHLV by the publication's formula (HealthiVert-GAN, evaluation/RHLV_quantification), kept for comparison only.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from healthivert.familiarity import features
 from healthivert.gap import CONTEXT_ROWS, cut_margin, find_cut, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
-from healthivert.inspection import SpineAnalysis, healthy_reference, neighbour_warnings
+from healthivert.inspection import SpineAnalysis, healthy_reference, hollow_warnings, neighbour_warnings
 from healthivert.measure import (
     body_heights,
     body_profile,
@@ -105,11 +105,11 @@ def prepare(
     has_reference = analysis.levels[level].neighbour_reference is not None
     spread = analysis.levels[level].reference_spread or Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
     margin_mm = cut_margin(body.voxel_mm)
-    bottom = straight.arc_start + find_cut(straight, level, margin_mm)[0] * straight.spacing_mm
+    cut = find_cut(straight, level, margin_mm)
+    bottom = straight.arc_start + cut[0] * straight.spacing_mm
     stretch = column_stretch(analysis.frame, bottom, bottom + known.mean, straight.spacing_mm)
     prior = neighbours_prior(case, analysis, level, old_body, stretch)
-    conditioning = make_conditioning(straight, level, attention, known.mean, prior, margin_mm, spread.mean, stretch)
-    conditioning = replace(conditioning, reference_thirds=known.thirds)
+    conditioning = make_conditioning(straight, level, cut, attention, prior, known, spread.mean, margin_mm, stretch)
     return Prepared(straight, old_body, attention, conditioning, known, spread, has_reference)
 
 
@@ -205,6 +205,7 @@ def _measure(
     spread, form_spread = (_spread([relative_height_loss(original, h) for h in hs]) for hs in (drawn, as_tall))
     own_ap, own = body_profile(body)
     ap, regrown = mid_sagittal_profile(healthy_map, spacing)
+    genant = genant_grade(rhlv)
     loss = HeightLoss(
         original=original,
         pseudo_healthy=healthy,
@@ -215,8 +216,12 @@ def _measure(
         rhlv_reference=published_rhlv(prepared.old_body > 0.5, body_after > 0.5, spacing),
         six_point={"original": six_point(own_ap, own), "pseudo_healthy": six_point(ap, regrown)},
         loss_map=height_loss_map(body.height_map, healthy_map),
-        genant=genant_grade(rhlv),
-        warnings=(*_loss_warnings(body.level, analysis, prepared, healthy), *_realism_warnings(body.level, vertebra)),
+        genant=genant,
+        warnings=(
+            *_loss_warnings(body.level, analysis, prepared, healthy),
+            *hollow_warnings(body, genant),
+            *_realism_warnings(body.level, vertebra),
+        ),
     )
     # against the healthy body's depth; the original's is scaled onto it
     return loss, HeightProfile(ap, np.interp(ap / ap[-1], own_ap / own_ap[-1], own), regrown)
