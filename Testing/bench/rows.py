@@ -15,7 +15,7 @@ from healthivert.types import THIRDS, FloatArray
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a model, on so many fractured spines and a fifth as many healthy ones."""
+    """What is measured: a model, on so many fractured spines and as many healthy ones."""
 
     model: str
     generate: GenerateSamples
