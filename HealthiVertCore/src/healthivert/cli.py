@@ -263,6 +263,7 @@ def _say(arguments, text: str) -> None:
 
 def _run(arguments) -> None:
     from healthivert import commands
+    from healthivert.terminal import result_table
 
     report = commands.run(
         arguments.ct,
@@ -277,45 +278,19 @@ def _run(arguments) -> None:
         arguments.withhold,
         arguments.passes,
     )
-    _say(arguments, _headline(report))
+    _say(arguments, result_table(report))
     _say(arguments, f"report: {arguments.out / 'report.html'}")
-
-
-def _headline(report) -> str:
-    loss = report.loss
-    lines = [f"{report.vertebra}        original  healthy   loss"]
-    for key in ("anterior", "middle", "posterior", "mean"):
-        original, healthy = getattr(loss.original, key), getattr(loss.pseudo_healthy, key)
-        lines.append(f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {100 * getattr(loss.rhlv, key):+5.1f} %")
-    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape}), by {loss.genant.by}")
-    lines.extend(f"warning: {warning}" for warning in report.warnings)
-    return "\n".join(lines)
 
 
 def _inspect(arguments) -> None:
     from healthivert import commands
+    from healthivert.terminal import spine_table
 
     if arguments.json and arguments.json_progress:
         raise HealthiVertError("--json and --json-progress both write to standard output; give one of them")
     _, analysis = commands.inspect(arguments.ct, arguments.segmentation, _progress(arguments), levels_of(arguments))
     found = commands.inspection_as_dict(analysis)
-    _say(arguments, json.dumps(found, indent=1) if arguments.json else _table(found))
-
-
-def _table(found: dict) -> str:
-    lines = ["level  label  anterior  middle  posterior  mean mm   neighbours say  loss %  suspicion  grade"]
-    for row in found["levels"]:
-        own, reference = row["heights_mm"], row["neighbour_reference"]
-        expected = f"{reference['mean']:14.1f}" if reference else f"{'-':>14}"
-        comparable = reference and row["complete"]
-        loss = f"{100 * (1 - own['mean'] / reference['mean']):+7.1f}" if comparable else f"{'-':>7}"
-        lines.append(
-            f"{row['level']:<6} {row['label']:>5} {own['anterior']:9.1f} {own['middle']:7.1f} {own['posterior']:10.1f}"
-            f" {own['mean']:8.1f}   {expected} {loss}  {row['suspicion']:9.2f}  {row['grade']:>5}"
-        )
-        lines.extend(f"       warning: {warning}" for warning in row["warnings"])
-    lines.extend(f"warning: {warning}" for warning in found["warnings"])
-    return "\n".join(lines)
+    _say(arguments, json.dumps(found, indent=1) if arguments.json else spine_table(found))
 
 
 def _cohort(arguments) -> int:
@@ -395,9 +370,10 @@ def _samples(arguments) -> None:
 
 def _demo(arguments) -> None:
     from healthivert import commands
+    from healthivert.terminal import result_table
 
     report, truth = commands.demo(arguments.out, _choice(arguments), _progress(arguments), arguments.force)
-    _say(arguments, _headline(report))
+    _say(arguments, result_table(report))
     _say(arguments, f"the phantom's true loss: {100 * truth['rhlv']['mean']:+.1f} %, Genant grade {truth['genant']}")
     _say(arguments, f"report: {arguments.out / 'report.html'}")
 
