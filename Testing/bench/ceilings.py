@@ -6,7 +6,7 @@ Pictures: the very same vertebra, with one thing wrong each, held against its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,19 +26,21 @@ TOO_TALL = 0.025  # about what neighbours cannot know
 BLUR_MM = 1.2  # standard deviation
 
 
-def best_height_error(seeds: Iterable[int]) -> float:
-    """Mean absolute error, in percent, of the best linear prediction of each level's mean height from all others.
+def best_height_error(seeds: Iterable[int], levels: Sequence[str] | None = None) -> float:
+    """Mean absolute error, in percent, of the best linear prediction of each level's mean height from all others;
+    levels: of these levels only.
 
     Its covariance is that of the same healthy spines that it is tested on, and heights are the analytic truth: a
     little more than can be known.
     """
-    heights = np.array(
-        [[row["healthy_heights_mm"]["mean"] for row in truth(sample_spine(seed))["levels"]] for seed in seeds]
-    )
+    rows = [truth(sample_spine(seed))["levels"] for seed in seeds]
+    names = [row["level"] for row in rows[0]]
+    heights = np.array([[row["healthy_heights_mm"]["mean"] for row in spine] for spine in rows])
     deviation = np.log(heights) - np.log(heights).mean(axis=0)
     precision = np.linalg.inv(np.cov(deviation.T))
     error = deviation @ precision / np.diag(precision)  # truth minus prediction of each level by the others
-    return 100 * float(np.abs(np.expm1(-error)).mean())
+    told = [names.index(level) for level in levels or names]
+    return 100 * float(np.abs(np.expm1(-error[:, told])).mean())
 
 
 def nearly_the_same(scan: PhantomScan, seed: int, levels: Iterable[str]) -> Iterator[tuple[str, dict[str, float]]]:
