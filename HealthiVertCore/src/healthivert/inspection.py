@@ -88,8 +88,7 @@ def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: 
 def hollow_warnings(body: VertebralBody, grade: Genant) -> tuple[str, ...]:
     """Plates so hollow that they alone would make a grade, in a body whose heights make none: where all levels are
     hollow, the others expect it."""
-    hollow = hollowness(body)
-    if grade.grade > 0 or not body.complete or hollow < GRADE_LIMITS[0]:
+    if grade.grade > 0 or not body.complete or (hollow := hollowness(body)) < GRADE_LIMITS[0]:
         return ()
     return (
         f"{body.level} is {100 * hollow:.0f} % lower in its middle than at its rim, though its heights fit the other "
