@@ -6,7 +6,7 @@ Pictures: the very same vertebra, with one thing wrong each, held against its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,48 +26,41 @@ TOO_TALL = 0.025  # about what neighbours cannot know
 BLUR_MM = 1.2  # standard deviation
 
 
-def best_height_error(seeds: Iterable[int], levels: Sequence[str] | None = None) -> float:
-    """Mean absolute error, in percent, of the best linear prediction of each level's mean height from all others;
-    levels: of these levels only.
+def best_height_errors(seeds: Iterable[int]) -> dict[str, float]:
+    """Mean absolute error, in percent, of the best linear prediction of each level's mean height from all others.
 
     Its covariance is that of the same healthy spines that it is tested on, and heights are the analytic truth: a
     little more than can be known.
     """
-    rows = [truth(sample_spine(seed))["levels"] for seed in seeds]
-    names = [row["level"] for row in rows[0]]
-    heights = np.array([[row["healthy_heights_mm"]["mean"] for row in spine] for spine in rows])
+    spines = [truth(sample_spine(seed))["levels"] for seed in seeds]
+    heights = np.array([[row["healthy_heights_mm"]["mean"] for row in spine] for spine in spines])
     deviation = np.log(heights) - np.log(heights).mean(axis=0)
     precision = np.linalg.inv(np.cov(deviation.T))
     error = deviation @ precision / np.diag(precision)  # truth minus prediction of each level by the others
-    told = [names.index(level) for level in levels or names]
-    return 100 * float(np.abs(np.expm1(-error[:, told])).mean())
+    return dict(zip((row["level"] for row in spines[0]), 100 * np.abs(np.expm1(-error)).mean(axis=0), strict=True))
 
 
-def nearly_the_same(scan: PhantomScan, seed: int, levels: Iterable[str]) -> Iterator[tuple[str, dict[str, float]]]:
-    """(what is wrong with it, SSIM and PSNR in dB) of each level of a healthy spine; seed: the spine's.
+def nearly_the_same(scan: PhantomScan, seed: int, level: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """(what is wrong with it, SSIM and PSNR in dB) of a level of a healthy spine; seed: the spine's.
 
     The scanner's noise is what nobody can foresee. The others are the true vertebra through the gap and back.
     """
     spine = sample_spine(seed)
     picture = render(spine, whole_spine_grid(spine, field_mm=140), replace(spine.scanner, noise_hu=0.0))
     clean = case_from_images(picture.ct, picture.labels, scan.case.name)
-    for level in levels:
-        seen, ideal = (prepare(case, scan.analysis, level) for case in (scan.case, clean))
-        spacing = seen.straight.spacing_mm
-        yield (
-            "without the scanner's noise",
-            likeness(seen.straight.ct, ideal.straight.ct, seen.old_body > 0.5, spacing),
-        )
-        ct, body = (np.zeros_like(seen.conditioning.ct) for _ in range(2))
-        ct[GAP[0] : GAP[1]], body[GAP[0] : GAP[1]], _ = canonical_slab(scan.case, scan.analysis, level)
-        hidden = seen.conditioning.mask > 0.5
-        ct = np.where(hidden, ct, seen.conditioning.ct)
-        true_mm = body_heights(scan.analysis.bodies[level]).mean
-        blurred = np.where(hidden, gaussian_filter(ct, BLUR_MM / seen.conditioning.spacing_mm), ct)
-        for wrong, drawn, height in (
-            ("put back as it was", ct, true_mm),
-            (f"{TOO_TALL:.1%} too tall", ct, true_mm * (1 + TOO_TALL)),
-            (f"blurred by {BLUR_MM} mm", blurred, true_mm),
-        ):
-            vertebra = PseudoHealthy(from_window(drawn), body, height, stretch=seen.conditioning.stretch)
-            yield wrong, picture_metrics(seen, vertebra)
+    seen, ideal = (prepare(case, scan.analysis, level) for case in (scan.case, clean))
+    spacing = seen.straight.spacing_mm
+    yield "without the scanner's noise", likeness(seen.straight.ct, ideal.straight.ct, seen.old_body > 0.5, spacing)
+    ct, body = (np.zeros_like(seen.conditioning.ct) for _ in range(2))
+    ct[GAP[0] : GAP[1]], body[GAP[0] : GAP[1]], _ = canonical_slab(scan.case, scan.analysis, level)
+    hidden = seen.conditioning.mask > 0.5
+    ct = np.where(hidden, ct, seen.conditioning.ct)
+    true_mm = body_heights(scan.analysis.bodies[level]).mean
+    blurred = np.where(hidden, gaussian_filter(ct, BLUR_MM / seen.conditioning.spacing_mm), ct)
+    for wrong, drawn, height in (
+        ("put back as it was", ct, true_mm),
+        (f"{TOO_TALL:.1%} too tall", ct, true_mm * (1 + TOO_TALL)),
+        (f"blurred by {BLUR_MM} mm", blurred, true_mm),
+    ):
+        vertebra = PseudoHealthy(from_window(drawn), body, height, stretch=seen.conditioning.stretch)
+        yield wrong, picture_metrics(seen, vertebra)

@@ -62,13 +62,14 @@ def graded_scans() -> Iterator[GradedScan]:
 
 def levels_of_scans(subject: Subject) -> Iterator[Row]:
     """A row for each graded scan with a CT, and two for all of their levels together."""
+    scans = list(graded_scans())
     together: list[dict] = []
-    for name, case, analysis, healthy in graded_scans():
+    for name, case, analysis, healthy in scans:
         rows = [evaluate_level(case, analysis, level, subject.generate) for level in healthy]
         yield regrown_row(f"{name}, real CT: {', '.join(healthy)} hidden and regrown", rows)
         together.extend(rows)
     yield regrown_row(f"these {len(together)} levels together", together)
-    levels = ((scan.case, scan.analysis, level) for scan in graded_scans() for level in scan.healthy)
+    levels = ((scan.case, scan.analysis, level) for scan in scans for level in scan.healthy)
     yield published_row(subject, "real CT of VerSe", levels)
 
 
