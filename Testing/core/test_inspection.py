@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 from conftest import block_spine, lumbar_blocks
 
+from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
 from healthivert.inspection import analyse, endplate_size, fallback_reference, hollow_warnings
 from healthivert.measure import hollowness
@@ -60,6 +61,14 @@ def test_hollow_plates_are_told_where_the_other_levels_are_hollow_too(healthy_ca
         assert any(re.search(rf"{level} is 2\d % lower in its middle .*biconcave", w) for w in summary.warnings)
     plain = analyse(healthy_case)
     assert not any("lower in its middle" in w for summary in plain.levels.values() for w in summary.warnings)
+
+
+def test_the_warning_of_a_hollow_body_claims_nothing_of_other_levels_where_there_are_none(hollow_case):
+    labels = sitk.Cast(hollow_case.labels == hollow_case.label_values["L2"], sitk.sitkUInt8) * LEVEL_NUMBER["L2"]
+    alone = replace(hollow_case, labels=labels, label_values={"L2": LEVEL_NUMBER["L2"]})
+    warnings = analyse(alone).levels["L2"].warnings
+    assert any("no other complete level" in w for w in warnings)
+    assert any("heights make no grade" in w and "other levels" not in w for w in warnings)
 
 
 def test_a_hollow_body_that_has_a_grade_needs_no_warning(hollow_case):
