@@ -4,8 +4,8 @@ In: SpineCase. Out: a VertebralBody per level, with sub-voxel endplates per colu
 level's own frame, so that rotation, scoliosis, voxel size and the grid's axes do not matter:
 
   1. a first axis from the thickest parts of all vertebrae (the bodies), which the posterior elements cannot pull away;
-  2. the posterior direction of each level from where its arch lies, smoothed over the spine (the image's posterior
-     where the segmentation has bodies only);
+  2. the posterior direction of each level from where its arch lies, or, where the segmentation has bodies only, from
+     the body's own mirror symmetry (symmetry.py); smoothed over the spine;
   3. in that frame the mid-sagittal band runs through the body and then falls into the spinal canal: the fall is the
      posterior wall, and everything behind it is cut;
   4. the frame is turned towards the bisector of the two endplates, and the endplates are read column by column.
@@ -22,6 +22,7 @@ from scipy import ndimage
 from healthivert.anatomy import LEVEL_NUMBER, normal_spine
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import Index, Patch, cut_patch, label_boxes, sample_box
+from healthivert.symmetry import axial_rotations, mirror_likeness
 from healthivert.types import FloatArray, SpineCase, VertebralBody
 
 STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
@@ -121,10 +122,10 @@ def _posterior_directions(landmarks: list[_Landmark], superior: FloatArray) -> F
     arch -= (arch * superior).sum(axis=1, keepdims=True) * superior
     length = np.linalg.norm(arch, axis=1)
     weight = np.clip((length - ARCH_MIN_MM) / 8.0, 0.0, 1.0) * (arch[:, 1] > 0)
-    image_posterior = np.array([0.0, 1.0, 0.0]) - superior[:, 1:2] * superior
+    without_arch = _mirrored_directions(landmarks, superior, weight == 0)
     own = (
         arch / np.maximum(length, 1e-6)[:, None] * weight[:, None]
-        + image_posterior * np.maximum(0.05, 1 - weight)[:, None]
+        + without_arch * np.maximum(0.05, 1 - weight)[:, None]
     )
     smooth = np.empty_like(own)
     for i in range(len(own)):
@@ -132,6 +133,24 @@ def _posterior_directions(landmarks: list[_Landmark], superior: FloatArray) -> F
         smooth[i] = (own * (near * (0.1 + weight))[:, None]).sum(axis=0)
     smooth -= (smooth * superior).sum(axis=1, keepdims=True) * superior
     return smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
+
+
+def _mirrored_directions(landmarks: list[_Landmark], superior: FloatArray, bare: np.ndarray) -> FloatArray:
+    """(N, 3) image posteriors, those of bare levels (N,) turned about superior to where the bodies are symmetric."""
+    back = np.array([0.0, 1.0, 0.0]) - superior[:, 1:2] * superior
+    marks = [mark for mark, alone in zip(landmarks, bare, strict=True) if alone]
+    if not marks:
+        return back
+    frames = [_frame(axis, way) for axis, way in zip(superior[bare], back[bare], strict=True)]
+    likeness = [
+        mirror_likeness(sample_box(mark.patch, mark.body_centre, frame, BOX_MM, STEP_MM).sum(axis=0), STEP_MM)
+        for mark, frame in zip(marks, frames, strict=True)
+    ]
+    whole = np.array([not mark.cut_off for mark in marks], float)
+    angle = axial_rotations(np.array(likeness), whole)[:, None]
+    left, posterior = np.array(frames)[:, 0], np.array(frames)[:, 1]
+    back[bare] = np.cos(angle) * posterior + np.sin(angle) * left
+    return back
 
 
 def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | None:
