@@ -139,6 +139,7 @@ def levels_table(case: SpineCase, classifier: FractureClassifier) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="gan")
+    parser.add_argument("--weights", type=Path, help="the model's, as `train` writes them; default: the shipped ones")
     parser.add_argument("--classifier", default="fracture_cnn", help="the shipped one, or a .safetensors file")
     parser.add_argument("--count", type=int, default=12, help="spines")
     where = parser.add_mutually_exclusive_group(required=True)
@@ -148,7 +149,7 @@ def main() -> None:
     if arguments.scan:
         print(levels_table(load_case(*arguments.scan), load_classifier(arguments.classifier)))
         return
-    generate = commands.load_generator(commands.GeneratorChoice(arguments.model)).generate
+    generate = commands.load_generator(commands.GeneratorChoice(arguments.model, arguments.weights)).generate
     classifier = load_classifier(arguments.classifier)
     torch.set_num_threads(1)
     rows = [json.loads(line) for line in arguments.rows.read_text().splitlines()] if arguments.rows.is_file() else []

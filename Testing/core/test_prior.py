@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from conftest import block_spine, lumbar_blocks
 
 from healthivert import prior
 from healthivert.body import cut_posterior_elements
-from healthivert.gap import GAP, GAP_ROWS
+from healthivert.gap import GAP, GAP_ROWS, from_window
 from healthivert.generate import FOOTPRINT_WEIGHT, model_share
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.pipeline import prepare
-from healthivert.prior import canonical_slab, trusted_neighbours, upright_prior
+from healthivert.prior import MIRRORED_SHARE, canonical_slab, trusted_neighbours, upright_prior
 from healthivert.types import SpineCase
 
 TARGET = "L2"
@@ -65,6 +66,21 @@ def test_plates_of_the_neighbours_are_averaged_where_they_lie_together(monkeypat
     body = prior_of(case)[GAP[0] : GAP[1]]
     middle = body[:, body.shape[1] // 2, body.shape[2] // 2]
     assert ((middle > 0.1) & (middle < 0.9)).sum() <= 4  # two rows at each plate
+
+
+def test_what_neighbours_have_on_one_side_is_expected_less_there_and_a_little_on_the_other(healthy_case):
+    hu = sitk.GetArrayFromImage(healthy_case.ct)
+    left = np.broadcast_to(np.arange(hu.shape[2]) > hu.shape[2] // 2, hu.shape)
+    hu[(hu == 250) & left] = 450
+    ct = sitk.GetImageFromArray(hu)
+    ct.CopyInformation(healthy_case.ct)
+    case = replace(healthy_case, ct=ct)
+    given = prepare(case, analyse(case), TARGET).conditioning
+    inside = np.where(given.prior_body > 0.9, from_window(given.prior_ct), np.nan)
+    middle = inside.shape[2] // 2
+    on_left, on_right = np.nanmedian(inside[:, :, middle + 5 :]), np.nanmedian(inside[:, :, : middle - 5])
+    assert on_left - on_right == pytest.approx(200 * (1 - 2 * MIRRORED_SHARE), abs=10)
+    assert on_left + on_right == pytest.approx(700, abs=10)
 
 
 def test_a_suspected_neighbour_is_passed_over():

@@ -4,9 +4,9 @@ In: a case, its analysis, a level and its body straightened. Out: Prior, in the 
 involved: this is the picture that a generator has to beat, as reference.py is the height.
 
 A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
-the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side
-are laid over that footprint, wall on wall, brought to the bend of the spine there, and averaged: the nearer and the
-less suspected, the more weight.
+the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side,
+and their mirror images, are laid over that footprint, wall on wall, brought to the bend of the spine there, and
+averaged: the nearer and the less suspected, the more weight.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, Ps
 TRUSTED_SUSPICION = 0.5
 LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
+# of a neighbour's weight: what it has on one side, the target may have on the other (docs/decisions.md)
+MIRRORED_SHARE = 0.25
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
@@ -44,16 +46,27 @@ def neighbours_prior(
     walls = soft_footprint(old_body)
     slabs: list[NeighbourSlab] = []
     for other, distance in chosen:
-        parts = canonical_slab(case, analysis, other)
-        source = source_columns(soft_footprint(parts.body), walls)
-        ct, body, its_stretch = (read_columns(part, source) for part in (parts.ct, parts.body, parts.stretch[None]))
-        trust = max(1.0 - analysis.suspicion[other], LEAST_TRUST)
-        slabs.append(NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), trust / distance))
+        slab = canonical_slab(case, analysis, other)
+        weight = max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance
+        slabs.append(_laid_over(slab, walls, stretch, (1 - MIRRORED_SHARE) * weight))
+        slabs.append(_laid_over(_mirrored(slab), walls, stretch, MIRRORED_SHARE * weight))
     slabs = _plates_together(slabs)
-    weight = [slab.weight for slab in slabs]
-    ct = np.average([slab.ct for slab in slabs], axis=0, weights=weight).astype(np.float32)
-    body = np.average([slab.body for slab in slabs], axis=0, weights=weight).astype(np.float32)
+    weights = [slab.weight for slab in slabs]
+    ct = np.average([slab.ct for slab in slabs], axis=0, weights=weights).astype(np.float32)
+    body = np.average([slab.body for slab in slabs], axis=0, weights=weights).astype(np.float32)
     return Prior(ct, body, outline, tuple(slabs))
+
+
+def _laid_over(slab: Slab, walls: FloatArray, stretch: FloatArray | float, weight: float) -> NeighbourSlab:
+    """slab in the columns of a soft footprint walls (AP, LR), where a slab's bend is stretch."""
+    source = source_columns(soft_footprint(slab.body), walls)
+    ct, body, its_stretch = (read_columns(part, source) for part in (slab.ct, slab.body, slab.stretch[None]))
+    return NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), weight)
+
+
+def _mirrored(slab: Slab) -> Slab:
+    """Right for left; the centreline, and with it the canal, is in the middle of the columns."""
+    return Slab(*(np.ascontiguousarray(part[..., ::-1]) for part in slab))
 
 
 def _plates_together(slabs: list[NeighbourSlab]) -> list[NeighbourSlab]:

@@ -1,0 +1,117 @@
+"""Does what a fracture leaves of a vertebra tell how high it was? Measured on the healthy levels of real spines.
+
+Prints the table of docs/method.md, "What the neighbours say". A collapse hardly changes the widths of a body or its
+pedicles, so these could be used without telling the collapse. They would have to tell by how much a level is higher
+than the reference expects, from how much larger it is than its two neighbours. Each spine is corrected by what all
+others show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from bench import HEALTHY, REAL
+from rows import mean_and_change
+from verse_scans import FRACTURED, MOST, VERSE
+
+from healthivert.anatomy import LEVEL_NUMBER, LEVELS
+from healthivert.case import load_labels
+from healthivert.geometry import Patch, cut_patch, label_boxes, sample_box
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.training.scan_folders import VERSE_MASK
+from healthivert.types import FloatArray, SpineCase, VertebralBody
+
+ARCH_BOX_MM, STEP_MM = (60.0, 110.0, 90.0), 1.0  # SI, AP, LR around a body, with its pedicles
+BEHIND_MM, BESIDE_MM = (3, 6), (8, 26)  # where pedicles are: from the posterior wall, from the middle
+LEAST_PEDICLE_MM = 5.0
+QUANTITIES = ("width", "depth", "footprint", "pedicle height")
+SEED = 0
+
+
+class Level(NamedTuple):
+    """excess: log of height over what the reference expects. larger: for each of QUANTITIES, the log of its ratio to
+    the mean of the two neighbours, NaN where one cannot be measured."""
+
+    spine: str
+    name: str
+    excess: float
+    larger: FloatArray
+
+
+def spines() -> Iterator[tuple[str, SpineCase, set[str]]]:
+    """Segmentations, and the names of their fractured levels. VerSe 004 is in both collections, counted once."""
+    for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
+        name = mask.name.split("_")[0]
+        if name in FRACTURED and name != "sub-verse004":
+            yield name, load_labels(mask), {level for level, grade in FRACTURED[name].items() if grade > MOST}
+    for name, healthy in HEALTHY.items():
+        yield name, load_labels(REAL / name / "seg.nii.gz"), set(LEVELS) - set(healthy)
+
+
+def sizes(case: SpineCase, body: VertebralBody) -> FloatArray:
+    """QUANTITIES in mm; pedicle height NaN where the segmentation has none."""
+    footprint = np.isfinite(body.height_map)
+    depth, width = (footprint.sum(axis=axis).max() * body.column_mm for axis in (0, 1))
+    return np.array([width, depth, np.sqrt(footprint.sum()) * body.column_mm, pedicle_height(case, body)])
+
+
+def pedicle_height(case: SpineCase, body: VertebralBody) -> float:
+    """Of both sides' tallest columns behind the posterior wall, in mm."""
+    number = LEVEL_NUMBER[body.level]
+    cut = cut_patch(case.labels, *label_boxes(case.labels)[number], margin=2)
+    vertebra = Patch((cut.array == number).astype(np.float32), cut.affine)
+    whole = sample_box(vertebra, body.centre, body.axes, ARCH_BOX_MM, STEP_MM)
+    wall = np.flatnonzero(np.isfinite(body.height_map).any(axis=1))[-1] - body.height_map.shape[0] // 2
+    first, last = (whole.shape[1] // 2 + wall + round(mm / STEP_MM) for mm in BEHIND_MM)
+    thickness = (whole[:, first:last] > 0.5).sum(axis=0).mean(axis=0) * STEP_MM
+    middle = len(thickness) // 2
+    near, far = (round(mm / STEP_MM) for mm in BESIDE_MM)
+    sides = thickness[middle - far : middle - near].max(), thickness[middle + near : middle + far].max()
+    return float(np.mean(sides)) if min(sides) >= LEAST_PEDICLE_MM else np.nan
+
+
+def levels_of(name: str, case: SpineCase, fractured: set[str]) -> Iterator[Level]:
+    analysis: SpineAnalysis = analyse(case)
+    whole = [level for level, body in analysis.bodies.items() if body.complete and level not in fractured]
+    own = {level: np.log(sizes(case, analysis.bodies[level])) for level in whole}
+    for above, level, below in zip(whole, whole[1:], whole[2:], strict=False):
+        found = analysis.levels[level]
+        if LEVELS.index(below) - LEVELS.index(above) > 2 or found.neighbour_reference is None:
+            continue
+        excess = np.log(found.heights.mean / found.neighbour_reference.mean)
+        yield Level(name, level, float(excess), own[level] - (own[above] + own[below]) / 2)
+
+
+def corrected(excess: FloatArray, larger: FloatArray, spine: list[str]) -> FloatArray:
+    """excess less what a straight line through all other spines' levels tells of it."""
+    left = np.empty_like(excess)
+    for name in set(spine):
+        held = np.array([other == name for other in spine])
+        slope, offset = np.polyfit(larger[~held], excess[~held], 1)
+        left[held] = excess[held] - slope * larger[held] - offset
+    return left
+
+
+def table(levels: list[Level]) -> str:
+    lines = [
+        "| told by | levels | spines | correlation | reference's error, % | corrected, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for number, quantity in enumerate(QUANTITIES):
+        seen = [level for level in levels if np.isfinite(level.larger[number])]
+        spine = [level.spine for level in seen]
+        excess = np.array([level.excess for level in seen])
+        larger = np.array([level.larger[number] for level in seen])
+        before, after = 100 * np.abs(excess), 100 * np.abs(corrected(excess, larger, spine))
+        change = mean_and_change(after, before, spine, ".2f", "+.2f", SEED)
+        correlation = np.corrcoef(larger, excess)[0, 1]
+        lines.append(
+            f"| {quantity} | {len(seen)} | {len(set(spine))} | {correlation:+.2f} | {before.mean():.2f} | {change} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table([level for spine in spines() for level in levels_of(*spine)]))
