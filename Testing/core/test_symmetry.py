@@ -46,6 +46,13 @@ def test_what_is_not_trusted_is_told_by_its_neighbours():
     assert axial_rotations(likeness, np.zeros(3)) == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_label_in_two_far_pieces_says_nothing():
+    apart = np.zeros((80, 88))
+    apart[40, [2, 85]] = 20.0
+    for thickness in (apart, np.zeros((80, 88))):
+        assert axial_rotations(mirror_likeness(thickness, STEP_MM)[None], np.ones(1)) == pytest.approx(0.0, abs=1e-9)
+
+
 @pytest.fixture(scope="module")
 def picture():
     spine = sample_spine(48_001, False)  # with a curve: T1 to T9 are turned by up to nine degrees, L1 to L5 are not

@@ -26,8 +26,11 @@ def mirror_likeness(thickness: FloatArray, step_mm: float) -> FloatArray:
     """(len(ANGLES_DEG),) correlation 0..1 of a map (AP, LR) with its mirror image, for lines turned from AP to LR.
 
     The mirror image across a line through the centroid is a sum over angles of the map in polar coordinates, and all
-    lines at once are the map's convolution with itself.
+    lines at once are the map's convolution with itself. A map without anything near its centroid (a label in two far
+    pieces) is alike to nothing.
     """
+    if not thickness.any():
+        return np.zeros(len(ANGLES_DEG))
     angle = np.arange(AROUND) * (2 * np.pi / AROUND)
     radius = np.arange(0.5, REACH_MM)
     centre = ndimage.center_of_mass(thickness)
@@ -37,7 +40,7 @@ def mirror_likeness(thickness: FloatArray, step_mm: float) -> FloatArray:
     ]
     polar = ndimage.map_coordinates(thickness, places, order=1)
     spectrum = np.fft.fft(polar, axis=1)
-    alike = radius @ np.fft.ifft(spectrum**2, axis=1).real / (radius @ polar**2).sum()
+    alike = radius @ np.fft.ifft(spectrum**2, axis=1).real / max(float((radius @ polar**2).sum()), 1e-6)
     return alike[(2 * ANGLES_DEG * AROUND // 360) % AROUND]
 
 
