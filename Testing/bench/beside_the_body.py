@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from bench import HEALTHY, lumbar_case
 from fractured_neighbours import scanned
-from rows import mean_and_change
+from rows import cell_of_way
 from scipy import ndimage
 
 from healthivert import restore
@@ -111,11 +111,7 @@ def hidden(prepared: Prepared) -> dict[str, dict[str, float]]:
 
 def cell(rows: list[dict[str, dict[str, float]]], way: str, metric: str) -> str:
     """Mean, and the 95 % interval of what the way changes against the first one."""
-    first, decimals = next(iter(WAYS)), DECIMALS[metric]
-    found, without = (np.array([row[name][metric] for row in rows]) for name in (way, first))
-    if way == first:
-        return f"{found.mean():.{decimals}f}"
-    return mean_and_change(found, without, range(len(rows)), f".{decimals}f", f"+.{decimals}f", seed=0)
+    return cell_of_way(rows, way, next(iter(WAYS)), metric, range(len(rows)), DECIMALS[metric])
 
 
 def main() -> None:

@@ -16,9 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from rows import mean_and_change
+from rows import cell_of_way
 
 from healthivert import commands, iterate
 from healthivert.anatomy import LEVELS
@@ -149,12 +148,10 @@ def table(rows: list[dict]) -> str:
 
 
 def _cell(rows: list[dict], way: str, metric: str) -> str:
+    told, spines = [row["ways"] for row in rows], [row["spine"] for row in rows]
     decimals = {"dice": 3, "ssim": 3, "seconds": 0}.get(metric, 2)
-    found, without = (np.array([row["ways"][name][metric] for row in rows]) for name in (way, NO_PASS))
-    if way == NO_PASS or metric == "seconds":
-        return f"{found.mean():.{decimals}f}"
-    spines = [row["spine"] for row in rows]
-    return mean_and_change(found, without, spines, f".{decimals}f", f"+.{decimals}f", SEED)
+    first = way if metric == "seconds" else NO_PASS  # time is told as it is
+    return cell_of_way(told, way, first, metric, spines, decimals, seed=SEED)
 
 
 def main() -> None:

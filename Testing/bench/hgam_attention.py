@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rows import mean_and_change
+from rows import cell_of_way
 
 from healthivert import commands
 from healthivert.anatomy import LEVELS
@@ -117,12 +116,9 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def _cell(rows: list[Mapping], way: str, metric: str) -> str:
-    found, without = (np.array([row["ways"][name][metric] for row in rows]) for name in (way, NONE))
-    mean_format = f".{DECIMALS[metric]}f"
-    if way == NONE:
-        return f"{found.mean():{mean_format}}"
-    return mean_and_change(found, without, [row["spine"] for row in rows], mean_format, "+.0e", SEED)
+def _cell(rows: list[dict], way: str, metric: str) -> str:
+    told, spines = [row["ways"] for row in rows], [row["spine"] for row in rows]
+    return cell_of_way(told, way, NONE, metric, spines, DECIMALS[metric], "+.0e", SEED)
 
 
 def levels_table(case: SpineCase, classifier: FractureClassifier) -> str:

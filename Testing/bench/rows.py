@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from healthivert.agreement import bootstrap_interval
 from healthivert.evaluate import mean_row
 from healthivert.pipeline import GenerateSamples
 from healthivert.types import THIRDS, FloatArray
+
+Way = TypeVar("Way", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -73,3 +76,22 @@ def mean_and_change(
     kept = np.flatnonzero(np.isfinite(difference))
     interval = bootstrap_interval([units[i] for i in kept], lambda drawn: float(difference[kept][drawn].mean()), seed)
     return text if interval is None else f"{text} [{interval[0]:{change_format}}, {interval[1]:{change_format}}]"
+
+
+def cell_of_way(
+    told: Sequence[Mapping[Way, Mapping[str, float]]],
+    way: Way,
+    first: Way,
+    metric: str,
+    units: Sequence[Hashable],
+    decimals: int,
+    change_format: str = "",
+    seed: int = 0,
+) -> str:
+    """Mean of a metric as one way of doing it tells; of all ways but the first with what mean_and_change says of the
+    difference. told: way -> metric -> value, of every case. change_format: as decimals say if it is empty."""
+    value, without = (np.array([ways[name][metric] for ways in told]) for name in (way, first))
+    mean_format = f".{decimals}f"
+    if way == first:
+        return f"{value.mean():{mean_format}}"
+    return mean_and_change(value, without, units, mean_format, change_format or f"+{mean_format}", seed)

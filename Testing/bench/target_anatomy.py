@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import SimpleITK as sitk
 from bench import HEALTHY, REAL
 from rows import mean_and_change
-from verse_scans import FRACTURED, MOST, VERSE
+from verse_scans import FRACTURED, MOST, graded_masks
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.case import load_labels
-from healthivert.geometry import Patch, cut_patch, label_boxes, sample_box
+from healthivert.geometry import Index, Patch, cut_patch, label_boxes, sample_box
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.training.scan_folders import VERSE_MASK
 from healthivert.types import FloatArray, SpineCase, VertebralBody
 
 ARCH_BOX_MM, STEP_MM = (60.0, 110.0, 90.0), 1.0  # SI, AP, LR around a body, with its pedicles
@@ -42,26 +42,24 @@ class Level(NamedTuple):
 
 def spines() -> Iterator[tuple[str, SpineCase, set[str]]]:
     """Segmentations, and the names of their fractured levels. VerSe 004 is in both collections, counted once."""
-    for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
-        name = mask.name.split("_")[0]
-        if name in FRACTURED and name != "sub-verse004":
-            yield name, load_labels(mask), {level for level, grade in FRACTURED[name].items() if grade > MOST}
+    for name, labels in graded_masks():
+        if name != "sub-verse004":
+            yield name, labels, {level for level, grade in FRACTURED[name].items() if grade > MOST}
     for name, healthy in HEALTHY.items():
         yield name, load_labels(REAL / name / "seg.nii.gz"), set(LEVELS) - set(healthy)
 
 
-def sizes(case: SpineCase, body: VertebralBody) -> FloatArray:
-    """QUANTITIES in mm; pedicle height NaN where the segmentation has none."""
+def sizes(labels: sitk.Image, box: tuple[Index, Index], body: VertebralBody) -> FloatArray:
+    """QUANTITIES in mm; pedicle height NaN where the segmentation has none. box: of the body's label."""
     footprint = np.isfinite(body.height_map)
     depth, width = (footprint.sum(axis=axis).max() * body.column_mm for axis in (0, 1))
-    return np.array([width, depth, np.sqrt(footprint.sum()) * body.column_mm, pedicle_height(case, body)])
+    return np.array([width, depth, np.sqrt(footprint.sum()) * body.column_mm, pedicle_height(labels, box, body)])
 
 
-def pedicle_height(case: SpineCase, body: VertebralBody) -> float:
+def pedicle_height(labels: sitk.Image, box: tuple[Index, Index], body: VertebralBody) -> float:
     """Of both sides' tallest columns behind the posterior wall, in mm."""
-    number = LEVEL_NUMBER[body.level]
-    cut = cut_patch(case.labels, *label_boxes(case.labels)[number], margin=2)
-    vertebra = Patch((cut.array == number).astype(np.float32), cut.affine)
+    cut = cut_patch(labels, *box, margin=2)
+    vertebra = Patch((cut.array == LEVEL_NUMBER[body.level]).astype(np.float32), cut.affine)
     whole = sample_box(vertebra, body.centre, body.axes, ARCH_BOX_MM, STEP_MM)
     wall = np.flatnonzero(np.isfinite(body.height_map).any(axis=1))[-1] - body.height_map.shape[0] // 2
     first, last = (whole.shape[1] // 2 + wall + round(mm / STEP_MM) for mm in BEHIND_MM)
@@ -75,7 +73,8 @@ def pedicle_height(case: SpineCase, body: VertebralBody) -> float:
 def levels_of(name: str, case: SpineCase, fractured: set[str]) -> Iterator[Level]:
     analysis: SpineAnalysis = analyse(case)
     whole = [level for level, body in analysis.bodies.items() if body.complete and level not in fractured]
-    own = {level: np.log(sizes(case, analysis.bodies[level])) for level in whole}
+    boxes = label_boxes(case.labels)
+    own = {v: np.log(sizes(case.labels, boxes[LEVEL_NUMBER[v]], analysis.bodies[v])) for v in whole}
     for above, level, below in zip(whole, whole[1:], whole[2:], strict=False):
         found = analysis.levels[level]
         if LEVELS.index(below) - LEVELS.index(above) > 2 or found.neighbour_reference is None:

@@ -60,6 +60,14 @@ def graded_scans() -> Iterator[GradedScan]:
         yield GradedScan(scan.subject, case, analysis, [level for level in healthy if analysis.bodies[level].complete])
 
 
+def graded_masks() -> Iterator[tuple[str, SpineCase]]:
+    """Every graded subject and its segmentation, with its CT or without."""
+    for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
+        subject = mask.name.split("_")[0]
+        if subject in FRACTURED:
+            yield subject, load_labels(mask)
+
+
 def levels_of_scans(subject: Subject) -> Iterator[Row]:
     """A row for each graded scan with a CT, and two for all of their levels together."""
     scans = list(graded_scans())
@@ -77,11 +85,8 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
     """What the other levels' heights alone say, which every model shares: grades against the readers', and how often
     the height of a healthy level lies where nine of ten should."""
     readers, ours, within, hollow = [], [], [], []
-    for mask in sorted(VERSE.rglob(f"*{VERSE_MASK}.nii.gz")):
-        subject = mask.name.split("_")[0]
-        if subject not in FRACTURED:
-            continue
-        analysis = analyse(load_labels(mask))
+    for subject, labels in graded_masks():
+        analysis = analyse(labels)
         for level, found in analysis.levels.items():
             if not analysis.bodies[level].complete:
                 continue
