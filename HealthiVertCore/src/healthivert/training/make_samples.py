@@ -21,8 +21,6 @@ from healthivert.phantom import PhantomSpine, level_grid, render, sample_spine
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
 from healthivert.training.worker_processes import results_of
 
-TRUTH_SPACING_MM = 1.0
-
 
 @dataclass(frozen=True)
 class SampleSettings:
@@ -92,12 +90,11 @@ def _sample_at(
     scanner = replace(spine.scanner, slice_mm=spacing_mm)
     twin = spine.healthy_twin()
     scan = render(spine, level_grid(spine, level, box, spacing_mm), scanner)
-    healthy = render(twin, level_grid(twin, level, box, spacing_mm), scanner)
-    # the truth's picture is what this scanner would have made of it, its outline is better than any scanner's
-    outline = render(twin, level_grid(twin, level, box, TRUTH_SPACING_MM), None).bodies
-    labels = scan.bodies if bodies_only else scan.labels
+    healthy = render(twin, level_grid(twin, level, box, spacing_mm), scanner) if spine.fractured_levels else scan
+    labels, healthy_labels = (r.bodies if bodies_only else r.labels for r in (scan, healthy))
     given = case_from_images(_without_ends(scan.ct, ends * pitch), _without_ends(labels, ends * pitch), level)
-    truth = case_from_images(healthy.ct, outline, level)
+    # segmented alike: the body in a mask of whole vertebrae has pedicle roots, and by such bodies a run is judged
+    truth = case_from_images(healthy.ct, healthy_labels, level)
     try:
         return make_sample(given, truth, level)
     except HealthiVertError:

@@ -43,10 +43,7 @@ def case_from_images(ct: sitk.Image, labels: sitk.Image, name: str) -> SpineCase
 
 
 def make_sample(scan: SpineCase, healthy: SpineCase, level: str) -> TrainingSample:
-    """The level hidden in scan, its twin in healthy as the truth.
-
-    healthy's labels may lie on a finer grid than its CT, since both are read in millimetres.
-    """
+    """The level hidden in scan, its twin in healthy, segmented as scan is, as the truth."""
     return _sample(prepare(scan, analyse(scan), level), healthy, analyse(healthy), level)
 
 
