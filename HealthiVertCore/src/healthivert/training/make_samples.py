@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.phantom import PhantomSpine, level_grid, render, sample_spine
+from healthivert.phantom import PhantomSpine, Rendered, level_grid, render, sample_spine
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
 from healthivert.training.worker_processes import results_of
 
@@ -88,12 +88,15 @@ def _sample_at(
     box = (*settings.box_mm, settings.pitches * pitch)
 
     scanner = replace(spine.scanner, slice_mm=spacing_mm)
-    twin = spine.healthy_twin()
-    scan = render(spine, level_grid(spine, level, box, spacing_mm), scanner)
-    healthy = render(twin, level_grid(twin, level, box, spacing_mm), scanner) if spine.fractured_levels else scan
-    labels, healthy_labels = (r.bodies if bodies_only else r.labels for r in (scan, healthy))
+
+    def seen(person: PhantomSpine) -> Rendered:
+        return render(person, level_grid(person, level, box, spacing_mm), scanner)
+
+    scan = seen(spine)
+    healthy = seen(spine.healthy_twin()) if spine.fractured_levels else scan
+    labels, healthy_labels = (picture.bodies if bodies_only else picture.labels for picture in (scan, healthy))
     given = case_from_images(_without_ends(scan.ct, ends * pitch), _without_ends(labels, ends * pitch), level)
-    # segmented alike: the body in a mask of whole vertebrae has pedicle roots, and by such bodies a run is judged
+    # on the same voxels and with the same pedicle roots: by bodies as they are segmented a run is judged
     truth = case_from_images(healthy.ct, healthy_labels, level)
     try:
         return make_sample(given, truth, level)
