@@ -24,12 +24,14 @@ from healthivert.training.worker_processes import results_of
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """levels_per_spine: how many levels of one person are used. fractured_share: spines with fractures.
+    """levels_per_spine: how many levels of one person are used, fractured_first of them fractured where there are so
+    many: a run is mostly asked for those. fractured_share: spines with fractures.
     bodies_only_share: segmentations without posterior elements, as some tools make them. end_share: of either end of
     the scan, which then cuts a neighbour or takes it away."""
 
     levels_per_spine: int = 4
-    fractured_share: float = 0.6
+    fractured_first: int = 2
+    fractured_share: float = 0.75
     bodies_only_share: float = 0.25
     end_share: float = 0.12
     end_pitches: tuple[float, float] = (0.9, 2.0)  # taken off the box's 2.7 on either side of the target
@@ -64,20 +66,26 @@ def spine_samples(seed: int, out: Path, settings: SampleSettings) -> int:
     too."""
     random = np.random.default_rng([seed, 77])
     spine = sample_spine(seed, fractured=bool(random.random() < settings.fractured_share))
-    levels = random.permutation([level for level in spine.levels if level not in ("T1", "T2", "T3")])
     written = 0
-    for level in levels[: settings.levels_per_spine]:
+    for level in levels_to_hide(spine, settings, random):
         path = out / f"sample_{seed:06d}_{level}.npz"
         spacing = float(random.choice(settings.spacings_mm))
         bodies_only = bool(random.random() < settings.bodies_only_share)
         ends = random.uniform(*settings.end_pitches, 2) * (random.random(2) < settings.end_share)
         if path.exists():
             continue
-        sample = _sample_at(spine, str(level), spacing, bodies_only, ends, settings)
+        sample = _sample_at(spine, level, spacing, bodies_only, ends, settings)
         if sample is not None:
             save_sample(sample, path)
             written += 1
     return written
+
+
+def levels_to_hide(spine: PhantomSpine, settings: SampleSettings, random: np.random.Generator) -> list[str]:
+    """So many of its levels as settings say, by chance, some of the fractured ones first."""
+    shuffled = random.permutation([level for level in spine.levels if level not in ("T1", "T2", "T3")]).tolist()
+    first = [level for level in shuffled if level in spine.fractured_levels][: settings.fractured_first]
+    return [*first, *(level for level in shuffled if level not in first)][: settings.levels_per_spine]
 
 
 def _sample_at(

@@ -1,7 +1,7 @@
 """Training samples: a phantom vertebra as the generator will see it in a patient, with the healthy truth in the gap.
 
 In: seeds. Out: one .npz shard per vertebra. The conditioning is made by the very functions that `run` uses, on the
-rendered labels, half of the time from a fractured scan whose healthy twin is the truth.
+rendered labels, mostly from a fractured scan whose healthy twin is the truth.
 """
 
 from __future__ import annotations
