@@ -37,9 +37,15 @@ def soft_footprint(body: FloatArray) -> FloatArray:
     return (share * ndimage.binary_dilation(footprint(body) > 0)).astype(np.float32)
 
 
+def narrowed(columns: FloatArray, factor: FloatArray) -> FloatArray:
+    """A footprint (AP, LR) scaled about its centre; factor: (2,), 1 leaves it as it is."""
+    centre, _ = footprint_moments(columns)
+    return ndimage.affine_transform(columns, 1 / factor, centre - centre / factor, order=1)
+
+
 def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:
     """(2, AP, LR): where, in a neighbour of the soft footprint own, each column is read that lays it over wanted."""
-    (centre, spread), (own_centre, own_spread) = _moments(wanted), _moments(own)
+    (centre, spread), (own_centre, own_spread) = footprint_moments(wanted), footprint_moments(own)
     stretch = np.clip(spread / own_spread, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
     matched = ndimage.affine_transform(own, 1 / stretch, own_centre - centre / stretch, order=1)
     wall, own_wall = _walls(wanted, centre), _walls(matched, centre)
@@ -58,7 +64,7 @@ def read_columns(slab: FloatArray, source: FloatArray) -> FloatArray:
     return np.stack([ndimage.map_coordinates(row, source, order=1, mode="nearest") for row in slab])
 
 
-def _moments(outline: FloatArray) -> tuple[FloatArray, FloatArray]:
+def footprint_moments(outline: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Centre and standard deviation along AP and LR, both (2,) in columns. Moments, since a single column's tip would
     move an extent."""
     weight = outline / max(float(outline.sum()), 1.0)

@@ -3,21 +3,31 @@
 In: a case, its analysis, a level and its body straightened. Out: Prior, in the gap's canonical rows. No model is
 involved: this is the picture that a generator has to beat, as reference.py is the height.
 
-A fracture takes height and hardly any width (the phantom's walls give way by about a millimetre), so the footprint of
-the target, seen along the spine, is the one thing that is kept of it. The two nearest trusted vertebrae on each side,
-and their mirror images, are laid over that footprint, wall on wall, brought to the bend of the spine there, and
-averaged: the nearer and the less suspected, the more weight.
+A fracture takes height and little width, so the footprint of the target, seen along the spine, is the one thing that is
+kept of it; if the target looks fractured, narrowed to what its neighbours let expect, since walls that gave way bulge.
+The two nearest trusted vertebrae on each side, and their mirror images, are laid over that footprint, wall on wall,
+brought to the bend of the spine there, and averaged: the nearer and the less suspected, the more weight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from healthivert.anatomy import normal_spine
 from healthivert.bend import column_stretch, rebent
 from healthivert.body import plate_rows
-from healthivert.footprint import footprint, read_columns, soft_footprint, source_columns
+from healthivert.footprint import (
+    LARGEST_STRETCH,
+    footprint,
+    footprint_moments,
+    narrowed,
+    read_columns,
+    soft_footprint,
+    source_columns,
+)
 from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_gap, to_window
 from healthivert.geometry import filled_from_nearest, rows_at
 from healthivert.inspection import SpineAnalysis
@@ -30,6 +40,8 @@ LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
 # of a neighbour's weight: what it has on one side, the target may have on the other (docs/decisions.md)
 MIRRORED_SHARE = 0.25
+# How far a target that surely is fractured is narrowed towards what its neighbours' widths let expect.
+BULGE_SHARE = 0.8
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
@@ -43,17 +55,20 @@ def neighbours_prior(
     chosen = trusted_neighbours(analysis, level)
     if not chosen:
         return upright_prior(outline)
+    shown = [canonical_slab(case, analysis, other) for other, _ in chosen]
+    weights = [max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance for other, distance in chosen]
+    growth = [_normal_growth(other, level) for other, _ in chosen]
     walls = soft_footprint(old_body)
+    bulge = _bulge(walls, shown, growth, weights) ** (BULGE_SHARE * analysis.suspicion[level])
+    walls, outline = narrowed(walls, 1 / bulge), np.round(narrowed(outline, 1 / bulge))
     slabs: list[NeighbourSlab] = []
-    for other, distance in chosen:
-        slab = canonical_slab(case, analysis, other)
-        weight = max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance
+    for slab, weight in zip(shown, weights, strict=True):
         slabs.append(_laid_over(slab, walls, stretch, (1 - MIRRORED_SHARE) * weight))
         slabs.append(_laid_over(_mirrored(slab), walls, stretch, MIRRORED_SHARE * weight))
     slabs = _plates_together(slabs)
-    weights = [slab.weight for slab in slabs]
-    ct = np.average([slab.ct for slab in slabs], axis=0, weights=weights).astype(np.float32)
-    body = np.average([slab.body for slab in slabs], axis=0, weights=weights).astype(np.float32)
+    counts = [slab.weight for slab in slabs]
+    ct = np.average([slab.ct for slab in slabs], axis=0, weights=counts).astype(np.float32)
+    body = np.average([slab.body for slab in slabs], axis=0, weights=counts).astype(np.float32)
     return Prior(ct, body, outline, tuple(slabs))
 
 
@@ -62,6 +77,24 @@ def _laid_over(slab: Slab, walls: FloatArray, stretch: FloatArray | float, weigh
     source = source_columns(soft_footprint(slab.body), walls)
     ct, body, its_stretch = (read_columns(part, source) for part in (slab.ct, slab.body, slab.stretch[None]))
     return NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), weight)
+
+
+def _bulge(
+    walls: FloatArray, shown: Sequence[Slab], growth: Sequence[FloatArray], weights: Sequence[float]
+) -> FloatArray:
+    """(2,) how many times wider along AP and LR a soft footprint is than the other levels', brought to its level by
+    growth, let expect. At least 1: a fracture widens a body and never makes it narrow."""
+    spreads = [footprint_moments(soft_footprint(slab.body))[1] for slab in shown]
+    expected = np.average(np.multiply(spreads, growth), axis=0, weights=weights)
+    return np.clip(footprint_moments(walls)[1] / expected, 1.0, LARGEST_STRETCH)
+
+
+def _normal_growth(first: str, second: str) -> FloatArray:
+    """(2,) by how much depth and width grow from one level to another; 1 where the tables do not know both."""
+    known = normal_spine()
+    if first not in known or second not in known:
+        return np.ones(2)
+    return np.array([known[second].depth / known[first].depth, known[second].width / known[first].width])
 
 
 def _mirrored(slab: Slab) -> Slab:
