@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from healthivert.footprint import footprint, read_columns, soft_footprint, source_columns
+from healthivert.footprint import footprint, narrowed, read_columns, soft_footprint, source_columns
 
 SHAPE = (64, 72)
 CENTRE = (31.5, 35.5)
@@ -47,6 +47,12 @@ def test_a_soft_footprint_tells_the_share_of_the_outermost_columns():
     assert soft[20, 20] == 1
     assert soft[30, 20] == 0.25
     assert not soft[32:].any()
+
+
+def test_a_footprint_is_narrowed_about_its_own_centre():
+    found = narrowed(ellipse(15, 20, moved=4), np.array([0.8, 0.9]))
+    assert dice(found, ellipse(12, 18, moved=4)) > 0.98
+    assert narrowed(ellipse(15, 20), np.ones(2)) == pytest.approx(ellipse(15, 20), abs=1e-6)
 
 
 def test_equal_footprints_leave_every_column_where_it_is():

@@ -47,10 +47,22 @@ def test_a_collapse_does_not_show_in_the_prior(healthy, heights):
     assert dice(collapsed, healthy) > 0.97
 
 
-def test_a_wider_target_gets_a_wider_prior():
-    blocks = [replace(b, width=50.0) if b.level == TARGET else b for b in lumbar_blocks()]
-    extent = (prior_of(block_spine(blocks)) > 0.5).any(axis=(0, 1)).sum()
-    assert extent == pytest.approx(50, abs=2)  # its neighbours are 42 mm wide
+@pytest.mark.parametrize(
+    ("height", "width", "drawn"),
+    [
+        (None, 50.0, 50.0),  # healthy: as wide as it is, though its neighbours are 42 mm wide
+        (14.0, 50.0, 43.5),  # collapsed: 50 * (42 / 50) ** BULGE_SHARE
+        (14.0, 38.0, 38.0),  # a fracture makes no vertebra narrow
+    ],
+)
+def test_a_target_is_drawn_as_wide_as_it_is_but_for_the_bulge_of_a_fracture(height, width, drawn):
+    heights = {} if height is None else {TARGET: (height, height)}
+    blocks = [replace(b, width=width) if b.level == TARGET else b for b in lumbar_blocks(**heights)]
+    case = block_spine(blocks)
+    given = prepare(case, analyse(case), TARGET).conditioning
+    across = (given.prior_body > 0.5).any(axis=(0, 1)).sum()
+    outlined = (given.outline[GAP[0]] > 0.5).any(axis=0).sum()
+    assert (across, outlined) == pytest.approx((drawn, drawn), abs=2)
 
 
 def test_plates_of_the_neighbours_are_averaged_where_they_lie_together(monkeypatch):

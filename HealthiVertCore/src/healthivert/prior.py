@@ -46,29 +46,42 @@ SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
 
+class Slab(NamedTuple):
+    """ct (-1..1) and body (0..1), (GAP_ROWS, AP, LR); stretch: (AP, LR), see bend."""
+
+    ct: FloatArray
+    body: FloatArray
+    stretch: FloatArray
+
+
+class Neighbour(NamedTuple):
+    """growth: (2,), by how much depth and width grow from its level to the target's in a normal spine."""
+
+    slab: Slab
+    weight: float
+    growth: FloatArray
+
+
 def neighbours_prior(
     case: SpineCase, analysis: SpineAnalysis, level: str, old_body: FloatArray, stretch: FloatArray | float
 ) -> Prior:
     """old_body: (SI, AP, LR) 0..1 at 1 mm, the target on its straightened grid. stretch: (AP, LR), of the target's slab
     (see bend). Without a complete neighbour the footprint alone stands in, upright from plate to plate."""
-    outline = footprint(old_body)
-    chosen = trusted_neighbours(analysis, level)
-    if not chosen:
+    outline, walls = footprint(old_body), soft_footprint(old_body)
+    neighbours = neighbours_of(case, analysis, level)
+    if not neighbours:
         return upright_prior(outline)
-    shown = [canonical_slab(case, analysis, other) for other, _ in chosen]
-    weights = [max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance for other, distance in chosen]
-    growth = [_normal_growth(other, level) for other, _ in chosen]
-    walls = soft_footprint(old_body)
-    bulge = _bulge(walls, shown, growth, weights) ** (BULGE_SHARE * analysis.suspicion[level])
-    walls, outline = narrowed(walls, 1 / bulge), np.round(narrowed(outline, 1 / bulge))
+    bulge = np.clip(against_expected(walls, neighbours), 1.0, LARGEST_STRETCH)  # no fracture makes a body narrow
+    factor = bulge ** -(BULGE_SHARE * analysis.suspicion[level])
+    outline, walls = np.round(narrowed(outline, factor)), narrowed(walls, factor)
     slabs: list[NeighbourSlab] = []
-    for slab, weight in zip(shown, weights, strict=True):
+    for slab, weight, _ in neighbours:
         slabs.append(_laid_over(slab, walls, stretch, (1 - MIRRORED_SHARE) * weight))
         slabs.append(_laid_over(_mirrored(slab), walls, stretch, MIRRORED_SHARE * weight))
     slabs = _plates_together(slabs)
-    counts = [slab.weight for slab in slabs]
-    ct = np.average([slab.ct for slab in slabs], axis=0, weights=counts).astype(np.float32)
-    body = np.average([slab.body for slab in slabs], axis=0, weights=counts).astype(np.float32)
+    weights = [slab.weight for slab in slabs]
+    ct = np.average([slab.ct for slab in slabs], axis=0, weights=weights).astype(np.float32)
+    body = np.average([slab.body for slab in slabs], axis=0, weights=weights).astype(np.float32)
     return Prior(ct, body, outline, tuple(slabs))
 
 
@@ -79,22 +92,11 @@ def _laid_over(slab: Slab, walls: FloatArray, stretch: FloatArray | float, weigh
     return NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), weight)
 
 
-def _bulge(
-    walls: FloatArray, shown: Sequence[Slab], growth: Sequence[FloatArray], weights: Sequence[float]
-) -> FloatArray:
-    """(2,) how many times wider along AP and LR a soft footprint is than the other levels', brought to its level by
-    growth, let expect. At least 1: a fracture widens a body and never makes it narrow."""
-    spreads = [footprint_moments(soft_footprint(slab.body))[1] for slab in shown]
-    expected = np.average(np.multiply(spreads, growth), axis=0, weights=weights)
-    return np.clip(footprint_moments(walls)[1] / expected, 1.0, LARGEST_STRETCH)
-
-
-def _normal_growth(first: str, second: str) -> FloatArray:
-    """(2,) by how much depth and width grow from one level to another; 1 where the tables do not know both."""
-    known = normal_spine()
-    if first not in known or second not in known:
-        return np.ones(2)
-    return np.array([known[second].depth / known[first].depth, known[second].width / known[first].width])
+def against_expected(walls: FloatArray, neighbours: Sequence[Neighbour]) -> FloatArray:
+    """(2,) how many times as wide along AP and LR a soft footprint is as the neighbours let expect."""
+    spreads = [footprint_moments(soft_footprint(one.slab.body))[1] * one.growth for one in neighbours]
+    expected = np.average(spreads, axis=0, weights=[one.weight for one in neighbours])
+    return footprint_moments(walls)[1] / expected
 
 
 def _mirrored(slab: Slab) -> Slab:
@@ -127,6 +129,23 @@ def upright(column: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (column * bone + (1 - column) * tissue).astype(np.float32), column.astype(np.float32)
 
 
+def neighbours_of(case: SpineCase, analysis: SpineAnalysis, level: str) -> list[Neighbour]:
+    """Its trusted neighbours, the nearer and the less suspected the weightier."""
+    found = []
+    for other, distance in trusted_neighbours(analysis, level):
+        weight = max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance
+        found.append(Neighbour(canonical_slab(case, analysis, other), weight, _normal_growth(other, level)))
+    return found
+
+
+def _normal_growth(first: str, second: str) -> FloatArray:
+    """(2,) by how much depth and width grow from one level to another; 1 where the tables do not know both."""
+    known = normal_spine()
+    if first not in known or second not in known:
+        return np.ones(2)
+    return np.array([known[second].depth / known[first].depth, known[second].width / known[first].width])
+
+
 def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, int]]:
     """(level, distance in levels) of the ON_EACH_SIDE nearest complete levels that are not suspected of fracture.
 
@@ -147,14 +166,6 @@ def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:
     ct = from_window(conditioning.prior_ct)
     vertebra = PseudoHealthy(ct, conditioning.prior_body, conditioning.reference_mm, stretch=conditioning.stretch)
     return as_expected([vertebra], conditioning)[0]
-
-
-class Slab(NamedTuple):
-    """ct (-1..1) and body (0..1), (GAP_ROWS, AP, LR); stretch: (AP, LR), see bend."""
-
-    ct: FloatArray
-    body: FloatArray
-    stretch: FloatArray
 
 
 def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> Slab:

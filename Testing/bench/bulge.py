@@ -1,0 +1,85 @@
+"""Does a fracture widen a body, and does it help to take that back? Measured with the neighbours alone, without any
+model.
+
+Prints the two tables of docs/decisions.md, "A fractured footprint is narrowed": how wide bodies are against what their
+neighbours' widths let expect, by the grade that VerSe's readers (see verse_scans) or the generator give them; and
+fractured levels of generated spines put together from their neighbours, against their healthy twins.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import numpy as np
+from fractured_neighbours import scanned, spine_with_fractures
+from mirrored_share import DECIMALS
+from rows import cell_of_way
+from verse_scans import FRACTURED, graded_masks
+
+from healthivert import prior
+from healthivert.evaluate import picture_metrics
+from healthivert.footprint import soft_footprint
+from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.phantom import truth
+from healthivert.pipeline import prepare
+from healthivert.prior import against_expected, canonical_slab, neighbours_of, prior_vertebra
+from healthivert.types import FloatArray, SpineCase
+
+FIRST_SEED = 46_300  # neither of training nor of the bench
+SHARES = (0.0, 0.5, 0.8, 1.0)
+
+
+def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> Iterator[tuple[int, FloatArray]]:
+    """Grade and widths (AP, LR) against those expected, of each complete level with healthy neighbours."""
+    for level in analysis.levels:
+        known = [name for name, _ in prior.trusted_neighbours(analysis, level)]
+        if analysis.bodies[level].complete and known and not any(grades.get(name, 0) for name in known):
+            walls = soft_footprint(canonical_slab(case, analysis, level).body)
+            yield grades.get(level, 0), against_expected(walls, neighbours_of(case, analysis, level))
+
+
+def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str]:
+    for grade in range(4):
+        of_grade = np.array([wide for its_grade, wide in found if its_grade == grade])
+        if of_grade.size:
+            area = of_grade.prod(axis=1)
+            cells = [f"{100 * (x.mean() - 1):+.1f} ({100 * x.std():.1f})" for x in (*of_grade.T, area)]
+            yield f"| {group}, grade {grade} ({len(of_grade)}) | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spines", type=int, default=12, help="generated ones")
+    arguments = parser.parse_args()
+    real = [row for subject, case in graded_masks() for row in widths(case, analyse(case), FRACTURED[subject])]
+    generated, told, units = [], [], []
+    for number in range(arguments.spines):
+        spine = spine_with_fractures(number, FIRST_SEED)
+        scan, twin = scanned(spine, "fractured"), scanned(spine.healthy_twin(), "healthy")
+        grades = {row["level"]: row["genant"] for row in truth(spine)["levels"]}
+        generated.extend(widths(*scan, grades))
+        for level in spine.fractured_levels:
+            told.append(by_share(scan, twin, level))
+            units.append(number)
+    print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
+    print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")
+    print("\n| fractured levels | share taken back | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
+    for share in SHARES:
+        cells = [cell_of_way(told, share, SHARES[0], metric, units, decimals) for metric, decimals in DECIMALS.items()]
+        print(f"| generated ({len(told)}) | {share} | {' | '.join(cells)} |")
+
+
+def by_share(
+    scan: tuple[SpineCase, SpineAnalysis], twin: tuple[SpineCase, SpineAnalysis], level: str
+) -> dict[float, dict[str, float]]:
+    shown, told = prepare(*twin, level), {}
+    for share in SHARES:
+        with patch.object(prior, "BULGE_SHARE", share):
+            told[share] = picture_metrics(shown, prior_vertebra(prepare(*scan, level).conditioning))
+    return told
+
+
+if __name__ == "__main__":
+    main()
