@@ -22,8 +22,9 @@ import numpy as np
 import SimpleITK as sitk
 from as_published import published_row
 from ceilings import best_height_errors, nearly_the_same
-from rows import Row, Subject, confusion_text, interval_row, regrown_row
+from rows import Row, Subject, between, confusion_text, interval_row, picture_rows, regrown_row
 from scipy.stats import spearmanr
+from twins import fractured_pictures
 from verse_scans import VERSE, held_against_readers, levels_of_scans
 
 from healthivert import commands
@@ -179,10 +180,6 @@ def rhdr_row(what: str, found: dict, most: float) -> Row:
     return Row(what, f"<= {most:g} %", text, mean["rhdr"] <= most)
 
 
-def between(interval: tuple[float, float] | None, decimals: int) -> str:
-    return "" if interval is None else f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
-
-
 def healthy_phantoms(subject: Subject) -> Iterator[Row]:
     """A healthy level of each of so many unseen spines hidden and regrown, in the middle of the thoracic spine, at its
     end and in the lumbar spine by turns; of every fifth, what the very same vertebra would reach."""
@@ -196,16 +193,7 @@ def healthy_phantoms(subject: Subject) -> Iterator[Row]:
     found = summarise(rows, SEED)
     yield rhdr_row(f"a healthy level of each of {len(rows)} phantoms hidden and regrown: RHDR", found, 2.0)
     yield floor_row()
-    for key, name, least, decimals in (
-        ("dice", "Dice", 0.94, 3),
-        ("ssim", "SSIM", 0.92, 3),
-        ("psnr", "PSNR, dB", 28.5, 1),
-    ):
-        value, alone = found["mean"][key], found["mean"][f"{key}_prior"]
-        text = (
-            f"{value:.{decimals}f} {between(found['interval'][key], decimals)} (neighbours alone {alone:.{decimals}f})"
-        )
-        yield Row(f"the same: {name}", f">= {least:g}", text, value >= least)
+    yield from picture_rows(found)
     for wrong in dict.fromkeys(name for name, _ in limits):
         same = [row for name, row in limits if name == wrong]
         mean = mean_row(same)
@@ -323,6 +311,7 @@ SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
     "verse": (levels_of_scans, VERSE),
     "readers": (held_against_readers, VERSE),
     "fractured": (fractured_phantoms, None),
+    "twins": (fractured_pictures, None),
     "healthy": (healthy_phantoms, None),
     "uncertainty": (uncertainty_on_phantoms, None),
     "real uncertainty": (uncertainty_on_lumbar, REAL / "lumbar"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,6 +54,24 @@ def regrown_row(what: str, rows: list[dict]) -> Row:
         f"({mean['height_mae_mm_reference']:.2f}); {pictures(mean)}"
     )
     return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)
+
+
+def picture_rows(found: Mapping) -> Iterator[Row]:
+    """found: what evaluate.summarise says of rows with dice, ssim and psnr, and the neighbours' own."""
+    for key, name, least, decimals in (
+        ("dice", "Dice", 0.94, 3),
+        ("ssim", "SSIM", 0.92, 3),
+        ("psnr", "PSNR, dB", 28.5, 1),
+    ):
+        value, alone = found["mean"][key], found["mean"][f"{key}_prior"]
+        text = (
+            f"{value:.{decimals}f} {between(found['interval'][key], decimals)} (neighbours alone {alone:.{decimals}f})"
+        )
+        yield Row(f"the same: {name}", f">= {least:g}", text, value >= least)
+
+
+def between(interval: tuple[float, float] | None, decimals: int) -> str:
+    return "" if interval is None else f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
 
 
 def interval_row(what: str, holds: Mapping[str, float]) -> Row:

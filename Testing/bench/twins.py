@@ -1,0 +1,44 @@
+"""Fractured levels of generated spines regrown and held against the very same person without fractures: what a run is
+asked for, and what no real scan can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from fractured_neighbours import Scan, scanned
+from rows import Row, Subject, picture_rows
+
+from healthivert.evaluate import picture_metrics, summarise
+from healthivert.phantom import sample_spine
+from healthivert.pipeline import prepare
+from healthivert.prior import prior_vertebra
+
+FIRST_SEED = 902_000  # those of the other benchmarks begin below
+PHANTOMS_PER_PERSON = 4  # each is rendered and analysed twice
+
+
+def fractured_pictures(subject: Subject) -> Iterator[Row]:
+    rows = []
+    for seed in range(FIRST_SEED, FIRST_SEED + max(2, subject.phantoms // PHANTOMS_PER_PERSON)):
+        levels, scan, twin = with_its_twin(seed)
+        for level in levels:
+            given, truth = prepare(*scan, level).conditioning, prepare(*twin, level)
+            alone = picture_metrics(truth, prior_vertebra(given))
+            drawn = picture_metrics(truth, subject.generate(given)[0])
+            told = {**drawn, **{f"{name}_prior": value for name, value in alone.items()}}
+            rows.append({"case": scan[0].name, "vertebra": level, **told})
+    found = summarise(rows, FIRST_SEED)
+    dice, ssim, psnr = picture_rows(found)
+    what = f"{len(rows)} fractured levels of {found['bootstrap']['units']} phantoms against their healthy twins: Dice"
+    yield Row(what, dice.target, dice.measured, dice.met)
+    yield from (ssim, psnr)
+
+
+@cache
+def with_its_twin(seed: int) -> tuple[list[str], Scan, Scan]:
+    """Its fractured levels that are whole in the scan, the scan and its twin's."""
+    spine = sample_spine(seed, fractured=True)
+    scan, twin = scanned(spine, f"phantom {seed}"), scanned(spine.healthy_twin(), f"twin of phantom {seed}")
+    whole = [level for level in spine.fractured_levels if scan[1].bodies[level].complete]
+    return whole, scan, twin
