@@ -51,7 +51,7 @@ def test_a_collapse_does_not_show_in_the_prior(healthy, heights):
     ("height", "width", "drawn"),
     [
         (None, 50.0, 50.0),  # healthy: as wide as it is, though its neighbours are 42 mm wide
-        (14.0, 50.0, 43.5),  # collapsed: 50 * (42 / 50) ** BULGE_SHARE
+        (14.0, 50.0, 44.2),  # collapsed: 50 * (1.02 * 42 / 50) ** 0.8
         (14.0, 38.0, 38.0),  # a fracture makes no vertebra narrow
     ],
 )
@@ -63,6 +63,13 @@ def test_a_target_is_drawn_as_wide_as_it_is_but_for_the_bulge_of_a_fracture(heig
     across = (given.prior_body > 0.5).any(axis=(0, 1)).sum()
     outlined = (given.outline[GAP[0]] > 0.5).any(axis=0).sum()
     assert (across, outlined) == pytest.approx((drawn, drawn), abs=2)
+
+
+def test_of_a_bulge_half_as_much_is_taken_back_where_neighbours_are_on_one_side_only():
+    blocks = [replace(b, width=50.0) if b.level == TARGET else b for b in lumbar_blocks(**{TARGET: (14.0, 14.0)})]
+    from_target = blocks[[b.level for b in blocks].index(TARGET) :]
+    across = (prior_of(block_spine(from_target)) > 0.5).any(axis=(0, 1)).sum()
+    assert across == pytest.approx(50 * (1.02 * 42 / 50) ** 0.4, abs=1)
 
 
 def test_plates_of_the_neighbours_are_averaged_where_they_lie_together(monkeypatch):

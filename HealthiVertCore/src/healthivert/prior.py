@@ -40,8 +40,9 @@ LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
 # of a neighbour's weight: what it has on one side, the target may have on the other (docs/decisions.md)
 MIRRORED_SHARE = 0.25
-# How far a target that surely is fractured is narrowed towards what its neighbours' widths let expect.
-BULGE_SHARE = 0.8
+# A target that surely is fractured is narrowed by so much of what it is wider than its neighbours on either side let
+# expect; by half of that where they are on one side only, and told worse. Healthy levels are wider by LEAST_BULGE, too.
+BULGE_SHARE, LEAST_BULGE = 0.8, 1.02
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
@@ -55,10 +56,12 @@ class Slab(NamedTuple):
 
 
 class Neighbour(NamedTuple):
-    """growth: (2,), by how much depth and width grow from its level to the target's in a normal spine."""
+    """above: the target. growth: (2,), by how much depth and width grow from its level to the target's in a normal
+    spine."""
 
     slab: Slab
     weight: float
+    above: bool
     growth: FloatArray
 
 
@@ -71,13 +74,14 @@ def neighbours_prior(
     neighbours = neighbours_of(case, analysis, level)
     if not neighbours:
         return upright_prior(outline)
-    bulge = np.clip(against_expected(walls, neighbours), 1.0, LARGEST_STRETCH)  # no fracture makes a body narrow
-    factor = bulge ** -(BULGE_SHARE * analysis.suspicion[level])
+    believed = BULGE_SHARE * len({one.above for one in neighbours}) / 2 * analysis.suspicion[level]
+    bulge = against_expected(walls, neighbours) / LEAST_BULGE
+    factor = np.clip(bulge, 1.0, LARGEST_STRETCH) ** -believed  # no fracture makes a body narrow
     outline, walls = np.round(narrowed(outline, factor)), narrowed(walls, factor)
     slabs: list[NeighbourSlab] = []
-    for slab, weight, _ in neighbours:
-        slabs.append(_laid_over(slab, walls, stretch, (1 - MIRRORED_SHARE) * weight))
-        slabs.append(_laid_over(_mirrored(slab), walls, stretch, MIRRORED_SHARE * weight))
+    for one in neighbours:
+        slabs.append(_laid_over(one.slab, walls, stretch, (1 - MIRRORED_SHARE) * one.weight))
+        slabs.append(_laid_over(_mirrored(one.slab), walls, stretch, MIRRORED_SHARE * one.weight))
     slabs = _plates_together(slabs)
     weights = [slab.weight for slab in slabs]
     ct = np.average([slab.ct for slab in slabs], axis=0, weights=weights).astype(np.float32)
@@ -131,10 +135,11 @@ def upright(column: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 def neighbours_of(case: SpineCase, analysis: SpineAnalysis, level: str) -> list[Neighbour]:
     """Its trusted neighbours, the nearer and the less suspected the weightier."""
-    found = []
+    found, present = [], list(analysis.bodies)
     for other, distance in trusted_neighbours(analysis, level):
         weight = max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance
-        found.append(Neighbour(canonical_slab(case, analysis, other), weight, _normal_growth(other, level)))
+        above = present.index(other) < present.index(level)
+        found.append(Neighbour(canonical_slab(case, analysis, other), weight, above, _normal_growth(other, level)))
     return found
 
 
