@@ -3,18 +3,20 @@ model.
 
 Prints the two tables of docs/decisions.md, "A fractured footprint is narrowed": how wide bodies are against what their
 neighbours' widths let expect, by the grade that VerSe's readers (see verse_scans) or the generator give them; and
-fractured levels of generated spines put together from their neighbours, against their healthy twins.
+fractured levels of generated spines put together from their neighbours, against their healthy twins. What it costs
+where nothing bulges: healthy levels of the real CT, narrowed as if they surely were fractured.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
 from fractured_neighbours import scanned, spine_with_fractures
-from mirrored_share import DECIMALS
+from mirrored_share import DECIMALS, real_lumbar, verse
 from rows import cell_of_way
 from verse_scans import FRACTURED, graded_masks
 
@@ -23,12 +25,13 @@ from healthivert.evaluate import picture_metrics
 from healthivert.footprint import soft_footprint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import truth
-from healthivert.pipeline import prepare
+from healthivert.pipeline import Prepared, prepare
 from healthivert.prior import against_expected, canonical_slab, neighbours_of, prior_vertebra
 from healthivert.types import FloatArray, SpineCase
 
 FIRST_SEED = 46_300  # neither of training nor of the bench
 SHARES = (0.0, 0.5, 0.8, 1.0)
+ByShare = dict[float, dict[str, float]]
 
 
 def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> Iterator[tuple[int, FloatArray]]:
@@ -49,36 +52,48 @@ def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str
             yield f"| {group}, grade {grade} ({len(of_grade)}) | {' | '.join(cells)} |"
 
 
+def by_share(case: SpineCase, analysis: SpineAnalysis, level: str, truth_of_it: Prepared | None = None) -> ByShare:
+    """truth_of_it: of the healthy twin; None: the level is healthy itself and narrowed all the same."""
+    told = {}
+    if truth_of_it is None:
+        suspected = replace(analysis.levels[level], suspicion=1.0)
+        analysis = replace(analysis, levels={**analysis.levels, level: suspected})
+    for share in SHARES:
+        with patch.object(prior, "BULGE_SHARE", share):
+            prepared = prepare(case, analysis, level)
+        told[share] = picture_metrics(truth_of_it or prepared, prior_vertebra(prepared.conditioning))
+    return told
+
+
+def picture_lines(group: str, told: list[ByShare], units: list[Hashable]) -> Iterator[str]:
+    """Means; in brackets the 95 % interval (bootstrap over spines) of the change."""
+    for share in SHARES:
+        cells = [cell_of_way(told, share, SHARES[0], metric, units, decimals) for metric, decimals in DECIMALS.items()]
+        yield f"| {group} ({len(told)}) | {share} | {' | '.join(cells)} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spines", type=int, default=12, help="generated ones")
     arguments = parser.parse_args()
     real = [row for subject, case in graded_masks() for row in widths(case, analyse(case), FRACTURED[subject])]
-    generated, told, units = [], [], []
+    generated: list[tuple[int, FloatArray]] = []
+    told: list[ByShare] = []
+    units: list[Hashable] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
         scan, twin = scanned(spine, "fractured"), scanned(spine.healthy_twin(), "healthy")
-        grades = {row["level"]: row["genant"] for row in truth(spine)["levels"]}
-        generated.extend(widths(*scan, grades))
+        generated.extend(widths(*scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
-            told.append(by_share(scan, twin, level))
+            told.append(by_share(*scan, level, prepare(*twin, level)))
             units.append(number)
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
     print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")
-    print("\n| fractured levels | share taken back | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
-    for share in SHARES:
-        cells = [cell_of_way(told, share, SHARES[0], metric, units, decimals) for metric, decimals in DECIMALS.items()]
-        print(f"| generated ({len(told)}) | {share} | {' | '.join(cells)} |")
-
-
-def by_share(
-    scan: tuple[SpineCase, SpineAnalysis], twin: tuple[SpineCase, SpineAnalysis], level: str
-) -> dict[float, dict[str, float]]:
-    shown, told = prepare(*twin, level), {}
-    for share in SHARES:
-        with patch.object(prior, "BULGE_SHARE", share):
-            told[share] = picture_metrics(shown, prior_vertebra(prepare(*scan, level).conditioning))
-    return told
+    print("\n| levels | share taken back | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
+    print(*picture_lines("generated, fractured", told, units), sep="\n")
+    healthy = [*real_lumbar(), *verse()]
+    told = [by_share(level.case, level.analysis, level.name) for level in healthy]
+    print(*picture_lines("real, healthy, as if fractured", told, [level.spine for level in healthy]), sep="\n")
 
 
 if __name__ == "__main__":
