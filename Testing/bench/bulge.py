@@ -12,32 +12,28 @@ from __future__ import annotations
 import argparse
 from collections.abc import Hashable, Iterator
 from dataclasses import replace
-from unittest.mock import patch
 
 import numpy as np
 from fractured_neighbours import scanned, spine_with_fractures
-from mirrored_share import DECIMALS, real_lumbar, verse
-from rows import cell_of_way
+from mirrored_share import real_lumbar, verse
+from prior_constants import ByValue, by_value, lines_by_value
 from verse_scans import FRACTURED, graded_masks
 
-from healthivert import prior
-from healthivert.evaluate import picture_metrics
 from healthivert.footprint import soft_footprint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import truth
-from healthivert.pipeline import Prepared, prepare
-from healthivert.prior import against_expected, canonical_slab, neighbours_of, prior_vertebra
+from healthivert.pipeline import prepare
+from healthivert.prior import against_expected, canonical_slab, neighbours_of, trusted_neighbours
 from healthivert.types import FloatArray, SpineCase
 
 FIRST_SEED = 46_300  # neither of training nor of the bench
 SHARES = (0.0, 0.5, 0.8, 1.0)
-ByShare = dict[float, dict[str, float]]
 
 
 def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> Iterator[tuple[int, FloatArray]]:
     """Grade and widths (AP, LR) against those expected, of each complete level with healthy neighbours."""
     for level in analysis.levels:
-        known = [name for name, _ in prior.trusted_neighbours(analysis, level)]
+        known = [name for name, _ in trusted_neighbours(analysis, level)]
         if analysis.bodies[level].complete and known and not any(grades.get(name, 0) for name in known):
             walls = soft_footprint(canonical_slab(case, analysis, level).body)
             yield grades.get(level, 0), against_expected(walls, neighbours_of(case, analysis, level))
@@ -52,24 +48,9 @@ def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str
             yield f"| {group}, grade {grade} ({len(of_grade)}) | {' | '.join(cells)} |"
 
 
-def by_share(case: SpineCase, analysis: SpineAnalysis, level: str, truth_of_it: Prepared | None = None) -> ByShare:
-    """truth_of_it: of the healthy twin; None: the level is healthy itself and narrowed all the same."""
-    told = {}
-    if truth_of_it is None:
-        suspected = replace(analysis.levels[level], suspicion=1.0)
-        analysis = replace(analysis, levels={**analysis.levels, level: suspected})
-    for share in SHARES:
-        with patch.object(prior, "BULGE_SHARE", share):
-            prepared = prepare(case, analysis, level)
-        told[share] = picture_metrics(truth_of_it or prepared, prior_vertebra(prepared.conditioning))
-    return told
-
-
-def picture_lines(group: str, told: list[ByShare], units: list[Hashable]) -> Iterator[str]:
-    """Means; in brackets the 95 % interval (bootstrap over spines) of the change."""
-    for share in SHARES:
-        cells = [cell_of_way(told, share, SHARES[0], metric, units, decimals) for metric, decimals in DECIMALS.items()]
-        yield f"| {group} ({len(told)}) | {share} | {' | '.join(cells)} |"
+def as_if_fractured(analysis: SpineAnalysis, level: str) -> SpineAnalysis:
+    suspected = replace(analysis.levels[level], suspicion=1.0)
+    return replace(analysis, levels={**analysis.levels, level: suspected})
 
 
 def main() -> None:
@@ -78,22 +59,25 @@ def main() -> None:
     arguments = parser.parse_args()
     real = [row for subject, case in graded_masks() for row in widths(case, analyse(case), FRACTURED[subject])]
     generated: list[tuple[int, FloatArray]] = []
-    told: list[ByShare] = []
+    told: list[ByValue] = []
     units: list[Hashable] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
         scan, twin = scanned(spine, "fractured"), scanned(spine.healthy_twin(), "healthy")
         generated.extend(widths(*scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
-            told.append(by_share(*scan, level, prepare(*twin, level)))
+            told.append(by_value("BULGE_SHARE", SHARES, *scan, level, prepare(*twin, level)))
             units.append(number)
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
     print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")
     print("\n| levels | share taken back | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
-    print(*picture_lines("generated, fractured", told, units), sep="\n")
+    print(*lines_by_value("generated, fractured", told, units), sep="\n")
     healthy = [*real_lumbar(), *verse()]
-    told = [by_share(level.case, level.analysis, level.name) for level in healthy]
-    print(*picture_lines("real, healthy, as if fractured", told, [level.spine for level in healthy]), sep="\n")
+    told = [
+        by_value("BULGE_SHARE", SHARES, level.case, as_if_fractured(level.analysis, level.name), level.name)
+        for level in healthy
+    ]
+    print(*lines_by_value("real, healthy, as if fractured", told, [level.spine for level in healthy]), sep="\n")
 
 
 if __name__ == "__main__":

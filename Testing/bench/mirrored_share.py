@@ -9,22 +9,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from typing import NamedTuple
-from unittest.mock import patch
 
 from bench import HEALTHY, HEALTHY_LEVELS, lumbar_case, phantom_scan
-from rows import cell_of_way
+from prior_constants import by_value, lines_by_value
 from verse_scans import graded_scans
 
-from healthivert import prior
-from healthivert.evaluate import picture_metrics
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.pipeline import prepare
-from healthivert.prior import prior_vertebra
 from healthivert.types import SpineCase
 
 FIRST_SEED = 47_000  # neither of training nor of the bench
 SHARES = (0.0, 0.15, 0.25, 0.35, 0.5)
-DECIMALS = {"dice": 4, "ssim": 4, "psnr": 2}
 
 
 class Level(NamedTuple):
@@ -50,24 +44,13 @@ def generated(spines: int) -> Iterator[Level]:
         yield from (Level(str(seed), scan.case, scan.analysis, name) for name in HEALTHY_LEVELS)
 
 
-def by_share(level: Level) -> dict[float, dict[str, float]]:
-    told = {}
-    for share in SHARES:
-        with patch.object(prior, "MIRRORED_SHARE", share):
-            prepared = prepare(level.case, level.analysis, level.name)
-        told[share] = picture_metrics(prepared, prior_vertebra(prepared.conditioning))
-    return told
-
-
 def lines(group: str, levels: Iterator[Level]) -> Iterator[str]:
-    """Means; in brackets the 95 % interval (bootstrap over spines; over the levels of a lone one) of the change."""
-    found = [(level.spine, level.name, by_share(level)) for level in levels]
-    one_spine = len({spine for spine, *_ in found}) == 1
-    units = [(spine, name) if one_spine else spine for spine, name, _ in found]
-    told = [shares for *_, shares in found]
-    for share in SHARES:
-        cells = [cell_of_way(told, share, SHARES[0], metric, units, decimals) for metric, decimals in DECIMALS.items()]
-        yield f"| {group} ({len(found)}) | {share} | {' | '.join(cells)} |"
+    """Intervals are over spines, over the levels of a lone one."""
+    found = list(levels)
+    one_spine = len({level.spine for level in found}) == 1
+    units = [(level.spine, level.name) if one_spine else level.spine for level in found]
+    told = [by_value("MIRRORED_SHARE", SHARES, level.case, level.analysis, level.name) for level in found]
+    yield from lines_by_value(group, told, units)
 
 
 def main() -> None:

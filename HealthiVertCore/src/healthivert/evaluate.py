@@ -21,7 +21,7 @@ from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
 from healthivert.prior import prior_vertebra
 from healthivert.restore import place, restore_straightened
-from healthivert.types import THIRDS, FloatArray, Heights, PseudoHealthy, SpineCase
+from healthivert.types import THIRDS, Conditioning, FloatArray, Heights, PseudoHealthy, SpineCase
 
 BOX_MARGIN_MM = 5.0
 SSIM_WINDOW = 7  # voxels
@@ -55,12 +55,10 @@ def evaluate_level(case: SpineCase, analysis: SpineAnalysis, level: str, generat
     """
     regrown = regrow_level(case, analysis, level, generate)
     true = body_heights(analysis.bodies[level])
-    prior = picture_metrics(regrown.prepared, prior_vertebra(regrown.prepared.conditioning))
     return {
         "case": case.name,
         "vertebra": level,
-        **picture_metrics(regrown.prepared, regrown.vertebra),
-        **{f"{name}_prior": value for name, value in prior.items()},
+        **beside_the_prior(regrown.prepared, regrown.vertebra, regrown.prepared.conditioning),
         **height_metrics(regrown, true, two_neighbours_mean(analysis, level)),
     }
 
@@ -78,6 +76,12 @@ def height_metrics(regrown: Regrown, true: Heights, two_neighbours_mm: float | N
         "predicted_mm": regrown.heights.mean,
         "reference_mm": reference.mean,
     }
+
+
+def beside_the_prior(truth: Prepared, vertebra: PseudoHealthy, given: Conditioning) -> dict[str, float]:
+    """picture_metrics of a vertebra, and as NAME_prior those of the neighbours alone that it was drawn from, given."""
+    alone = picture_metrics(truth, prior_vertebra(given))
+    return {**picture_metrics(truth, vertebra), **{f"{name}_prior": value for name, value in alone.items()}}
 
 
 def picture_metrics(prepared: Prepared, vertebra: PseudoHealthy) -> dict[str, float]:

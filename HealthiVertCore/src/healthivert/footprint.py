@@ -40,14 +40,14 @@ def soft_footprint(body: FloatArray) -> FloatArray:
 def narrowed(columns: FloatArray, factor: FloatArray) -> FloatArray:
     """A footprint (AP, LR) scaled about its centre; factor: (2,), 1 leaves it as it is."""
     centre, _ = footprint_moments(columns)
-    return ndimage.affine_transform(columns, 1 / factor, centre - centre / factor, order=1)
+    return _scaled(columns, factor, centre, centre)
 
 
 def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:
     """(2, AP, LR): where, in a neighbour of the soft footprint own, each column is read that lays it over wanted."""
     (centre, spread), (own_centre, own_spread) = footprint_moments(wanted), footprint_moments(own)
     stretch = np.clip(spread / own_spread, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
-    matched = ndimage.affine_transform(own, 1 / stretch, own_centre - centre / stretch, order=1)
+    matched = _scaled(own, stretch, own_centre, centre)
     wall, own_wall = _walls(wanted, centre), _walls(matched, centre)
     offset = np.indices(wanted.shape, float) - centre[:, None, None]
     distance = np.hypot(*offset)
@@ -62,6 +62,11 @@ def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:
 def read_columns(slab: FloatArray, source: FloatArray) -> FloatArray:
     """slab (rows, AP, LR) at source (2, AP, LR), by linear interpolation; the outermost columns beyond them."""
     return np.stack([ndimage.map_coordinates(row, source, order=1, mode="nearest") for row in slab])
+
+
+def _scaled(columns: FloatArray, factor: FloatArray, own_centre: FloatArray, centre: FloatArray) -> FloatArray:
+    """columns scaled by factor, so that own_centre comes to lie on centre; all (2,)."""
+    return ndimage.affine_transform(columns, 1 / factor, own_centre - centre / factor, order=1)
 
 
 def footprint_moments(outline: FloatArray) -> tuple[FloatArray, FloatArray]:
