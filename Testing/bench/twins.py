@@ -34,8 +34,13 @@ def fractured_pictures(subject: Subject) -> Iterator[Row]:
 
 @cache
 def with_its_twin(seed: int) -> tuple[list[str], Scan, Scan]:
-    """Its fractured levels that are whole in the scan, the scan and its twin's."""
+    """Its fractured levels that are whole in the scan and in its twin's, and both."""
     spine = sample_spine(seed, fractured=True)
     scan, twin = scanned(spine, f"phantom {seed}"), scanned(spine.healthy_twin(), f"twin of phantom {seed}")
-    whole = [level for level in spine.fractured_levels if scan[1].bodies[level].complete]
-    return whole, scan, twin
+    return [level for level in spine.fractured_levels if _whole(level, scan) and _whole(level, twin)], scan, twin
+
+
+def _whole(level: str, scan: Scan) -> bool:
+    """A strongly curved spine leaves the field of view."""
+    bodies = scan[1].bodies
+    return level in bodies and bodies[level].complete
