@@ -1,0 +1,78 @@
+"""Are bodies drawn too large? `python Testing/bench/volume_bias.py --model MODEL --spines 9`.
+
+Prints the table of docs/method.md, "Volume": the levels of model_share.py and the healthy ones of VerSe's real CT,
+regrown, with the log odds of what the model calls body lowered by so much. Volume is the drawn body's against the true
+one's, in percent more. Every level at the reference's height.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mirrored_share import verse
+from model_share import METRICS, Subject, fractured, healthy
+from scipy.special import expit, logit
+
+from healthivert.evaluate import picture_metrics
+from healthivert.generate import averaged, model_share, two_planes
+from healthivert.models.interface import Generator
+from healthivert.models.weights import load_weights
+from healthivert.pipeline import prepare
+from healthivert.prior import prior_vertebra
+from healthivert.restore import place, restore_straightened
+from healthivert.types import PseudoHealthy
+
+LOWERED = (0.0, 0.25, 0.5, 1.0)
+NEIGHBOURS = "neighbours alone"
+
+
+def on_verse() -> Iterator[Subject]:
+    for level in verse():
+        prepared = prepare(level.case, level.analysis, level.name)
+        yield Subject("VerSe", prepared, prepared)
+
+
+def measured(model: Generator, subject: Subject) -> dict[tuple[str, float], list[float]]:
+    """(who draws, log odds lowered by) -> METRICS and volume."""
+    given = subject.shown.conditioning
+    planes, _ = two_planes(model, torch.device("cpu"), given, 0)
+    told = {(NEIGHBOURS, 0.0): _told(subject, prior_vertebra(given))}
+    for who, share in (("as run", model_share(given)), ("by itself", 1.0)):
+        for less in LOWERED:
+            lowered = planes._replace(body=expit(logit(planes.body.clip(1e-5, 1 - 1e-5)) - less))
+            told[who, less] = _told(subject, averaged(lowered, given.reference_mm, given, share))
+    return told
+
+
+def _told(subject: Subject, vertebra: PseudoHealthy) -> list[float]:
+    truth = subject.truth
+    metrics = picture_metrics(truth, vertebra)
+    placed, placement = place(truth.straight, truth.conditioning, vertebra, truth.old_body)
+    _, body = restore_straightened(truth.straight, truth.old_body, placed, placement)
+    volume = 100 * ((body > 0.5).sum() / (truth.old_body > 0.5).sum() - 1)
+    return [*(metrics[name] for name in METRICS), float(volume)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gan")
+    parser.add_argument("--spines", type=int, default=9, help="generated ones with fractures, half as many without")
+    args = parser.parse_args()
+    model, _ = load_weights(args.model, torch.device("cpu"))
+    rows: dict[str, list] = {}
+    for subjects in (healthy(args.spines // 2), on_verse(), fractured(args.spines)):
+        for subject in subjects:
+            rows.setdefault(subject.group, []).append(measured(model, subject))
+    print(f"| {args.model} | drawn | log odds less by | Dice | SSIM | PSNR, dB | volume, % |\n" + "|---" * 7 + "|")
+    for group, found in rows.items():
+        for who, less in found[0]:
+            dice, ssim, psnr, volume = np.mean([told[who, less] for told in found], axis=0)
+            cells = f"{dice:.4f} | {ssim:.3f} | {psnr:.2f} | {volume:+.1f}"
+            print(f"| {group} ({len(found)}) | {who} | {less:g} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
