@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import block_spine, lumbar_blocks
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from healthivert.anatomy import LEVEL_NUMBER
@@ -30,13 +30,14 @@ def curved_bodies(sideways: float, forward: float, turn: float) -> dict[str, Ver
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-15, 15), st.floats(-25, 25), st.floats(-5, 5), st.integers(0, 1000))
+@example(15.0, 0.0, 3.0, 78)  # steps that took the planes for parallel were 0.01 mm off here after twelve of them
 def test_to_patient_and_back_is_the_identity_within_the_tube(sideways, forward, turn, seed):
     frame = centreline(curved_bodies(sideways, forward, turn))
     random = np.random.default_rng(seed)
     inside = random.uniform([-36, -32, 20], [36, 32, frame.arc[-1] - 20], (200, 3))
     there = to_patient(frame, inside)
-    assert np.abs(to_straightened(frame, there) - inside).max() < 0.01
-    assert np.abs(to_patient(frame, to_straightened(frame, there)) - there).max() < 0.01
+    assert np.abs(to_straightened(frame, there) - inside).max() < 1e-4
+    assert np.abs(to_patient(frame, to_straightened(frame, there)) - there).max() < 1e-4
 
 
 def test_arc_length_is_millimetres_along_the_curve():

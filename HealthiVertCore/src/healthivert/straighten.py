@@ -20,6 +20,7 @@ from healthivert.geometry import affine_of, patch_around, sample
 from healthivert.types import FloatArray, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
 
 KNOT_MM = 0.5  # of the tabulated frame; a chord of this length leaves a curve of 100 mm radius by 0.0003 mm
+LEAST_APART = 0.2  # of two planes, per mm of centreline: nearer ones are about to cross
 OVERHANG_MM = 150.0  # the frame goes on straight beyond the first and the last body
 WIGGLE_MM = 0.7  # how far the centreline may pass from a body's centre: bodies' centres are not known better
 AP_MM, LR_MM = 64.0, 72.0  # the tube that is resampled: the largest body, and the canal
@@ -99,9 +100,13 @@ def to_straightened(frame: StraightFrame, points: FloatArray) -> FloatArray:
     """
     flat = points.reshape(-1, 3)
     arc = frame.arc[_nearest_knot(frame, flat)]
+    turning = np.gradient(np.cross(frame.left, frame.posterior), KNOT_MM, axis=0)  # of the planes' normals, per mm
     for _ in range(12):
         normal = np.cross(_along(frame, frame.left, arc), _along(frame, frame.posterior, arc))
-        step = ((flat - _along(frame, frame.points, arc)) * normal).sum(axis=1)
+        offset = flat - _along(frame, frame.points, arc)
+        # towards the centre of curvature the planes lie closer together than along the centreline
+        apart = 1 - (offset * _along(frame, turning, arc)).sum(axis=1)
+        step = (offset * normal).sum(axis=1) / np.maximum(apart, LEAST_APART)
         arc = np.clip(arc + step, frame.arc[0], frame.arc[-1])
         if np.abs(step).max(initial=0.0) < 1e-5:
             break
