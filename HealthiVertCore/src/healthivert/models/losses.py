@@ -29,11 +29,12 @@ class LossWeights:
 
     ct: float = 1.0  # each stage
     gradient: float = 0.5  # fine stage: against blur
-    fine_dice: float = 1.0
+    # Soft Dice is won by a body that is too large wherever it is uncertain (docs/method.md, "Volume"); cross entropy,
+    # which is not published, asks for the likelihood itself. Nor is it blind to slices without any body, and it leaves
+    # an endplate its partial volume, from which its height is read.
+    fine_dice: float = 0.0
     coarse_dice: float = 0.6
-    # Not published: Dice alone hardly tells a first, grey mask where to go, is blind to slices without any body, and
-    # rounds the partial volume of an endplate away, from which its height is read.
-    fine_cross_entropy: float = 1.0
+    fine_cross_entropy: float = 2.0
     coarse_cross_entropy: float = 0.6
     edge: float = 2.0
     boundary: float = 0.5
