@@ -16,13 +16,12 @@ from mirrored_share import verse
 from model_share import METRICS, Subject, fractured, healthy
 from scipy.special import expit, logit
 
-from healthivert.evaluate import picture_metrics
+from healthivert.evaluate import picture_metrics, put_back
 from healthivert.generate import averaged, model_share, two_planes
 from healthivert.models.interface import Generator
 from healthivert.models.weights import load_weights
 from healthivert.pipeline import prepare
 from healthivert.prior import prior_vertebra
-from healthivert.restore import place, restore_straightened
 from healthivert.types import PseudoHealthy
 
 LOWERED = (0.0, 0.25, 0.5)
@@ -48,11 +47,9 @@ def measured(model: Generator, subject: Subject) -> dict[tuple[str, float], list
 
 
 def _told(subject: Subject, vertebra: PseudoHealthy) -> list[float]:
-    truth = subject.truth
-    metrics = picture_metrics(truth, vertebra)
-    placed, placement = place(truth.straight, truth.conditioning, vertebra, truth.old_body)
-    _, body = restore_straightened(truth.straight, truth.old_body, placed, placement)
-    volume = 100 * ((body > 0.5).sum() / (truth.old_body > 0.5).sum() - 1)
+    metrics = picture_metrics(subject.truth, vertebra)
+    _, true_body, new_body = put_back(subject.truth, vertebra)
+    volume = 100 * (new_body.sum() / true_body.sum() - 1)
     return [*(metrics[name] for name in METRICS), float(volume)]
 
 

@@ -87,14 +87,20 @@ def beside_the_prior(truth: Prepared, vertebra: PseudoHealthy, given: Conditioni
 def picture_metrics(prepared: Prepared, vertebra: PseudoHealthy) -> dict[str, float]:
     """SSIM, PSNR (dB) in the body's bounding box and margin, and the Dice of the bodies, of a vertebra put into the
     scan that `prepared` was made of."""
-    vertebra, placement = place(prepared.straight, prepared.conditioning, vertebra, prepared.old_body)
-    after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
-    true_body, new_body = prepared.old_body > 0.5, body_after > 0.5
+    after, true_body, new_body = put_back(prepared, vertebra)
     overlap = 2.0 * (true_body & new_body).sum() / max(true_body.sum() + new_body.sum(), 1)
     return {
         **likeness(prepared.straight.ct, after, true_body, prepared.straight.spacing_mm, prepared.straight.seen),
         "dice": float(overlap),
     }
+
+
+def put_back(prepared: Prepared, vertebra: PseudoHealthy) -> tuple[FloatArray, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The straightened scan in HU with a vertebra in place of its own, the body before and the body after; all
+    (SI, AP, LR)."""
+    vertebra, placement = place(prepared.straight, prepared.conditioning, vertebra, prepared.old_body)
+    after, body_after = restore_straightened(prepared.straight, prepared.old_body, vertebra, placement)
+    return after, prepared.old_body > 0.5, body_after > 0.5
 
 
 def likeness(
