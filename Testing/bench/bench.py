@@ -1,8 +1,11 @@
 """Measure everything that README and docs state, and write it to docs/results.md. `make bench` runs this.
 
 Real scans are looked for in HEALTHIVERT_REAL_CASES (default ../shared/real_cases) and HEALTHIVERT_VERSE (see
-verse_scans.py); rows that need them say so when they are not there. Every other row is made from seeds that no training
-has seen. Timings are of whole processes.
+verse_scans.py); what needs them is named as not measured when they are not there. Every other row is made from seeds
+that no training has seen. Timings are of whole processes: nothing else should run beside them.
+
+Each section is kept as it is finished (sections.py): stopped, the same command goes on with what has not been measured
+at this commit with these weights.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from as_published import published_row
 from ceilings import best_height_errors, nearly_the_same
 from rows import Row, Subject, between, confusion_text, interval_row, picture_rows, regrown_row
 from scipy.stats import spearmanr
+from sections import Section, kept, markdown
 from twins import fractured_pictures
 from verse_scans import VERSE, held_against_readers, levels_of_scans
 
@@ -38,10 +42,12 @@ from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.samples import case_from_images
+from healthivert.training.whole_file import write_whole
 from healthivert.types import THIRDS, FloatArray, SpineCase
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
+UNCOMMITTED = " with uncommitted changes"
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 300
 SAMPLES, UNCERTAINTY_LEVEL = 8, "L1"
@@ -332,7 +338,7 @@ def commit() -> str:
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", "HealthiVertCore/src"], cwd=ROOT, capture_output=True, text=True
     )
-    return done.stdout.strip() + (" with uncommitted changes" if changed.stdout.strip() else "")
+    return done.stdout.strip() + (UNCOMMITTED if changed.stdout.strip() else "")
 
 
 def main() -> None:
@@ -340,34 +346,48 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(commands.SHIPPED))
     spines = "fractured spines for each model, the last number for all that follow; and as many healthy ones"
     parser.add_argument("--phantoms", type=int, nargs="+", default=[100], help=spines)
-    parser.add_argument("--only", nargs="*", choices=SECTIONS)
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, help="measure these, again if need be, and no others")
+    parser.add_argument("--kept", type=Path, default=ROOT / "runs" / "bench", help="folder of the finished sections")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     arguments = parser.parse_args()
-    subjects, tables = [], {}
+    subjects = []
     for number, model in enumerate(arguments.models):
         generator = commands.load_generator(commands.GeneratorChoice(model))
         phantoms = arguments.phantoms[min(number, len(arguments.phantoms) - 1)]
-        subjects.append(Subject(model, generator.generate, phantoms))
-        tables[model] = ["", f"## {model}", "", f"Weights with sha256 {generator.card['sha256'][:16]}...", ""]
-        tables[model] += ["| what | target | measured | |", "|---|---|---|---|"]
-    head = ["# Results", "", "Written by `make bench`. Nothing here was typed by hand.", ""]
-    head += [f"- commit {commit()}; {machine()}", f"- phantom seeds from {SEED}; sampling seed 0"]
+        subjects.append(Subject(model, generator.card["sha256"], generator.generate, phantoms))
+    present = commit()
     for name in arguments.only or SECTIONS:
         for subject in subjects:
-            for row in measured(name, subject):
-                print(subject.model, row, flush=True)
-                tables[subject.model].append(str(row))
-                lines = head + [line for table in tables.values() for line in table]
-                arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            found = kept(arguments.kept, subject.model, name)
+            done = found and found.measured_with(subject) and found.commit == present and UNCOMMITTED not in present
+            if done and not arguments.only:
+                continue
+            if section := measured(subject, name, present):
+                section.keep(arguments.kept)
+                write_results(subjects, arguments.kept, arguments.out)
         phantom_scan.cache_clear()  # a hundred spines take 5 GB
+    write_results(subjects, arguments.kept, arguments.out)
 
 
-def measured(name: str, subject: Subject) -> Iterator[Row]:
-    section, needed = SECTIONS[name]
+def measured(subject: Subject, name: str, present: str) -> Section | None:
+    """None: the section needs real scans that are not on this machine."""
+    measure, needed = SECTIONS[name]
     if needed and not needed.is_dir():
-        yield Row(name, "", "not measured: the real scans are not on this machine", None)
-    else:
-        yield from section(subject)
+        print(f"{subject.model}: {name} left out, its scans are not in {needed}", flush=True)
+        return None
+    rows = []
+    for row in measure(subject):
+        print(subject.model, row, flush=True)
+        rows.append(str(row))
+    return Section(subject.model, name, subject.weights, present, machine(), subject.phantoms, tuple(rows))
+
+
+def write_results(subjects: list[Subject], folder: Path, out: Path) -> None:
+    """All that was measured with these subjects, at whatever commit."""
+    found = ((subject, kept(folder, subject.model, name)) for subject in subjects for name in SECTIONS)
+    sections = [section for subject, section in found if section and section.measured_with(subject)]
+    if sections:
+        write_whole(out, markdown(sections, list(SECTIONS), SEED).encode())
 
 
 if __name__ == "__main__":

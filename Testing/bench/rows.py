@@ -21,6 +21,7 @@ class Subject:
     """What is measured: a model, on so many fractured spines and as many healthy ones."""
 
     model: str
+    weights: str  # sha256
     generate: GenerateSamples
     phantoms: int
 
