@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from healthivert.phantom import paint_ct, render, sample_spine, truth, whole_spi
 from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
+from healthivert.training.machine import machine
 from healthivert.training.samples import case_from_images
 from healthivert.training.whole_file import write_whole
 from healthivert.types import THIRDS, FloatArray, SpineCase
@@ -322,15 +322,6 @@ SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
     "uncertainty": (uncertainty_on_phantoms, None),
     "real uncertainty": (uncertainty_on_lumbar, REAL / "lumbar"),
 }
-
-
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return f"{os.cpu_count()} cores, {model}, {platform.system()}, Python {platform.python_version()}"
 
 
 def commit() -> str:

@@ -24,6 +24,7 @@ from healthivert.training.batches import StepBatches, TrainingBatch, batches_of
 from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanRun
+from healthivert.training.machine import machine
 from healthivert.training.slices import Augmentation, SliceDataset, shards, signed_distance
 from healthivert.training.task import learning_rate
 from healthivert.training.trainer import export, train
@@ -138,11 +139,13 @@ def stop_after(step: int, number: int = signal.SIGTERM):
 
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_to_the_bit(folder, tmp_path):
     train(TINY, folder, tmp_path / "whole")
-    train(TINY, folder, tmp_path / "parts", progress=stop_after(3))
+    first = train(TINY, folder, tmp_path / "parts", progress=stop_after(3))
     assert load_checkpoint(tmp_path / "parts")[1]["step"] == 3
-    train(TINY, folder, tmp_path / "parts", resume=True)
-    (whole, record), (parts, _) = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
+    second = train(TINY, folder, tmp_path / "parts", resume=True)
+    (whole, record), (parts, resumed) = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
     assert record["step"] == 6 and set(whole) == set(parts)
+    assert resumed["hours"] == pytest.approx((first.seconds + second.seconds) / 3600)
+    assert resumed["machines"] == record["machines"] == [machine()]
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
     logged = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in logged if entry["kind"] == "training"] == [1, 2, 3, 4, 5, 6]
@@ -202,12 +205,12 @@ def test_one_batch_can_be_learnt(dataset):
         batch_size=4,
         learning_rate=3e-3,
         warm_up_steps=10,
-        steps=1000,
+        steps=60,
         adversarial_start=10_000,
     )
     run = GanRun(settings, GAP, torch.device("cpu"))
     batch = TrainingBatch(0, range(4), *dataset.middle_slices(0, "sagittal", 4))
-    losses = [run.train_step(batch) for _ in range(60)]
+    losses = [run.train_step(batch) for _ in range(settings.steps)]
     assert losses[-1]["ct"] < losses[0]["ct"] / 2
     assert losses[-1]["total"] < losses[0]["total"] / 2
 
@@ -247,7 +250,8 @@ def test_exported_weights_are_the_average_and_load_as_a_plain_model(folder, tmp_
     assert loaded == card and card["licence"] == "Apache-2.0"
     assert card["metrics"] == validation and set(validation) >= {"l1_hu", "dice", "height_error"}
     assert card["recipe"]["steps_done"] == 6 and card["gap"] == [32, 64] and card["hu_window"] == [-300.0, 800.0]
-    tensors, _ = load_checkpoint(tmp_path / "run")
+    tensors, record = load_checkpoint(tmp_path / "run")
+    assert card["hours"] == round(record["hours"], 3) and card["machines"] == [machine()]
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, tensors[f"average.{name}"].half().float(), rtol=0, atol=0)
     assert not any("parametrizations" in name for name in model.state_dict())

@@ -89,6 +89,11 @@ class Stopwatch:
         """The same of all steps, and their seconds."""
         return {"seconds": self._all.seconds, **self._all.rates(batch_size)}
 
+    @property
+    def hours(self) -> float:
+        """Of all steps."""
+        return self._all.seconds / 3600
+
     def past(self, minutes: float | None) -> bool:
         return minutes is not None and time.monotonic() - self.start > 60 * minutes
 

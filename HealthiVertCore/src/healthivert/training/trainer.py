@@ -44,6 +44,7 @@ from healthivert.training.configuration import (
     worker_count,
 )
 from healthivert.training.distributed import Processes, processes_of_torchrun
+from healthivert.training.machine import machine
 from healthivert.training.metrics import MetricsLog, Stopwatch
 from healthivert.training.numerics import determinism
 from healthivert.training.slices import SliceDataset, shards
@@ -80,12 +81,15 @@ class TrainingEnd:
 
 
 class Prepared(NamedTuple):
-    """A run that could begin: its data, its networks (restored if it goes on), and the last validation."""
+    """A run that could begin: its data, its networks (restored if it goes on), and of the steps so far the last
+    validation, the hours they took and the machines that made them."""
 
     data: SliceDataset
     held_out: SliceDataset
     task: Task
     validation: dict[str, float]
+    hours: float
+    machines: tuple[str, ...]
     configuration: dict[str, Any]
 
 
@@ -128,11 +132,10 @@ def prepare(
     tell("load", 0.0, f"reading {len(training_paths)} + {len(validation_paths)} vertebrae")
     data, held_out = SliceDataset(training_paths), SliceDataset(validation_paths)
     task = settings.start(data.gap, device, processes)
-    validation = {}
+    record: dict[str, Any] = {}
     if stored is not None:
         tensors, record = stored
         check_unchanged(settings, task.name, record, run_dir)
-        validation = record["validation"]
         try:
             task.restore(tensors, record["step"])
         except (RuntimeError, KeyError, ValueError) as error:
@@ -141,7 +144,10 @@ def prepare(
                 f"({_first_difference(error)}); start a new run"
             ) from None
     configuration = resolved_configuration(settings, task, data_dir, data, held_out, processes)
-    return Prepared(data, held_out, task, validation, configuration)
+    here = machine(device) if processes.count == 1 else f"{processes.count} processes on {machine(device)}"
+    machines = tuple(dict.fromkeys([*record.get("machines", ()), here]))
+    hours = record.get("hours", 0.0)  # a checkpoint of an earlier version does not say
+    return Prepared(data, held_out, task, record.get("validation", {}), hours, machines, configuration)
 
 
 def _loop(
@@ -153,7 +159,7 @@ def _loop(
     stop: _StopRequest,
     tell: Progress,
 ) -> TrainingEnd:
-    data, held_out, task, validation, configuration = prepared
+    data, held_out, task, validation, hours_before, machines, configuration = prepared
     log = _open_run(run_dir, task.step, configuration) if processes.first else None
     share = processes.share(settings.batch_size)
     batches = batches_of(
@@ -170,6 +176,7 @@ def _loop(
             if processes.first:
                 record = {"step": task.step, "settings": as_json(settings), "validation": validation}
                 record |= {"vertebrae": len(data), "model": task.name, "seen": seen}
+                record |= {"hours": hours_before + watch.hours, "machines": machines}
                 save_checkpoint(run_dir, task.tensors(), record)
 
     stopping = False
@@ -248,7 +255,9 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
         "recipe": {**record["settings"], "steps_done": record["step"]},
         "data": {"training_vertebrae": record["vertebrae"]},
         "metrics": record["validation"],
-        "seen": record.get("seen", {}),  # a checkpoint of an earlier version does not say
+        "seen": record.get("seen", {}),  # a checkpoint of an earlier version does not say, nor does it what follows
+        "hours": round(record.get("hours", 0.0), 3),
+        "machines": record.get("machines", []),
     }
     return save_weights(out, model, {**facts, **card})
 
