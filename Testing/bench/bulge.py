@@ -36,7 +36,7 @@ def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> 
         known = [name for name, _ in trusted_neighbours(analysis, level)]
         if analysis.bodies[level].complete and known and not any(grades.get(name, 0) for name in known):
             walls = soft_footprint(canonical_slab(case, analysis, level).body)
-            yield grades.get(level, 0), against_expected(walls, neighbours_of(case, analysis, level))
+            yield grades.get(level, 0), against_expected(walls, neighbours_of(case, analysis, level))[1]
 
 
 def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str]:

@@ -38,6 +38,8 @@ FRACTURED = {
     "sub-verse007": {"T12": 2, "L1": 2},
     "sub-verse008": {"L2": 2},
     "sub-verse009": {"T5": 3, "T7": 1, "T8": 1, "L1": 1, "L2": 1, "L3": 3, "L4": 2, "L5": 2},
+    "sub-verse010": {"L1": 3},
+    "sub-verse012": {"L1": 3, "L3": 1},
     "sub-verse014": {},
 }
 

@@ -53,6 +53,8 @@ def test_a_footprint_is_narrowed_about_its_own_centre():
     found = narrowed(ellipse(15, 20, moved=4), np.array([0.8, 0.9]))
     assert dice(found, ellipse(12, 18, moved=4)) > 0.98
     assert narrowed(ellipse(15, 20), np.ones(2)) == pytest.approx(ellipse(15, 20), abs=1e-6)
+    moved = narrowed(ellipse(15, 20), np.array([0.8, 0.9]), np.array([4.0, 0.0]))
+    assert dice(moved, ellipse(12, 18, moved=4)) > 0.98
 
 
 def test_equal_footprints_leave_every_column_where_it_is():

@@ -37,10 +37,10 @@ def soft_footprint(body: FloatArray) -> FloatArray:
     return (share * ndimage.binary_dilation(footprint(body) > 0)).astype(np.float32)
 
 
-def narrowed(columns: FloatArray, factor: FloatArray) -> FloatArray:
-    """A footprint (AP, LR) scaled about its centre; factor: (2,), 1 leaves it as it is."""
+def narrowed(columns: FloatArray, factor: FloatArray, way: FloatArray | float = 0.0) -> FloatArray:
+    """A footprint (AP, LR) scaled about its centre by factor (2,), and moved by way (2,) columns; 1 and 0 leave it."""
     centre, _ = footprint_moments(columns)
-    return _scaled(columns, factor, centre, centre)
+    return _scaled(columns, factor, centre, centre + way)
 
 
 def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:
