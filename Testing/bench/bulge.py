@@ -1,10 +1,11 @@
 """Does a fracture widen a body, and does it help to take that back? Measured with the neighbours alone, without any
 model.
 
-Prints the two tables of docs/decisions.md, "A fractured footprint is narrowed": how wide bodies are against what their
-neighbours' widths let expect, by the grade that VerSe's readers (see verse_scans) or the generator give them; and
-fractured levels of generated spines put together from their neighbours, against their healthy twins. What it costs
-where nothing bulges: healthy levels of the real CT, narrowed as if they surely were fractured.
+Prints the tables of docs/decisions.md, "A fractured footprint is narrowed, and moved": how wide bodies are against what
+their neighbours' widths let expect, by the grade that VerSe's readers (see verse_scans) or the generator give them; and
+fractured levels of generated spines put together from their neighbours, against their healthy twins, narrowed and moved
+by more and less. What it costs where nothing bulges: healthy levels of the real CT, treated as if they surely were
+fractured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from healthivert.prior import against_expected, canonical_slab, neighbours_of, t
 from healthivert.types import FloatArray, SpineCase
 
 FIRST_SEED = 46_300  # neither of training nor of the bench
-SHARES = (0.0, 0.5, 0.8, 1.0)
+SHARES = {"BULGE_SHARE": (0.0, 0.5, 0.8, 1.0), "CENTRE_SHARE": (0.0, 0.15, 0.3, 0.45)}
 
 
 def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> Iterator[tuple[int, FloatArray]]:
@@ -59,25 +60,27 @@ def main() -> None:
     arguments = parser.parse_args()
     real = [row for subject, case in graded_masks() for row in widths(case, analyse(case), FRACTURED[subject])]
     generated: list[tuple[int, FloatArray]] = []
-    told: list[ByValue] = []
+    fractured: dict[str, list[ByValue]] = {constant: [] for constant in SHARES}
     units: list[Hashable] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
         scan, twin = scanned(spine, "fractured"), scanned(spine.healthy_twin(), "healthy")
         generated.extend(widths(*scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
-            told.append(by_value("BULGE_SHARE", SHARES, *scan, level, prepare(*twin, level)))
+            healthy_twin = prepare(*twin, level)
+            for constant, values in SHARES.items():
+                fractured[constant].append(by_value(constant, values, *scan, level, healthy_twin))
             units.append(number)
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
     print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")
-    print("\n| levels | share taken back | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
-    print(*lines_by_value("generated, fractured", told, units), sep="\n")
-    healthy = [*real_lumbar(), *verse()]
-    told = [
-        by_value("BULGE_SHARE", SHARES, level.case, as_if_fractured(level.analysis, level.name), level.name)
-        for level in healthy
+    healthy = [
+        (level.case, as_if_fractured(level.analysis, level.name), level.name) for level in (*real_lumbar(), *verse())
     ]
-    print(*lines_by_value("real, healthy, as if fractured", told, [level.spine for level in healthy]), sep="\n")
+    for constant, values in SHARES.items():
+        print(f"\n| levels | {constant} | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
+        print(*lines_by_value("generated, fractured", fractured[constant], units), sep="\n")
+        told = [by_value(constant, values, *level) for level in healthy]
+        print(*lines_by_value("real, healthy, as if fractured", told, [case.name for case, _, _ in healthy]), sep="\n")
 
 
 if __name__ == "__main__":
