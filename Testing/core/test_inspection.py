@@ -71,6 +71,13 @@ def test_the_warning_of_a_hollow_body_claims_nothing_of_other_levels_where_there
     assert any("heights make no grade" in w and "other levels" not in w for w in warnings)
 
 
+def test_a_cervical_level_is_told_why_it_has_no_grade():
+    neck = [replace(block, level=f"C{7 - i}") for i, block in enumerate(lumbar_blocks()[:3])]
+    for level, summary in analyse(block_spine(neck)).levels.items():
+        assert (summary.genant.grade, summary.neighbour_reference) == (0, None)
+        assert any(w.startswith(f"{level}: cervical heights are not known") for w in summary.warnings)
+
+
 def test_a_hollow_body_that_has_a_grade_needs_no_warning(hollow_case):
     body = analyse(hollow_case).bodies["L2"]
     assert hollow_warnings(body, Genant(0, "normal")) and not hollow_warnings(body, Genant(1, "biconcave"))

@@ -80,7 +80,9 @@ def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: 
     warnings = []
     if not bodies[level].complete:
         warnings.append(f"{level} is cut by the border of the scan: its height is not its whole height")
-    if reference is None:
+    if reference is None and level not in normal_spine():
+        warnings.append(f"{level}: cervical heights are not known here, so no grade can be guessed")
+    elif reference is None:
         warnings.append(f"{level}: no other complete level to compare with, so no grade can be guessed")
     return tuple(warnings)
 
