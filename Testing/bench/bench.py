@@ -48,6 +48,14 @@ from healthivert.types import THIRDS, FloatArray, SpineCase
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
 UNCOMMITTED = " with uncommitted changes"
+# Runs what follows and prints its peak memory in kB. A process of its own, small: what this one holds when it starts
+# another would count as the other's.
+PEAK_MEMORY = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 300
 SAMPLES, UNCERTAINTY_LEVEL = 8, "L1"
@@ -301,17 +309,16 @@ def large_scan(work: Path) -> tuple[Path, Path]:
 def timed_run(ct: Path, seg: Path, level: str, model: str, out: Path) -> tuple[float, float]:
     """Wall seconds and peak gigabytes of a whole `healthivert run`."""
     words = ["run", str(ct), str(seg), "--vertebra", level, "--model", model, "--out", str(out)]
-    command = [sys.executable, "-m", "healthivert", *words]
+    command = [sys.executable, "-c", PEAK_MEMORY, sys.executable, "-m", "healthivert", *words]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        raise RuntimeError(f"{' '.join(command)} failed: {process.stderr.read().decode() if process.stderr else ''}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1e6
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"healthivert {' '.join(words)} failed: {done.stderr}")
+    return time.perf_counter() - start, int(done.stdout) / 1e6
 
 
 SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
-    "timings": (timings, None),  # first: a child's peak memory counts from what this process holds when it starts it
+    "timings": (timings, None),
     "lumbar": (real_lumbar, REAL / "lumbar"),
     "verse004": (painted_verse004, REAL / "verse004"),
     "verse": (levels_of_scans, VERSE),
