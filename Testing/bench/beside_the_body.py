@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 from bench import HEALTHY, lumbar_case
-from fractured_neighbours import scanned
 from rows import cell_of_way
 from scipy import ndimage
+from spines import scanned_with_twin
 
 from healthivert import restore
 from healthivert.body import plate_rows
@@ -60,7 +60,7 @@ def fractures(spines: int) -> Iterator[Fracture]:
         if level is None or depth[level] < LEAST_DEPTH_MM:
             continue
         try:
-            scans = (scanned(each, level, SPACING_MM, FIELD_MM) for each in (spine, spine.healthy_twin()))
+            scans = scanned_with_twin(spine, level, SPACING_MM, FIELD_MM)
             yield Fracture(*(prepare(*scan, level) for scan in scans))
         except HealthiVertError as error:  # a level at the border of the scan
             print(f"seed {seed} left out: {error}")

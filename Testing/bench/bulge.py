@@ -15,9 +15,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import replace
 
 import numpy as np
-from fractured_neighbours import scanned, spine_with_fractures
 from mirrored_share import real_lumbar, verse
 from prior_constants import ByValue, by_value, lines_by_value
+from spines import scanned_with_twin, spine_with_fractures
 from verse_scans import FRACTURED, graded_masks
 
 from healthivert.footprint import soft_footprint
@@ -64,7 +64,7 @@ def main() -> None:
     units: list[Hashable] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
-        scan, twin = scanned(spine, "fractured"), scanned(spine.healthy_twin(), "healthy")
+        scan, twin = scanned_with_twin(spine, f"spine {number}")
         generated.extend(widths(*scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
             healthy_twin = prepare(*twin, level)

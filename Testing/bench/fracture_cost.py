@@ -11,10 +11,10 @@ import argparse
 from collections.abc import Hashable
 from dataclasses import replace
 
-from fractured_neighbours import Scan
 from prior_constants import DECIMALS
 from rows import cell_of_way
 from scipy import ndimage
+from spines import Scan
 from twins import with_its_twin
 
 from healthivert.evaluate import picture_metrics

@@ -18,49 +18,28 @@ from pathlib import Path
 
 import torch
 from rows import cell_of_way
+from spines import Scan, scanned, spine_with_fractures
 
 from healthivert import commands, iterate
-from healthivert.anatomy import LEVELS
 from healthivert.evaluate import picture_metrics
-from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights, relative_height_loss
-from healthivert.phantom import PhantomSpine, render, sample_spine, truth, whole_spine_grid
+from healthivert.phantom import PhantomSpine, truth
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
-from healthivert.training.samples import case_from_images
-from healthivert.types import Heights, PseudoHealthy, SpineCase
+from healthivert.types import Heights, PseudoHealthy
 
 SEED = 46_000
-UPPERMOST = ("T12", "T8", "L1", "T10", "L2", "T7", "T11")  # of the fractures in a row, in turn
-BEYOND = 3  # healthy levels above and below the fractures
-SPACING_MM, FIELD_MM = 1.5, 130.0
 METRICS = ("rhlv_error", "rhdr", "dice", "ssim", "psnr", "seconds")
 NO_PASS, ONE_PASS, TWO_PASSES = "no pass", "one pass, nearest first", "two passes, nearest first"
 OTHER_ORDER = "one pass, healthiest surroundings first"
 PRIOR_TOO = "one pass, the prior from the regrown, too"
 EVIDENCE_TOO = "one pass, prior and expected height from the regrown, too"
-Scan = tuple[SpineCase, SpineAnalysis]
-
-
-def spine_with_fractures(number: int, first_seed: int = SEED) -> PhantomSpine:
-    """Two fractures in a row in even spines, three in odd ones."""
-    ladder = [level for level in LEVELS if level != "T13"]
-    first, count = ladder.index(UPPERMOST[number % len(UPPERMOST)]), 2 + number % 2
-    row = ladder[first : first + count]
-    broken = sample_spine(first_seed + number, True, row, fracture_count=(count, count), no_grade=0.0)
-    seen = ladder[first - BEYOND : min(first + count + BEYOND, ladder.index("L5") + 1)]
-    return replace(broken, levels=tuple(seen))
 
 
 def target_of(spine: PhantomSpine, number: int) -> str:
     """One of two, upper and lower in turn; the middle one of three."""
     row = spine.fractured_levels
     return row[number // 2 % 2] if len(row) == 2 else row[1]
-
-
-def scanned(spine: PhantomSpine, name: str, spacing_mm: float = SPACING_MM, field_mm: float = FIELD_MM) -> Scan:
-    picture = render(spine, whole_spine_grid(spine, spacing_mm, field_mm), spine.scanner)
-    case = case_from_images(picture.ct, picture.labels, name)
-    return case, analyse(case)
 
 
 def measured(vertebra: PseudoHealthy, analysis: SpineAnalysis, twin: Prepared, row: dict) -> dict[str, float]:
@@ -114,7 +93,7 @@ def compare(scan: Scan, twin: Prepared, row: dict, generate: GenerateSamples) ->
 
 
 def row_of(number: int, generate: GenerateSamples) -> dict:
-    spine = spine_with_fractures(number)
+    spine = spine_with_fractures(number, SEED)
     scan, level = scanned(spine, f"phantom {number}"), target_of(spine, number)
     suspected = iterate.suspected_in_reach(scan[1], level)
     said = {"spine": number, "in_a_row": len(spine.fractured_levels), "level": level, "suspected": suspected}

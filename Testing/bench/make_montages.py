@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from bench import REAL, ROOT, SEED, lumbar_case
 from matplotlib.figure import Figure
+from spines import Scan, scanned_with_twin
 
 from healthivert import commands
-from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.phantom import PhantomSpine, render, sample_spine, whole_spine_grid
+from healthivert.inspection import analyse
+from healthivert.phantom import PhantomSpine, sample_spine
 from healthivert.pipeline import GenerateSamples, Prepared, prepare
 from healthivert.restore import place, restore_straightened
-from healthivert.training.samples import case_from_images
-from healthivert.types import FloatArray, PseudoHealthy, SpineCase
+from healthivert.types import FloatArray, PseudoHealthy
 from healthivert.variation import with_spread
 
 SAMPLES = 5
@@ -33,20 +33,19 @@ CONTEXT_MM = 28
 
 @dataclass(frozen=True)
 class Subject:
-    """A level of a case, and where its healthy truth is (the same case, for a level that is healthy)."""
+    """A level of a scan, and where its healthy truth is (the same scan, for a level that is healthy)."""
 
     name: str
-    case: SpineCase
-    analysis: SpineAnalysis
     level: str
-    healthy: SpineCase
+    scan: Scan
+    healthy: Scan
 
 
 def real_subjects() -> Iterator[Subject]:
     case = lumbar_case()
-    analysis = analyse(case)
+    scan = case, analyse(case)
     for level in ("L1", "L3", "L4"):
-        yield Subject(f"real_{level}", case, analysis, level, case)
+        yield Subject(f"real_{level}", level, scan, scan)
 
 
 def phantom_subjects() -> Iterator[Subject]:
@@ -59,9 +58,7 @@ def phantom_subjects() -> Iterator[Subject]:
             continue
         shape, level = found
         wanted.remove(shape)
-        pictures = [render(s, whole_spine_grid(s, field_mm=140), spine.scanner) for s in (spine, spine.healthy_twin())]
-        case, twin = (case_from_images(picture.ct, picture.labels, shape) for picture in pictures)
-        yield Subject(f"phantom_{shape}", case, analyse(case), level, twin)
+        yield Subject(f"phantom_{shape}", level, *scanned_with_twin(spine, shape, spacing_mm=1.0, field_mm=140))
         if not wanted:
             return
 
@@ -74,8 +71,8 @@ def level_with(spine: PhantomSpine, shape: str) -> str | None:
 
 
 def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
-    prepared = prepare(subject.case, subject.analysis, subject.level)
-    truth = prepared if subject.healthy is subject.case else prepare_twin(subject)
+    prepared = prepare(*subject.scan, subject.level)
+    truth = prepared if subject.healthy is subject.scan else prepare(*subject.healthy, subject.level)
     drawn = {name: generate(prepared.conditioning) for name, generate in models.items()}
     restored = {name: picture_of(prepared, samples[0]) for name, samples in drawn.items()}
     answer = with_spread(drawn["gan"], prepared.straight.spacing_mm)
@@ -99,10 +96,6 @@ def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
     for axis in axes:
         axis.set_axis_off()
     return figure
-
-
-def prepare_twin(subject: Subject) -> Prepared:
-    return prepare(subject.healthy, analyse(subject.healthy), subject.level)
 
 
 def picture_of(prepared: Prepared, vertebra: PseudoHealthy, background: float | None = None) -> FloatArray:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from bench import HEALTHY, lumbar_case, painted_case, phantom_scan
-from fractured_neighbours import scanned, spine_with_fractures
+from spines import scanned_with_twin, spine_with_fractures
 
 from healthivert.evaluate import picture_metrics
 from healthivert.generate import averaged, model_share, two_planes
@@ -59,7 +59,7 @@ def fractured(spines: int) -> Iterator[Subject]:
         row, ladder, beyond = spine.fractured_levels, spine.levels, BEYOND[number % len(BEYOND)]
         first, last = ladder.index(row[0]), ladder.index(row[-1])
         spine = replace(spine, levels=ladder[max(0, first - beyond) : last + beyond + 1])
-        scan, twin = scanned(spine, "fractured"), scanned(spine.healthy_twin(), "healthy")
+        scan, twin = scanned_with_twin(spine, f"spine {number}")
         for level in row:
             yield Subject(f"fractured in a row, {beyond} beyond", prepare(*scan, level), prepare(*twin, level))
 

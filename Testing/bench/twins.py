@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from fractured_neighbours import Scan, scanned
 from rows import Row, Subject, picture_rows
+from spines import Scan, scanned_with_twin
 
 from healthivert.evaluate import beside_the_prior, summarise
 from healthivert.phantom import sample_spine
@@ -36,7 +36,7 @@ def fractured_pictures(subject: Subject) -> Iterator[Row]:
 def with_its_twin(seed: int) -> tuple[list[str], Scan, Scan]:
     """Its fractured levels that are whole in the scan and in its twin's, and both."""
     spine = sample_spine(seed, fractured=True)
-    scan, twin = scanned(spine, f"phantom {seed}"), scanned(spine.healthy_twin(), f"twin of phantom {seed}")
+    scan, twin = scanned_with_twin(spine, f"phantom {seed}")
     return [level for level in spine.fractured_levels if _whole(level, scan) and _whole(level, twin)], scan, twin
 
 
