@@ -18,7 +18,7 @@ import numpy as np
 from bench import HEALTHY, lumbar_case
 from rows import cell_of_way
 from scipy import ndimage
-from spines import scanned_with_twin
+from spines import scanned_twins
 
 from healthivert import restore
 from healthivert.body import plate_rows
@@ -60,8 +60,8 @@ def fractures(spines: int) -> Iterator[Fracture]:
         if level is None or depth[level] < LEAST_DEPTH_MM:
             continue
         try:
-            scans = scanned_with_twin(spine, level, SPACING_MM, FIELD_MM)
-            yield Fracture(*(prepare(*scan, level) for scan in scans))
+            twins = scanned_twins(spine, level, SPACING_MM, FIELD_MM)
+            yield Fracture(prepare(*twins.scan, level), twins.truth(level))
         except HealthiVertError as error:  # a level at the border of the scan
             print(f"seed {seed} left out: {error}")
 

@@ -17,13 +17,12 @@ from dataclasses import replace
 import numpy as np
 from mirrored_share import real_lumbar, verse
 from prior_constants import ByValue, by_value, lines_by_value
-from spines import scanned_with_twin, spine_with_fractures
+from spines import scanned_twins, spine_with_fractures
 from verse_scans import FRACTURED, graded_masks
 
 from healthivert.footprint import soft_footprint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import truth
-from healthivert.pipeline import prepare
 from healthivert.prior import against_expected, canonical_slab, neighbours_of, trusted_neighbours
 from healthivert.types import FloatArray, SpineCase
 
@@ -64,12 +63,12 @@ def main() -> None:
     units: list[Hashable] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
-        scan, twin = scanned_with_twin(spine, f"spine {number}")
-        generated.extend(widths(*scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
+        twins = scanned_twins(spine, f"spine {number}")
+        generated.extend(widths(*twins.scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
-            healthy_twin = prepare(*twin, level)
+            truth_of_level = twins.truth(level)
             for constant, values in SHARES.items():
-                fractured[constant].append(by_value(constant, values, *scan, level, healthy_twin))
+                fractured[constant].append(by_value(constant, values, *twins.scan, level, truth_of_level))
             units.append(number)
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
     print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")

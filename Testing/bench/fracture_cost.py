@@ -14,7 +14,7 @@ from dataclasses import replace
 from prior_constants import DECIMALS
 from rows import cell_of_way
 from scipy import ndimage
-from spines import Scan
+from spines import Scan, Twins
 from twins import with_its_twin
 
 from healthivert.evaluate import picture_metrics
@@ -28,15 +28,15 @@ FIRST_SEED = 903_200  # neither of training nor of the bench
 AS_RUN = "as run"
 
 
-def ways(level: str, scan: Scan, twin: Scan) -> tuple[Prepared, dict[str, Conditioning]]:
+def ways(level: str, twins: Twins) -> tuple[Prepared, dict[str, Conditioning]]:
     """The level in the healthy twin, and what it is put together from: name -> conditioning."""
-    shown, truth = prepare(*scan, level), prepare(*twin, level)
+    shown, truth = prepare(*twins.scan, level), twins.truth(level)
     given, healthy = shown.conditioning, truth.conditioning
     body, true_body = shown.old_body, truth.old_body
     here, there = (footprint_moments(soft_footprint(one))[0] for one in (body, true_body))
 
     def put_together(
-        neighbours: Scan = scan, target: FloatArray = body, stretch: FloatArray | float = given.stretch
+        neighbours: Scan = twins.scan, target: FloatArray = body, stretch: FloatArray | float = given.stretch
     ) -> Conditioning:
         prior = neighbours_prior(*neighbours, level, target, stretch)
         attention, expected = shown.attention, shown.reference
@@ -45,12 +45,12 @@ def ways(level: str, scan: Scan, twin: Scan) -> tuple[Prepared, dict[str, Condit
         )
 
     moved = ndimage.shift(body, (0.0, *(there - here)), order=1)
-    true_height = twin[1].levels[level].heights
+    true_height = twins.healthy[1].levels[level].heights
     return truth, {
         AS_RUN: given,
         "height": replace(given, reference_mm=true_height.mean, reference_thirds=true_height.thirds),
         "bend of the spine": put_together(stretch=healthy.stretch),
-        "neighbours": put_together(neighbours=twin),
+        "neighbours": put_together(neighbours=twins.healthy),
         "footprint's centre": put_together(target=moved),
         "footprint": put_together(target=true_body),
         "all of it": healthy,
@@ -64,9 +64,9 @@ def main() -> None:
     told: list[dict[str, dict[str, float]]] = []
     units: list[Hashable] = []
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.spines):
-        levels, scan, twin = with_its_twin(seed)
+        levels, twins = with_its_twin(seed)
         for level in levels:
-            truth, given = ways(level, scan, twin)
+            truth, given = ways(level, twins)
             told.append({name: picture_metrics(truth, prior_vertebra(one)) for name, one in given.items()})
             units.append(seed)
     print(f"| of the healthy twin ({len(told)} levels) | Dice | SSIM | PSNR, dB |\n|---|---|---|---|")

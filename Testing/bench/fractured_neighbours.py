@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from rows import cell_of_way
-from spines import Scan, scanned, spine_with_fractures
+from spines import Scan, Twins, scanned, spine_with_fractures
 
 from healthivert import commands, iterate
 from healthivert.evaluate import picture_metrics
@@ -99,7 +99,7 @@ def row_of(number: int, generate: GenerateSamples) -> dict:
     said = {"spine": number, "in_a_row": len(spine.fractured_levels), "level": level, "suspected": suspected}
     if not suspected:
         return {**said, "ways": {}}
-    twin = prepare(*scanned(spine.healthy_twin(), f"twin {number}"), level)
+    twin = Twins(spine, scan, scanned(spine.healthy_twin(), f"twin {number}")).truth(level)
     facts = next(row for row in truth(spine)["levels"] if row["level"] == level)
     return {**said, "ways": compare(scan, twin, facts, generate)}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from bench import REAL, ROOT, SEED, lumbar_case
 from matplotlib.figure import Figure
-from spines import Scan, scanned_with_twin
+from spines import scanned_twins
 
 from healthivert import commands
 from healthivert.inspection import analyse
@@ -33,19 +33,19 @@ CONTEXT_MM = 28
 
 @dataclass(frozen=True)
 class Subject:
-    """A level of a scan, and where its healthy truth is (the same scan, for a level that is healthy)."""
+    """A level as it is in a scan, and as it was when healthy (the same, for a level that is healthy)."""
 
     name: str
-    level: str
-    scan: Scan
-    healthy: Scan
+    shown: Prepared
+    truth: Prepared
 
 
 def real_subjects() -> Iterator[Subject]:
     case = lumbar_case()
-    scan = case, analyse(case)
+    analysis = analyse(case)
     for level in ("L1", "L3", "L4"):
-        yield Subject(f"real_{level}", level, scan, scan)
+        shown = prepare(case, analysis, level)
+        yield Subject(f"real_{level}", shown, shown)
 
 
 def phantom_subjects() -> Iterator[Subject]:
@@ -58,7 +58,8 @@ def phantom_subjects() -> Iterator[Subject]:
             continue
         shape, level = found
         wanted.remove(shape)
-        yield Subject(f"phantom_{shape}", level, *scanned_with_twin(spine, shape, spacing_mm=1.0, field_mm=140))
+        twins = scanned_twins(spine, shape, spacing_mm=1.0, field_mm=140)
+        yield Subject(f"phantom_{shape}", prepare(*twins.scan, level), twins.truth(level))
         if not wanted:
             return
 
@@ -71,8 +72,7 @@ def level_with(spine: PhantomSpine, shape: str) -> str | None:
 
 
 def montage(subject: Subject, models: dict[str, GenerateSamples]) -> Figure:
-    prepared = prepare(*subject.scan, subject.level)
-    truth = prepared if subject.healthy is subject.scan else prepare(*subject.healthy, subject.level)
+    prepared, truth = subject.shown, subject.truth
     drawn = {name: generate(prepared.conditioning) for name, generate in models.items()}
     restored = {name: picture_of(prepared, samples[0]) for name, samples in drawn.items()}
     answer = with_spread(drawn["gan"], prepared.straight.spacing_mm)

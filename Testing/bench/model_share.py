@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from bench import HEALTHY, lumbar_case, painted_case, phantom_scan
-from spines import scanned_with_twin, spine_with_fractures
+from spines import scanned_twins, spine_with_fractures
 
 from healthivert.evaluate import picture_metrics
 from healthivert.generate import averaged, model_share, two_planes
@@ -59,9 +59,9 @@ def fractured(spines: int) -> Iterator[Subject]:
         row, ladder, beyond = spine.fractured_levels, spine.levels, BEYOND[number % len(BEYOND)]
         first, last = ladder.index(row[0]), ladder.index(row[-1])
         spine = replace(spine, levels=ladder[max(0, first - beyond) : last + beyond + 1])
-        scan, twin = scanned_with_twin(spine, f"spine {number}")
+        twins = scanned_twins(spine, f"spine {number}")
         for level in row:
-            yield Subject(f"fractured in a row, {beyond} beyond", prepare(*scan, level), prepare(*twin, level))
+            yield Subject(f"fractured in a row, {beyond} beyond", prepare(*twins.scan, level), twins.truth(level))
 
 
 def measured(model: Generator, subject: Subject) -> tuple[float, dict[str, dict[str, float]]]:

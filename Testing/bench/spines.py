@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from healthivert.anatomy import LEVELS
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import PhantomSpine, render, sample_spine, whole_spine_grid
+from healthivert.phantom.posture import poses
+from healthivert.pipeline import Prepared, prepare
+from healthivert.straighten import to_straightened
 from healthivert.training.samples import case_from_images
-from healthivert.types import SpineCase
+from healthivert.types import FloatArray, SpineCase
 
 UPPERMOST = ("T12", "T8", "L1", "T10", "L2", "T7", "T11")  # of the fractures in a row, in turn
 BEYOND = 3  # healthy levels above and below the fractures
@@ -32,9 +36,35 @@ def scanned(spine: PhantomSpine, name: str, spacing_mm: float = SPACING_MM, fiel
     return case, analyse(case)
 
 
-def scanned_with_twin(
-    spine: PhantomSpine, name: str, spacing_mm: float = SPACING_MM, field_mm: float = FIELD_MM
-) -> tuple[Scan, Scan]:
-    """The spine, and the very same person without fractures."""
-    twin = spine.healthy_twin()
-    return scanned(spine, name, spacing_mm, field_mm), scanned(twin, f"twin of {name}", spacing_mm, field_mm)
+class Twins(NamedTuple):
+    """A generated spine, scanned, and the very same person without fractures, scanned the same way."""
+
+    spine: PhantomSpine
+    scan: Scan
+    healthy: Scan
+
+    def truth(self, level: str) -> Prepared:
+        """The level as it was when healthy, in the columns of the scan.
+
+        A fracture bends the spine, so that the two centrelines do not run through the same place of the vertebra; the
+        healthy one's is moved there. What is drawn over the scan's footprint would else be held against a body beside
+        it, though in the patient it lies where it should.
+        """
+        case, analysis = self.healthy
+        here, there = own_axis(self.spine, self.scan, level), own_axis(self.spine.healthy_twin(), self.healthy, level)
+        left, posterior = there - here
+        frame = analysis.frame
+        points = frame.points + left * frame.left + posterior * frame.posterior
+        return prepare(case, replace(analysis, frame=replace(frame, points=points)), level)
+
+
+def own_axis(spine: PhantomSpine, scan: Scan, level: str) -> FloatArray:
+    """(left, posterior) mm in the straightened scan: where the vertebra's own axis is, halfway up its body."""
+    pose, (_, analysis) = poses(spine)[level], scan
+    height = (analysis.bodies[level].centre - pose.centre) @ pose.axes[2]
+    return to_straightened(analysis.frame, pose.centre + height * pose.axes[2])[:2]
+
+
+def scanned_twins(spine: PhantomSpine, name: str, spacing_mm: float = SPACING_MM, field_mm: float = FIELD_MM) -> Twins:
+    scans = (scanned(one, name, spacing_mm, field_mm) for one in (spine, spine.healthy_twin()))
+    return Twins(spine, *scans)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from rows import Row, Subject, picture_rows
-from spines import Scan, scanned_with_twin
+from spines import Scan, Twins, scanned_twins
 
 from healthivert.evaluate import beside_the_prior, summarise
 from healthivert.phantom import sample_spine
@@ -20,11 +20,11 @@ ONE_IN = 4  # of the phantoms that were asked for: each is rendered and analysed
 def fractured_pictures(subject: Subject) -> Iterator[Row]:
     rows = []
     for seed in range(FIRST_SEED, FIRST_SEED + max(2, subject.phantoms // ONE_IN)):
-        levels, scan, twin = with_its_twin(seed)
+        levels, twins = with_its_twin(seed)
         for level in levels:
-            given, truth = prepare(*scan, level).conditioning, prepare(*twin, level)
-            told = beside_the_prior(truth, subject.generate(given)[0], given)
-            rows.append({"case": scan[0].name, "vertebra": level, **told})
+            given = prepare(*twins.scan, level).conditioning
+            told = beside_the_prior(twins.truth(level), subject.generate(given)[0], given)
+            rows.append({"case": twins.scan[0].name, "vertebra": level, **told})
     found = summarise(rows, FIRST_SEED)
     dice, ssim, psnr = picture_rows(found)
     what = f"{len(rows)} fractured levels of {found['bootstrap']['units']} phantoms against their healthy twins: Dice"
@@ -33,11 +33,12 @@ def fractured_pictures(subject: Subject) -> Iterator[Row]:
 
 
 @cache
-def with_its_twin(seed: int) -> tuple[list[str], Scan, Scan]:
+def with_its_twin(seed: int) -> tuple[list[str], Twins]:
     """Its fractured levels that are whole in the scan and in its twin's, and both."""
     spine = sample_spine(seed, fractured=True)
-    scan, twin = scanned_with_twin(spine, f"phantom {seed}")
-    return [level for level in spine.fractured_levels if _whole(level, scan) and _whole(level, twin)], scan, twin
+    twins = scanned_twins(spine, f"phantom {seed}")
+    whole = [level for level in spine.fractured_levels if _whole(level, twins.scan) and _whole(level, twins.healthy)]
+    return whole, twins
 
 
 def _whole(level: str, scan: Scan) -> bool:
