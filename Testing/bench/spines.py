@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from healthivert.anatomy import LEVELS
+from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.phantom import PhantomSpine, render, sample_spine, whole_spine_grid
-from healthivert.phantom.posture import poses
+from healthivert.phantom import PhantomSpine, render, sample_spine, standing, whole_spine_grid
 from healthivert.pipeline import Prepared, prepare
-from healthivert.straighten import to_straightened
 from healthivert.training.samples import case_from_images
-from healthivert.types import FloatArray, SpineCase
+from healthivert.types import SpineCase
 
 UPPERMOST = ("T12", "T8", "L1", "T10", "L2", "T7", "T11")  # of the fractures in a row, in turn
 BEYOND = 3  # healthy levels above and below the fractures
@@ -44,25 +43,9 @@ class Twins(NamedTuple):
     healthy: Scan
 
     def truth(self, level: str) -> Prepared:
-        """The level as it was when healthy, in the columns of the scan.
-
-        A fracture bends the spine, so that the two centrelines do not run through the same place of the vertebra; the
-        healthy one's is moved there. What is drawn over the scan's footprint would else be held against a body beside
-        it, though in the patient it lies where it should.
-        """
+        """The level as it was when healthy, in the columns of the scan."""
         case, analysis = self.healthy
-        here, there = own_axis(self.spine, self.scan, level), own_axis(self.spine.healthy_twin(), self.healthy, level)
-        left, posterior = there - here
-        frame = analysis.frame
-        points = frame.points + left * frame.left + posterior * frame.posterior
-        return prepare(case, replace(analysis, frame=replace(frame, points=points)), level)
-
-
-def own_axis(spine: PhantomSpine, scan: Scan, level: str) -> FloatArray:
-    """(left, posterior) mm in the straightened scan: where the vertebra's own axis is, halfway up its body."""
-    pose, (_, analysis) = poses(spine)[level], scan
-    height = (analysis.bodies[level].centre - pose.centre) @ pose.axes[2]
-    return to_straightened(analysis.frame, pose.centre + height * pose.axes[2])[:2]
+        return prepare(case, in_columns_of(self.scan[1], analysis, level, *standing(self.spine, level)), level)
 
 
 def scanned_twins(spine: PhantomSpine, name: str, spacing_mm: float = SPACING_MM, field_mm: float = FIELD_MM) -> Twins:

@@ -28,8 +28,10 @@ from healthivert.case import load_case
 from healthivert.errors import HealthiVertError
 from healthivert.evaluate import height_metrics, mean_interval, picture_metrics, regrow_level, two_neighbours_mean
 from healthivert.grade import GRADES, genant_grade
+from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, height_loss_map, relative_height_loss
+from healthivert.phantom import Pose
 from healthivert.pipeline import GenerateSamples, loss_interval, prepare
 from healthivert.svm_grading import SvmGrading, grading_features
 from healthivert.types import HEIGHT_KEYS, Heights, PseudoHealthy, SpineCase
@@ -37,6 +39,7 @@ from healthivert.types import HEIGHT_KEYS, Heights, PseudoHealthy, SpineCase
 SCAN = ("ct.nii.gz", "seg.nii.gz")
 TWIN = ("healthy_ct.nii.gz", "healthy_seg.nii.gz")
 TRUTH_KEYS = {"level", "fractured", "shape", "heights_mm", "healthy_heights_mm", "rhlv", "genant"}
+POSES = ("pose", "healthy_pose")
 GRADING_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "kappa_linear": weighted_kappa,
     "kappa_quadratic": lambda confusion: weighted_kappa(confusion, "quadratic"),
@@ -75,6 +78,8 @@ def read_truth(folder: Path) -> dict[str, Mapping[str, Any]]:
         rows = json.loads(path.read_text(encoding="utf-8"))["levels"]
         if not all(set(row) >= TRUTH_KEYS for row in rows):
             raise KeyError
+        for row in rows:
+            _poses(row)
     except (ValueError, KeyError, TypeError):
         raise HealthiVertError(f"{path}: this is no phantom's truth; make the phantom again") from None
     return {row["level"]: row for row in rows}
@@ -127,7 +132,7 @@ def compare_with_truth(
         "vertebra": level,
         "fractured": bool(truth["fractured"]),
         "shape": truth["shape"],
-        **_pictures(scan.twin, level, regrown.vertebra),
+        **_pictures(scan, level, regrown.vertebra),
         **height_metrics(regrown, Heights(**truth["healthy_heights_mm"]), beside),
         "original_error_mm": original.mean - truth["heights_mm"]["mean"],
         **{f"rhlv_{key}": getattr(loss, key) for key in HEIGHT_KEYS},
@@ -141,11 +146,23 @@ def compare_with_truth(
     }
 
 
-def _pictures(twin: tuple[SpineCase, SpineAnalysis] | None, level: str, vertebra: PseudoHealthy) -> dict[str, float]:
+def _pictures(scan: PhantomScan, level: str, vertebra: PseudoHealthy) -> dict[str, float]:
     """The regrown vertebra put into the twin's scan, against the twin's own; empty without a complete one."""
-    if twin is None or level not in twin[1].bodies or not twin[1].bodies[level].complete:
+    if scan.twin is None or level not in scan.twin[1].bodies or not scan.twin[1].bodies[level].complete:
         return {}
-    return picture_metrics(prepare(*twin, level), vertebra)
+    case, twin = scan.twin
+    poses = _poses(scan.truth[level])
+    if poses:
+        twin = in_columns_of(scan.analysis, twin, level, *poses)
+    return picture_metrics(prepare(case, twin, level), vertebra)
+
+
+def _poses(row: Mapping[str, Any]) -> tuple[Pose, ...]:
+    """In the scan and in its twin; none if truth.json does not tell them, as it did not at first."""
+    if not all(name in row for name in POSES):
+        return ()
+    found = (row[name] for name in POSES)
+    return tuple(Pose(np.reshape(one["centre_mm"], 3), np.reshape(one["axes"], (3, 3))) for one in found)
 
 
 def _twin(folder: Path) -> tuple[SpineCase, SpineAnalysis] | None:

@@ -8,6 +8,7 @@ truth(spine)                                             heights, loss and grade
 
 from healthivert.phantom.grid import Grid, level_grid, whole_spine_grid
 from healthivert.phantom.paint import paint_ct
+from healthivert.phantom.posture import Pose, standing
 from healthivert.phantom.render import Rendered, render
 from healthivert.phantom.sampling import Ranges, sample_spine
 from healthivert.phantom.scanner import Scanner, sample_scanner
@@ -18,6 +19,7 @@ from healthivert.phantom.write import write_phantoms
 __all__ = [
     "Grid",
     "PhantomSpine",
+    "Pose",
     "Ranges",
     "Rendered",
     "Scanner",
@@ -26,6 +28,7 @@ __all__ = [
     "render",
     "sample_scanner",
     "sample_spine",
+    "standing",
     "truth",
     "whole_spine_grid",
     "write_phantoms",

@@ -91,6 +91,11 @@ def _chain(spine: PhantomSpine, base: FloatArray) -> dict[str, FloatArray]:
     return {**matrices, "S1": base @ joint}
 
 
+def standing(spine: PhantomSpine, level: str) -> tuple[Pose, Pose]:
+    """A level's pose, and the one it had before any fracture."""
+    return poses(spine)[level], poses(spine.healthy_twin())[level]
+
+
 @lru_cache(maxsize=16)
 def poses(spine: PhantomSpine) -> dict[str, Pose]:
     """Level -> pose in LPS mm, with "S1" for the sacrum. The healthy chain is near vertical, around the origin."""

@@ -1,4 +1,5 @@
-"""What is true of a phantom: heights, loss and grade from its analytic endplates, as truth.json holds them."""
+"""What is true of a phantom, as truth.json holds it: heights, loss and grade from its analytic endplates, and where
+each vertebra stands (the body's centre in LPS mm, axes to left, posterior and superior), before and after fractures."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from healthivert.measure import relative_height_loss, third_heights
+from healthivert.phantom.posture import standing
 from healthivert.phantom.shape import height_map
 from healthivert.phantom.spine import PhantomSpine, Vertebra
 from healthivert.types import THIRDS, Heights
@@ -23,7 +25,7 @@ def truth(spine: PhantomSpine) -> dict[str, Any]:
     """{"seed", "levels": [one row a labelled level, cranial to caudal], "scanner"}, ready for JSON."""
     return {
         "seed": spine.seed,
-        "levels": [_row(spine.vertebra(level)) for level in spine.levels],
+        "levels": [{**_row(spine.vertebra(level)), **_poses(spine, level)} for level in spine.levels],
         "scanner": asdict(spine.scanner),
     }
 
@@ -41,4 +43,12 @@ def _row(vertebra: Vertebra) -> dict[str, Any]:
         "healthy_heights_mm": healthy.as_dict(),
         "rhlv": loss.as_dict(),
         "genant": sum(worst >= limit for limit in GENANT_LIMITS),
+    }
+
+
+def _poses(spine: PhantomSpine, level: str) -> dict[str, Any]:
+    names = ("pose", "healthy_pose")
+    return {
+        name: {"centre_mm": pose.centre.tolist(), "axes": pose.axes.tolist()}
+        for name, pose in zip(names, standing(spine, level), strict=True)
     }

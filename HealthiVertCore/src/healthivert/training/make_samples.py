@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.phantom import PhantomSpine, Rendered, level_grid, render, sample_spine
+from healthivert.phantom import PhantomSpine, Rendered, level_grid, render, sample_spine, standing
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
 from healthivert.training.worker_processes import results_of
 
@@ -107,7 +107,7 @@ def _sample_at(
     # on the same voxels and with the same pedicle roots: by bodies as they are segmented a run is judged
     truth = case_from_images(healthy.ct, healthy_labels, level)
     try:
-        return make_sample(given, truth, level)
+        return make_sample(given, truth, level, *standing(spine, level))
     except HealthiVertError:
         return None
 

@@ -16,8 +16,10 @@ import SimpleITK as sitk
 from healthivert.anatomy import LEVEL_NAME
 from healthivert.bend import rebent
 from healthivert.gap import GAP
+from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights
+from healthivert.phantom import Pose
 from healthivert.pipeline import Prepared, complete_body, prepare
 from healthivert.prior import canonical_slab
 from healthivert.types import Conditioning, FloatArray, SpineCase
@@ -42,9 +44,13 @@ def case_from_images(ct: sitk.Image, labels: sitk.Image, name: str) -> SpineCase
     return SpineCase(ct, sitk.Cast(labels, sitk.sitkUInt8), name, "LPS", values)
 
 
-def make_sample(scan: SpineCase, healthy: SpineCase, level: str) -> TrainingSample:
-    """The level hidden in scan, its twin in healthy, segmented as scan is, as the truth."""
-    return _sample(prepare(scan, analyse(scan), level), healthy, analyse(healthy), level)
+def make_sample(scan: SpineCase, healthy: SpineCase, level: str, pose: Pose, healthy_pose: Pose) -> TrainingSample:
+    """The level hidden in scan, its twin in healthy, segmented as scan is, as the truth. The poses are the level's in
+    either."""
+    analysis, truth = analyse(scan), analyse(healthy)
+    given = prepare(scan, analysis, level)
+    complete_body(truth, level, healthy)
+    return _sample(given, healthy, in_columns_of(analysis, truth, level, pose, healthy_pose), level)
 
 
 def sample_of_scan(scan: SpineCase, analysis: SpineAnalysis, level: str) -> TrainingSample:
