@@ -50,11 +50,18 @@ def ways(level: str, twins: Twins) -> tuple[Prepared, dict[str, Conditioning]]:
         AS_RUN: given,
         "height": replace(given, reference_mm=true_height.mean, reference_thirds=true_height.thirds),
         "bend of the spine": put_together(stretch=healthy.stretch),
-        "neighbours": put_together(neighbours=twins.healthy),
+        "neighbours": put_together(neighbours=_suspected_alike(twins, level)),
         "footprint's centre": put_together(target=moved),
         "footprint": put_together(target=true_body),
         "all of it": healthy,
     }
+
+
+def _suspected_alike(twins: Twins, level: str) -> Scan:
+    """The healthy twin, the level as suspected in it as it is in the scan: what a footprint's bulge is told by."""
+    (_, analysis), (case, healthy) = twins.scan, twins.healthy
+    suspected = replace(healthy.levels[level], suspicion=analysis.suspicion[level])
+    return case, replace(healthy, levels={**healthy.levels, level: suspected})
 
 
 def main() -> None:
