@@ -49,7 +49,7 @@ def make_sample(scan: SpineCase, healthy: SpineCase, level: str, pose: Pose, hea
     either."""
     analysis, truth = analyse(scan), analyse(healthy)
     given = prepare(scan, analysis, level)
-    complete_body(truth, level, healthy)
+    complete_body(truth, level, healthy)  # or its axis could not be told
     return _sample(given, healthy, in_columns_of(analysis, truth, level, pose, healthy_pose), level)
 
 
