@@ -27,6 +27,7 @@ from ceilings import best_height_errors, nearly_the_same
 from rows import Row, Subject, between, confusion_text, interval_row, picture_rows, regrown_row
 from scipy.stats import spearmanr
 from sections import Section, kept, markdown
+from spines import scanned
 from twins import fractured_pictures
 from verse_scans import VERSE, held_against_readers, levels_of_scans
 
@@ -41,7 +42,6 @@ from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.machine import machine
-from healthivert.training.samples import case_from_images
 from healthivert.training.whole_file import write_whole
 from healthivert.types import THIRDS, FloatArray, SpineCase
 
@@ -158,9 +158,8 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
 def phantom_scan(seed: int, fractured: bool) -> PhantomScan:
     """A whole spine, rendered and analysed once for all models."""
     spine = sample_spine(seed, fractured=fractured)
-    picture = render(spine, whole_spine_grid(spine, field_mm=140), spine.scanner)
-    case = case_from_images(picture.ct, picture.labels, f"phantom {seed}")
-    return PhantomScan(case, analyse(case), {row["level"]: row for row in truth(spine)["levels"]})
+    facts = {row["level"]: row for row in truth(spine)["levels"]}
+    return PhantomScan(*scanned(spine, f"phantom {seed}", spacing_mm=1.0, field_mm=140), facts)
 
 
 def loss_rows(loss: dict, phantoms: int) -> Iterator[Row]:

@@ -48,8 +48,8 @@ def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str
             yield f"| {group}, grade {grade} ({len(of_grade)}) | {' | '.join(cells)} |"
 
 
-def as_if_fractured(analysis: SpineAnalysis, level: str) -> SpineAnalysis:
-    suspected = replace(analysis.levels[level], suspicion=1.0)
+def as_if_fractured(analysis: SpineAnalysis, level: str, suspicion: float = 1.0) -> SpineAnalysis:
+    suspected = replace(analysis.levels[level], suspicion=suspicion)
     return replace(analysis, levels={**analysis.levels, level: suspected})
 
 

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Hashable
 from dataclasses import replace
 
+from bulge import as_if_fractured
 from prior_constants import DECIMALS
 from rows import cell_of_way
 from scipy import ndimage
@@ -45,23 +46,18 @@ def ways(level: str, twins: Twins) -> tuple[Prepared, dict[str, Conditioning]]:
         )
 
     moved = ndimage.shift(body, (0.0, *(there - here)), order=1)
-    true_height = twins.healthy[1].levels[level].heights
+    healthy_case, healthy_analysis = twins.healthy
+    true_height = healthy_analysis.levels[level].heights
+    suspicion = twins.scan[1].suspicion[level]  # of the target: how much of its bulge is taken back
     return truth, {
         AS_RUN: given,
         "height": replace(given, reference_mm=true_height.mean, reference_thirds=true_height.thirds),
         "bend of the spine": put_together(stretch=healthy.stretch),
-        "neighbours": put_together(neighbours=_suspected_alike(twins, level)),
+        "neighbours": put_together(neighbours=(healthy_case, as_if_fractured(healthy_analysis, level, suspicion))),
         "footprint's centre": put_together(target=moved),
         "footprint": put_together(target=true_body),
         "all of it": healthy,
     }
-
-
-def _suspected_alike(twins: Twins, level: str) -> Scan:
-    """The healthy twin, the level as suspected in it as it is in the scan: what a footprint's bulge is told by."""
-    (_, analysis), (case, healthy) = twins.scan, twins.healthy
-    suspected = replace(healthy.levels[level], suspicion=analysis.suspicion[level])
-    return case, replace(healthy, levels={**healthy.levels, level: suspected})
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rows import cell_of_way
+from spines import scanned
 
 from healthivert import commands
 from healthivert.anatomy import LEVELS
@@ -29,9 +30,8 @@ from healthivert.hgam.patches import level_patches
 from healthivert.hgam.realism import fracture_probability
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights
-from healthivert.phantom import render, sample_spine, truth, whole_spine_grid
+from healthivert.phantom import sample_spine, truth
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
-from healthivert.training.samples import case_from_images
 from healthivert.types import Conditioning, FloatArray, SpineCase
 
 SEED = 45_500
@@ -59,9 +59,7 @@ def level_beside_fractures(number: int) -> tuple[SpineCase, SpineAnalysis, str]:
             continue
         place = LADDER.index(level)
         seen = replace(spine, levels=tuple(LADDER[place - BEYOND : place + BEYOND + 1]))
-        picture = render(seen, whole_spine_grid(seen, SPACING_MM, FIELD_MM), seen.scanner)
-        case = case_from_images(picture.ct, picture.labels, f"spine {seed}")
-        analysis = analyse(case)
+        case, analysis = scanned(seen, f"spine {seed}", SPACING_MM, FIELD_MM)
         if level in analysis.bodies and analysis.bodies[level].complete:
             return case, analysis, level
     raise RuntimeError(f"no healthy level beside a fractured one in a hundred spines from {SEED + 100 * number}")

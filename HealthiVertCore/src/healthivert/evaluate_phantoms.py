@@ -32,6 +32,7 @@ from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, height_loss_map, relative_height_loss
 from healthivert.phantom import Pose
+from healthivert.phantom.truth import POSES
 from healthivert.pipeline import GenerateSamples, loss_interval, prepare
 from healthivert.svm_grading import SvmGrading, grading_features
 from healthivert.types import HEIGHT_KEYS, Heights, PseudoHealthy, SpineCase
@@ -39,7 +40,6 @@ from healthivert.types import HEIGHT_KEYS, Heights, PseudoHealthy, SpineCase
 SCAN = ("ct.nii.gz", "seg.nii.gz")
 TWIN = ("healthy_ct.nii.gz", "healthy_seg.nii.gz")
 TRUTH_KEYS = {"level", "fractured", "shape", "heights_mm", "healthy_heights_mm", "rhlv", "genant"}
-POSES = ("pose", "healthy_pose")
 GRADING_STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "kappa_linear": weighted_kappa,
     "kappa_quadratic": lambda confusion: weighted_kappa(confusion, "quadratic"),
@@ -159,10 +159,7 @@ def _pictures(scan: PhantomScan, level: str, vertebra: PseudoHealthy) -> dict[st
 
 def _poses(row: Mapping[str, Any]) -> tuple[Pose, ...]:
     """In the scan and in its twin; none if truth.json does not tell them, as it did not at first."""
-    if not all(name in row for name in POSES):
-        return ()
-    found = (row[name] for name in POSES)
-    return tuple(Pose(np.reshape(one["centre_mm"], 3), np.reshape(one["axes"], (3, 3))) for one in found)
+    return tuple(Pose.from_dict(row[name]) for name in POSES) if all(name in row for name in POSES) else ()
 
 
 def _twin(folder: Path) -> tuple[SpineCase, SpineAnalysis] | None:

@@ -80,10 +80,10 @@ def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: 
     warnings = []
     if not bodies[level].complete:
         warnings.append(f"{level} is cut by the border of the scan: its height is not its whole height")
-    if reference is None and level not in normal_spine():
-        warnings.append(f"{level}: cervical heights are not known here, so no grade can be guessed")
-    elif reference is None:
-        warnings.append(f"{level}: no other complete level to compare with, so no grade can be guessed")
+    if reference is None:
+        known = level in normal_spine()
+        why = "no other complete level to compare with" if known else "cervical heights are not known here"
+        warnings.append(f"{level}: {why}, so no grade can be guessed")
     return tuple(warnings)
 
 

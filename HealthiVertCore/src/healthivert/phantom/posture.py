@@ -6,10 +6,12 @@ the patient's spine does. The healthy chain is balanced over its base, and the f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from healthivert.phantom.shape import endplates, footprint_ratio
 from healthivert.phantom.spine import PhantomSpine, Vertebra
@@ -22,6 +24,15 @@ class Pose:
 
     centre: FloatArray
     axes: FloatArray
+
+    def as_dict(self) -> dict[str, list]:
+        """As truth.json holds it."""
+        return {"centre_mm": self.centre.tolist(), "axes": self.axes.tolist()}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, ArrayLike]) -> Pose:
+        """The inverse of as_dict. Raises KeyError, TypeError or ValueError if that is no pose."""
+        return cls(np.reshape(said["centre_mm"], 3), np.reshape(said["axes"], (3, 3)))
 
 
 def _turn(sagittal: float, coronal: float = 0.0, axial: float = 0.0) -> FloatArray:

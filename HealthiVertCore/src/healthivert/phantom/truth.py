@@ -13,6 +13,7 @@ from healthivert.phantom.spine import PhantomSpine, Vertebra
 from healthivert.types import THIRDS, Heights
 
 COLUMN_MM = 0.5
+POSES = ("pose", "healthy_pose")  # as standing() tells them
 GENANT_LIMITS = (0.20, 0.25, 0.40)  # loss of the worst third (Genant 1993; Buckens 2013, PLOS ONE 8:e71204)
 
 
@@ -25,12 +26,13 @@ def truth(spine: PhantomSpine) -> dict[str, Any]:
     """{"seed", "levels": [one row a labelled level, cranial to caudal], "scanner"}, ready for JSON."""
     return {
         "seed": spine.seed,
-        "levels": [{**_row(spine.vertebra(level)), **_poses(spine, level)} for level in spine.levels],
+        "levels": [_row(spine, level) for level in spine.levels],
         "scanner": asdict(spine.scanner),
     }
 
 
-def _row(vertebra: Vertebra) -> dict[str, Any]:
+def _row(spine: PhantomSpine, level: str) -> dict[str, Any]:
+    vertebra = spine.vertebra(level)
     original, healthy = true_heights(vertebra), true_heights(replace(vertebra, fracture=None))
     loss = relative_height_loss(original, healthy)
     worst = max(getattr(loss, third) for third in THIRDS)
@@ -43,12 +45,5 @@ def _row(vertebra: Vertebra) -> dict[str, Any]:
         "healthy_heights_mm": healthy.as_dict(),
         "rhlv": loss.as_dict(),
         "genant": sum(worst >= limit for limit in GENANT_LIMITS),
-    }
-
-
-def _poses(spine: PhantomSpine, level: str) -> dict[str, Any]:
-    names = ("pose", "healthy_pose")
-    return {
-        name: {"centre_mm": pose.centre.tolist(), "axes": pose.axes.tolist()}
-        for name, pose in zip(names, standing(spine, level), strict=True)
+        **{name: pose.as_dict() for name, pose in zip(POSES, standing(spine, level), strict=True)},
     }
