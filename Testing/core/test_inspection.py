@@ -78,10 +78,11 @@ def test_a_cervical_level_is_told_why_it_has_no_grade():
         assert any(w.startswith(f"{level}: cervical heights are not known") for w in summary.warnings)
 
 
-def test_a_hollow_body_that_has_a_grade_needs_no_warning(hollow_case):
+def test_a_hollow_body_needs_no_warning_if_it_has_a_grade_or_could_have_none(hollow_case):
     body = analyse(hollow_case).bodies["L2"]
     assert hollow_warnings(body, Genant(0, "normal")) and not hollow_warnings(body, Genant(1, "biconcave"))
-    assert not hollow_warnings(replace(body, complete=False), Genant(0, "normal"))
+    for other in (replace(body, complete=False), replace(body, level="C5")):
+        assert not hollow_warnings(other, Genant(0, "normal"))
 
 
 def test_wide_endplates_let_expect_tall_vertebrae_but_only_a_third_as_much(healthy_case):

@@ -89,8 +89,10 @@ def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: 
 
 def hollow_warnings(body: VertebralBody, grade: Genant) -> tuple[str, ...]:
     """Plates so hollow that they alone would make a grade, in a body whose heights make none: where all levels are
-    hollow, the others expect it."""
-    if grade.grade > 0 or not body.complete or (hollow := hollowness(body)) < GRADE_LIMITS[0]:
+    hollow, the others expect it. Cervical bodies have another form (an uncus, a dens), and no grade at all."""
+    if grade.grade > 0 or not body.complete or body.level not in normal_spine():
+        return ()
+    if (hollow := hollowness(body)) < GRADE_LIMITS[0]:
         return ()
     return (
         f"{body.level} is {100 * hollow:.0f} % lower in its middle than at its rim, though its heights make no grade: "
