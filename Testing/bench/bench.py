@@ -13,11 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +25,7 @@ from rows import Row, Subject, between, confusion_text, interval_row, picture_ro
 from scipy.stats import spearmanr
 from sections import Section, kept, markdown
 from spines import scanned
+from timings import timings
 from twins import fractured_pictures
 from verse_scans import VERSE, held_against_readers, levels_of_scans
 
@@ -37,7 +35,7 @@ from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level, mean_row, summarise
 from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, compared_levels, summarise_phantoms
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.phantom import paint_ct, render, sample_spine, truth, whole_spine_grid
+from healthivert.phantom import paint_ct, sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
@@ -48,14 +46,6 @@ from healthivert.types import THIRDS, FloatArray, SpineCase
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
 UNCOMMITTED = " with uncommitted changes"
-# Runs what follows and prints its peak memory in kB. A process of its own, small: what this one holds when it starts
-# another would count as the other's.
-PEAK_MEMORY = """
-import resource, subprocess, sys
-done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(done.returncode)
-"""
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 300
 SAMPLES, UNCERTAINTY_LEVEL = 8, "L1"
@@ -142,16 +132,27 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
     for number in range(subject.phantoms):
         scan = phantom_scan(SEED + number, fractured=True)
         for level in compared_levels(scan.analysis, scan.truth):
-            rows.append({"case": scan.case.name, **compare_with_truth(scan, level, subject.generate, grading)})
+            told = compare_with_truth(scan, level, subject.generate, grading)
+            rows.append({"case": scan.case.name, "beside_fracture": beside_fracture(scan, level), **told})
         print(f"  phantom {number}: {len(rows)} levels so far", flush=True)
     fractured = [row for row in rows if row["fractured"]]
     found = summarise_phantoms(rows, SEED)
     yield from loss_rows(found["rhlv"]["fractured"], subject.phantoms)
     loss = found["rhlv"]["all"]
     yield interval_row(f"{loss['count']} levels: the interval of 90 % holds the true loss", loss["interval_90_holds"])
-    yield rhdr_row("the same: RHDR of fractured levels", summarise(fractured, SEED), 4.0)
+    yield rhdr_row(f"{len(fractured)} fractured ones: RHDR", summarise(fractured, SEED))
+    for beside, most, what in ((False, 2.0, "between healthy levels"), (True, 4.0, "beside a fractured level")):
+        part = [row for row in rows if row["beside_fracture"] == beside]
+        yield rhdr_row(f"{len(part)} levels {what}, themselves fractured or not: RHDR", summarise(part, SEED), most)
     for way, agreement in found["grading"].items():
         yield from grade_rows(way, agreement, judged=way == commands.THRESHOLDS)
+
+
+def beside_fracture(scan: PhantomScan, level: str) -> bool:
+    """Whether the level above or below, as far as there is one, is truly fractured."""
+    present = list(scan.truth)
+    place = present.index(level)
+    return any(scan.truth[other]["fractured"] for other in present[max(0, place - 1) : place + 2] if other != level)
 
 
 @cache
@@ -184,13 +185,13 @@ def grade_rows(way: str, found: dict, judged: bool) -> Iterator[Row]:
     yield Row(f"the same: confusion (a row for each true grade), exact {found['accuracy']:.0%}", "", confusion, None)
 
 
-def rhdr_row(what: str, found: dict, most: float) -> Row:
+def rhdr_row(what: str, found: dict, most: float | None = None) -> Row:
     mean = found["mean"]
     text = (
         f"{mean['rhdr']:.1f} % {between(found['interval']['rhdr'], 1)} (reference {mean['rhdr_reference']:.1f} %, two "
         f"neighbours {mean['rhdr_two_neighbours']:.1f} %)"
     )
-    return Row(what, f"<= {most:g} %", text, mean["rhdr"] <= most)
+    return Row(what, "" if most is None else f"<= {most:g} %", text, None if most is None else mean["rhdr"] <= most)
 
 
 def healthy_phantoms(subject: Subject) -> Iterator[Row]:
@@ -267,57 +268,8 @@ def floor_row() -> Row:
     return Row("the best that all other levels' true heights can tell of these", "", text, None)
 
 
-def timings(subject: Subject) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory(prefix="healthivert-bench-") as folder:
-        work = Path(folder)
-        if (REAL / "lumbar").is_dir():
-            seconds, gigabytes = timed_run(
-                REAL / "lumbar" / "ct.nii.gz", REAL / "lumbar" / "seg.nii.gz", "L4", subject.model, work / "lumbar"
-            )
-            text = f"{seconds:.1f} s, {gigabytes:.2f} GB"
-            yield Row("`run`, real lumbar CT (3 mm)", "<= 30 s, <= 2 GB", text, seconds <= 30 and gigabytes <= 2)
-        ct, seg = large_scan(work)
-        seconds, gigabytes = timed_run(ct, seg, "L1", subject.model, work / "large")
-        text = f"{seconds:.1f} s, {gigabytes:.2f} GB"
-        yield Row("`run`, 512 x 512 x 600 CT", "<= 30 s, <= 2 GB", text, seconds <= 30 and gigabytes <= 2)
-        start = time.perf_counter()
-        spine = sample_spine(SEED)
-        grid = whole_spine_grid(spine)
-        render(spine, grid, spine.scanner)
-        size = " x ".join(str(n) for n in grid.size)
-        seconds = time.perf_counter() - start
-        yield Row(f"phantom {size} at 1 mm", "<= 20 s", f"{seconds:.1f} s", seconds <= 20)
-
-
-def large_scan(work: Path) -> tuple[Path, Path]:
-    """A whole phantom spine resampled to 512 x 512 x 600 voxels."""
-    spine = sample_spine(SEED + 1, fractured=True)
-    picture = render(spine, whole_spine_grid(spine, spacing=1.0), spine.scanner)
-    paths = []
-    for name, image, way in (("ct", picture.ct, sitk.sitkLinear), ("seg", picture.labels, sitk.sitkNearestNeighbor)):
-        extent = np.array(image.GetSize()) * np.array(image.GetSpacing())
-        spacing = extent / np.array([512, 512, 600])
-        large = sitk.Resample(
-            image, [512, 512, 600], sitk.Transform(), way, image.GetOrigin(), spacing.tolist(), image.GetDirection()
-        )
-        paths.append(work / f"{name}.nii.gz")
-        sitk.WriteImage(large, str(paths[-1]), True, 1)
-    return paths[0], paths[1]
-
-
-def timed_run(ct: Path, seg: Path, level: str, model: str, out: Path) -> tuple[float, float]:
-    """Wall seconds and peak gigabytes of a whole `healthivert run`."""
-    words = ["run", str(ct), str(seg), "--vertebra", level, "--model", model, "--out", str(out)]
-    command = [sys.executable, "-c", PEAK_MEMORY, sys.executable, "-m", "healthivert", *words]
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"healthivert {' '.join(words)} failed: {done.stderr}")
-    return time.perf_counter() - start, int(done.stdout) / 1e6
-
-
 SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
-    "timings": (timings, None),
+    "timings": (partial(timings, lumbar=REAL / "lumbar", seed=SEED), None),
     "lumbar": (real_lumbar, REAL / "lumbar"),
     "verse004": (painted_verse004, REAL / "verse004"),
     "verse": (levels_of_scans, VERSE),

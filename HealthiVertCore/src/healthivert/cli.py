@@ -314,7 +314,8 @@ def _evaluate(arguments) -> None:
     if arguments.phantoms is not None:
         if arguments.images or arguments.levels or arguments.level_map:
             raise HealthiVertError(
-                "evaluate: phantoms bring their scans and levels; give --phantoms or scans, not both"
+                "evaluate: phantoms bring their own scans and levels; give --phantoms without scans, --levels and "
+                "--level-map"
             )
         metrics = evaluate_phantoms(arguments.phantoms, arguments.out, *how, arguments.force)
     else:

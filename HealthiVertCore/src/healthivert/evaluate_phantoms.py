@@ -26,7 +26,14 @@ from healthivert.agreement import (
 )
 from healthivert.case import load_case
 from healthivert.errors import HealthiVertError
-from healthivert.evaluate import height_metrics, mean_interval, picture_metrics, regrow_level, two_neighbours_mean
+from healthivert.evaluate import (
+    Regrown,
+    beside_the_prior,
+    height_metrics,
+    mean_interval,
+    regrow_level,
+    two_neighbours_mean,
+)
 from healthivert.grade import GRADES, genant_grade
 from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import SpineAnalysis, analyse
@@ -35,7 +42,7 @@ from healthivert.phantom import Pose
 from healthivert.phantom.truth import POSES
 from healthivert.pipeline import GenerateSamples, loss_interval, prepare
 from healthivert.svm_grading import SvmGrading, grading_features
-from healthivert.types import HEIGHT_KEYS, Heights, PseudoHealthy, SpineCase
+from healthivert.types import HEIGHT_KEYS, Heights, SpineCase
 
 SCAN = ("ct.nii.gz", "seg.nii.gz")
 TWIN = ("healthy_ct.nii.gz", "healthy_seg.nii.gz")
@@ -132,7 +139,7 @@ def compare_with_truth(
         "vertebra": level,
         "fractured": bool(truth["fractured"]),
         "shape": truth["shape"],
-        **_pictures(scan, level, regrown.vertebra),
+        **_pictures(scan, level, regrown),
         **height_metrics(regrown, Heights(**truth["healthy_heights_mm"]), beside),
         "original_error_mm": original.mean - truth["heights_mm"]["mean"],
         **{f"rhlv_{key}": getattr(loss, key) for key in HEIGHT_KEYS},
@@ -146,15 +153,16 @@ def compare_with_truth(
     }
 
 
-def _pictures(scan: PhantomScan, level: str, vertebra: PseudoHealthy) -> dict[str, float]:
-    """The regrown vertebra put into the twin's scan, against the twin's own; empty without a complete one."""
+def _pictures(scan: PhantomScan, level: str, regrown: Regrown) -> dict[str, float]:
+    """The regrown vertebra put into the twin's scan, against the twin's own, and the neighbours alone beside it; empty
+    without a complete one."""
     if scan.twin is None or level not in scan.twin[1].bodies or not scan.twin[1].bodies[level].complete:
         return {}
     case, twin = scan.twin
     poses = _poses(scan.truth[level])
     if poses:
         twin = in_columns_of(scan.analysis, twin, level, *poses)
-    return picture_metrics(prepare(case, twin, level), vertebra)
+    return beside_the_prior(prepare(case, twin, level), regrown.vertebra, regrown.prepared.conditioning)
 
 
 def _poses(row: Mapping[str, Any]) -> tuple[Pose, ...]:
