@@ -1,11 +1,11 @@
-"""Does a fracture widen a body, and does it help to take that back? Measured with the neighbours alone, without any
-model.
+"""Where does the wall lie that neighbours are laid over, does a fracture widen it, and does it help to take that back?
+Measured with the neighbours alone, without any model.
 
-Prints the tables of docs/decisions.md, "A fractured footprint is narrowed, and moved": how wide bodies are against what
-their neighbours' widths let expect, by the grade that VerSe's readers (see verse_scans) or the generator give them; and
-fractured levels of generated spines put together from their neighbours, against their healthy twins, narrowed and moved
-by more and less. What it costs where nothing bulges: healthy levels of the real CT, treated as if they surely were
-fractured.
+Prints the tables of docs/decisions.md, "A wall lies halfway to the mean one" and "A fractured footprint is narrowed".
+How wide bodies are against what their neighbours' widths let expect, by the grade that VerSe's readers (see
+verse_scans) or the generator give them. Then fractured levels of generated spines put together from their neighbours,
+against their healthy twins, by more and less of the mean wall, and narrowed by more and less. What that does where
+nothing bulges: healthy levels of the real CT, as run, and treated as if they surely were fractured.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from verse_scans import FRACTURED, graded_masks
 from healthivert.footprint import soft_footprint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import truth
-from healthivert.prior import against_expected, canonical_slab, neighbours_of, trusted_neighbours
+from healthivert.prior import canonical_slab, neighbours_of, trusted_neighbours, wider_than_expected
 from healthivert.types import FloatArray, SpineCase
 
 FIRST_SEED = 46_300  # neither of training nor of the bench
-SHARES = {"BULGE_SHARE": (0.0, 0.5, 0.8, 1.0), "CENTRE_SHARE": (0.0, 0.15, 0.3, 0.45)}
+SHARES = {"footprint.MEAN_SHARE": (0.0, 0.33, 0.5, 0.67, 1.0), "prior.BULGE_SHARE": (0.0, 0.5, 0.8, 1.0)}
 
 
 def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> Iterator[tuple[int, FloatArray]]:
@@ -36,7 +36,7 @@ def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> 
         known = [name for name, _ in trusted_neighbours(analysis, level)]
         if analysis.bodies[level].complete and known and not any(grades.get(name, 0) for name in known):
             walls = soft_footprint(canonical_slab(case, analysis, level).body)
-            yield grades.get(level, 0), against_expected(walls, neighbours_of(case, analysis, level))[1]
+            yield grades.get(level, 0), wider_than_expected(walls, neighbours_of(case, analysis, level))
 
 
 def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str]:
@@ -72,14 +72,15 @@ def main() -> None:
             units.append(number)
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
     print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")
-    healthy = [
-        (level.case, as_if_fractured(level.analysis, level.name), level.name) for level in (*real_lumbar(), *verse())
-    ]
+    healthy = [*real_lumbar(), *verse()]
+    suspected = [level._replace(analysis=as_if_fractured(level.analysis, level.name)) for level in healthy]
+    groups = {"real, healthy": healthy, "real, healthy, as if fractured": suspected}
     for constant, values in SHARES.items():
         print(f"\n| levels | {constant} | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
         print(*lines_by_value("generated, fractured", fractured[constant], units), sep="\n")
-        told = [by_value(constant, values, *level) for level in healthy]
-        print(*lines_by_value("real, healthy, as if fractured", told, [case.name for case, _, _ in healthy]), sep="\n")
+        for group, levels in groups.items():
+            told = [by_value(constant, values, level.case, level.analysis, level.name) for level in levels]
+            print(*lines_by_value(group, told, [level.spine for level in levels]), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def lines(group: str, levels: Iterator[Level]) -> Iterator[str]:
     found = list(levels)
     one_spine = len({level.spine for level in found}) == 1
     units = [(level.spine, level.name) if one_spine else level.spine for level in found]
-    told = [by_value("MIRRORED_SHARE", SHARES, level.case, level.analysis, level.name) for level in found]
+    told = [by_value("prior.MIRRORED_SHARE", SHARES, level.case, level.analysis, level.name) for level in found]
     yield from lines_by_value(group, told, units)
 
 

@@ -1,4 +1,4 @@
-"""One constant of the prior tried at several values, with the neighbours alone, without any model."""
+"""A constant of the prior or of footprints tried at several values, with the neighbours alone, without any model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from unittest.mock import patch
 
 from rows import cell_of_way
 
-from healthivert import prior
 from healthivert.evaluate import picture_metrics
 from healthivert.inspection import SpineAnalysis
 from healthivert.pipeline import Prepared, prepare
@@ -26,10 +25,11 @@ def by_value(
     level: str,
     truth: Prepared | None = None,
 ) -> ByValue:
-    """Value -> metrics of the level put together from its neighbours. truth: of its healthy twin; None: its own."""
+    """Value -> metrics of the level put together from its neighbours. constant: e.g. "prior.MIRRORED_SHARE". truth: of
+    its healthy twin; None: its own."""
     told = {}
     for value in values:
-        with patch.object(prior, constant, value):
+        with patch(f"healthivert.{constant}", value):
             prepared = prepare(case, analysis, level)
         told[value] = picture_metrics(truth or prepared, prior_vertebra(prepared.conditioning))
     return told

@@ -15,7 +15,7 @@ from healthivert.gap import GAP, GAP_ROWS, from_window
 from healthivert.generate import FOOTPRINT_WEIGHT, model_share
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.pipeline import prepare
-from healthivert.prior import MIRRORED_SHARE, canonical_slab, neighbours_prior, trusted_neighbours, upright_prior
+from healthivert.prior import MIRRORED_SHARE, canonical_slab, trusted_neighbours, upright_prior
 from healthivert.types import SpineCase
 
 TARGET = "L2"
@@ -70,23 +70,6 @@ def test_of_a_bulge_half_as_much_is_taken_back_where_neighbours_are_on_one_side_
     from_target = blocks[[b.level for b in blocks].index(TARGET) :]
     across = (prior_of(block_spine(from_target)) > 0.5).any(axis=(0, 1)).sum()
     assert across == pytest.approx(50 * (1.02 * 42 / 50) ** 0.4, abs=1)
-
-
-@pytest.mark.parametrize(
-    ("heights", "at_an_end", "moved"),
-    [({}, False, 6.0), ({TARGET: (14.0, 14.0)}, False, 6 * 0.7), ({TARGET: (14.0, 14.0)}, True, 6 * 0.85)],
-)
-def test_a_fractured_target_is_drawn_a_little_nearer_to_the_line_of_its_neighbours(heights, at_an_end, moved):
-    """6 mm to the left of a straight spine: kept if healthy, less by 30 % if fractured, half of that at an end."""
-    blocks = lumbar_blocks(**heights)
-    case = block_spine(blocks[[b.level for b in blocks].index(TARGET) :] if at_an_end else blocks)
-    analysis = analyse(case)
-    aside = np.roll(prepare(case, analysis, TARGET).old_body, 6, axis=2)
-    drawn = neighbours_prior(case, analysis, TARGET, aside, 1.0)
-    middle = (aside.shape[2] - 1) / 2
-    across = np.arange(aside.shape[2]) - middle
-    for picture in (drawn.body.sum(axis=(0, 1)), drawn.outline.sum(axis=0)):
-        assert (picture * across).sum() / picture.sum() == pytest.approx(moved, abs=0.5)
 
 
 def test_plates_of_the_neighbours_are_averaged_where_they_lie_together(monkeypatch):

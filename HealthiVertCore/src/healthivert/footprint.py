@@ -5,14 +5,18 @@ neighbour is read so that its walls stand where the target's do.
 
 First the footprint's centre and widths are matched, then its wall, ray by ray from the centre: inside it columns are
 stretched along the rays, outside they move as one. The walls of several neighbours so come to lie on each other and on
-the target's, and their mean keeps a sharp cortex.
+the target's, and their mean keeps a sharp cortex. What is taken for the wall lies halfway between the outermost one of
+any height and the mean one: the first alone follows spurs and what is left of the pedicles, the second what a fracture
+bulges at half height.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
+from healthivert.body import inner_footprint, plate_rows
 from healthivert.types import FloatArray
 
 LEAST_ROWS = 3  # of a column of the footprint: fewer are an osteophyte's tip
@@ -22,6 +26,9 @@ RAY_STEP = 0.25  # columns
 # A wall is smooth over this angle (standard deviation): one that is followed more closely takes the steps of the
 # scan's voxels for form.
 WALL_DEGREES = 12.0
+# Of the wall, so much is the mean of these cross-sections', told as shares of the height between the plates: rims are
+# rounded. The rest is the outermost one's of any height.
+SECTIONS, MEAN_SHARE = np.linspace(0.1, 0.9, 9), 0.5
 
 
 def footprint(body: FloatArray) -> FloatArray:
@@ -32,15 +39,35 @@ def footprint(body: FloatArray) -> FloatArray:
 
 
 def soft_footprint(body: FloatArray) -> FloatArray:
-    """footprint(body) with the share 0..1 of its outermost columns, which tells its wall to a fraction of a column."""
-    share = np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS]
-    return (share * ndimage.binary_dilation(footprint(body) > 0)).astype(np.float32)
+    """body (SI, AP, LR) 0..1 -> (AP, LR) 0..1: the mean of its outermost and of its mean cross-section, which tells its
+    wall to a fraction of a column."""
+    outermost = np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS]
+    near = ndimage.binary_dilation(footprint(body) > 0)
+    return (((1 - MEAN_SHARE) * outermost + MEAN_SHARE * _mean_section(body)) * near).astype(np.float32)
 
 
-def narrowed(columns: FloatArray, factor: FloatArray, way: FloatArray | float = 0.0) -> FloatArray:
-    """A footprint (AP, LR) scaled about its centre by factor (2,), and moved by way (2,) columns; 1 and 0 leave it."""
+def _mean_section(body: FloatArray) -> FloatArray:
+    """(AP, LR) 0..1, mean of SECTIONS between planes through the two plates, which a collapse tilts."""
+    plates = plate_rows(body)
+    inner = inner_footprint(plates[1] - plates[0])
+    lower, upper = (_plane(plate, inner) for plate in plates)
+    rows = lower + SECTIONS[:, None, None] * np.maximum(upper - lower, LEAST_ROWS)
+    columns = np.indices(lower.shape)
+    return np.mean([ndimage.map_coordinates(body, [row, *columns], order=1) for row in rows], axis=0)
+
+
+def _plane(rows: FloatArray, inner: NDArray[np.bool_]) -> FloatArray:
+    """(AP, LR) the plane through the inner columns' rows (AP, LR), by least squares."""
+    back, left = np.indices(rows.shape)
+    design = np.stack([back, left, np.ones_like(back)], axis=-1)
+    slopes, *_ = np.linalg.lstsq(design[inner], rows[inner], rcond=None)
+    return design @ slopes
+
+
+def narrowed(columns: FloatArray, factor: FloatArray) -> FloatArray:
+    """A footprint (AP, LR) scaled about its centre by factor (2,)."""
     centre, _ = footprint_moments(columns)
-    return _scaled(columns, factor, centre, centre + way)
+    return _scaled(columns, factor, centre, centre)
 
 
 def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:

@@ -4,8 +4,8 @@ In: a case, its analysis, a level and its body straightened. Out: Prior, in the 
 involved: this is the picture that a generator has to beat, as reference.py is the height.
 
 A fracture takes height and little width, so the footprint of the target, seen along the spine, is the one thing that is
-kept of it; if the target looks fractured, narrowed and moved towards what its neighbours let expect, since walls that
-gave way bulge, and not on all sides alike.
+kept of it; if the target looks fractured, narrowed towards what its neighbours let expect, since walls that gave way
+bulge.
 The two nearest trusted vertebrae on each side, and their mirror images, are laid over that footprint, wall on wall,
 brought to the bend of the spine there, and averaged: the nearer and the less suspected, the more weight.
 """
@@ -44,8 +44,6 @@ MIRRORED_SHARE = 0.25
 # A target that surely is fractured is narrowed by so much of what it is wider than its neighbours on either side let
 # expect; by half of that where they are on one side only, and told worse. Healthy levels are wider by LEAST_BULGE, too.
 BULGE_SHARE, LEAST_BULGE = 0.8, 1.02
-# ... and moved by so much of the way to where they let expect its centre; healthy ones are off that line, too.
-CENTRE_SHARE = 0.3
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
@@ -78,11 +76,10 @@ def neighbours_prior(
     if not neighbours:
         return upright_prior(outline)
     believed = len({one.above for one in neighbours}) / 2 * analysis.suspicion[level]
-    off_line, wider = against_expected(walls, neighbours)
     # no fracture makes a body narrow
-    factor = np.clip(wider / LEAST_BULGE, 1.0, LARGEST_STRETCH) ** (-BULGE_SHARE * believed)
-    way = -CENTRE_SHARE * believed * off_line
-    outline, walls = np.round(narrowed(outline, factor, way)), narrowed(walls, factor, way)
+    bulge = np.clip(wider_than_expected(walls, neighbours) / LEAST_BULGE, 1.0, LARGEST_STRETCH)
+    factor = bulge ** (-BULGE_SHARE * believed)
+    outline, walls = np.round(narrowed(outline, factor)), narrowed(walls, factor)
     slabs: list[NeighbourSlab] = []
     for one in neighbours:
         slabs.append(_laid_over(one.slab, walls, stretch, (1 - MIRRORED_SHARE) * one.weight))
@@ -101,15 +98,10 @@ def _laid_over(slab: Slab, walls: FloatArray, stretch: FloatArray | float, weigh
     return NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), weight)
 
 
-def against_expected(walls: FloatArray, neighbours: Sequence[Neighbour]) -> tuple[FloatArray, FloatArray]:
-    """By how many columns the centre of a soft footprint is beside where the neighbours let expect it, and how many
-    times as wide as they let expect it is; both (2,), along AP and LR."""
-    moments = [footprint_moments(soft_footprint(one.slab.body)) for one in neighbours]
-    weights = [one.weight for one in neighbours]
-    expected_centre = np.average([centre for centre, _ in moments], axis=0, weights=weights)
-    grown = [spread * one.growth for (_, spread), one in zip(moments, neighbours, strict=True)]
-    centre, spread = footprint_moments(walls)
-    return centre - expected_centre, spread / np.average(grown, axis=0, weights=weights)
+def wider_than_expected(walls: FloatArray, neighbours: Sequence[Neighbour]) -> FloatArray:
+    """(2,) along AP and LR: how many times as wide a soft footprint is as the neighbours let expect."""
+    expected = [footprint_moments(soft_footprint(one.slab.body))[1] * one.growth for one in neighbours]
+    return footprint_moments(walls)[1] / np.average(expected, axis=0, weights=[one.weight for one in neighbours])
 
 
 def _mirrored(slab: Slab) -> Slab:
