@@ -16,7 +16,8 @@ from training_case import TINY, TINY_DIFFUSION, write_vertebrae
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
 from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
-from healthivert.training.configuration import check_unchanged
+from healthivert.training.configuration import as_json, check_unchanged
+from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.slices import SliceDataset
 from healthivert.training.trainer import train
@@ -80,6 +81,13 @@ def test_a_setting_that_an_old_checkpoint_does_not_know_is_the_default_one(tmp_p
     check_unchanged(settings, "gan", record, tmp_path)
     with pytest.raises(HealthiVertError, match=r"precision float32, not bfloat16"):
         check_unchanged(replace(settings, precision="bfloat16"), "gan", record, tmp_path)
+
+
+def test_a_loss_weight_that_is_no_more_is_not_compared(tmp_path):
+    """Cards and checkpoints of diffusion models named the weight of an adversarial term that they do not have."""
+    settings = as_json(DiffusionTrainerSettings())
+    settings["weights"]["adversarial"] = 0.01
+    check_unchanged(DiffusionTrainerSettings(), "diffusion", {"settings": settings, "model": "diffusion"}, tmp_path)
 
 
 def test_a_checkpoint_of_another_model_is_refused(folder, run):

@@ -91,9 +91,9 @@ def check_unchanged(settings: RunSettings, model: str, record: Mapping[str, Any]
 
 
 def _differences(before: Any, wanted: Any, name: str = "") -> Iterator[str]:
-    """ "batch_size 2, not 3" for every value in which two nests of dictionaries differ."""
+    """ "batch_size 2, not 3" for every value in which two nests of dictionaries differ, as far as wanted knows it."""
     if isinstance(before, dict) and isinstance(wanted, dict):
-        for key in {**before, **wanted}:
+        for key in wanted:
             yield from _differences(before.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
     elif before != wanted:
         yield f"{name} {before}, not {wanted}"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from healthivert.models.gan import Discriminators, DiscriminatorSettings, GanGenerator, GanSettings, plain_state
 from healthivert.models.interface import GeneratorOutput
-from healthivert.models.losses import LossWeights, generator_losses, hinge_discriminator_loss, total_loss
+from healthivert.models.losses import GanLossWeights, generator_losses, hinge_discriminator_loss, total_loss
 from healthivert.training.batches import TrainingBatch
 from healthivert.training.checkpoint import with_prefix
 from healthivert.training.distributed import ALONE, Processes
@@ -27,7 +27,7 @@ class GanTrainerSettings(RunSettings):
     adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
     generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
-    weights: LossWeights = field(default_factory=LossWeights)
+    weights: GanLossWeights = field(default_factory=GanLossWeights)
 
     def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> GanRun:
         return GanRun(self, gap, device, processes)
