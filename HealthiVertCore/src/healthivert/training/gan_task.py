@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from healthivert.allowed import at_least
 from healthivert.models.gan import Discriminators, DiscriminatorSettings, GanGenerator, GanSettings, plain_state
 from healthivert.models.interface import GeneratorOutput
 from healthivert.models.losses import GanLossWeights, generator_losses, hinge_discriminator_loss, total_loss
@@ -24,7 +25,8 @@ class GanTrainerSettings(RunSettings):
     """Learning rate and betas of both sides, as published."""
 
     betas: tuple[float, float] = (0.5, 0.999)
-    adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
+    # before it, drawings are so poor that discriminators would learn nothing lasting
+    adversarial_start: int = at_least(0, 3_000)
     generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     weights: GanLossWeights = field(default_factory=GanLossWeights)
