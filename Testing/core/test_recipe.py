@@ -13,6 +13,7 @@ from command_line_case import call, status_of
 
 from healthivert.allowed import ALLOWED
 from healthivert.errors import HealthiVertError
+from healthivert.hgam import train
 from healthivert.models.weights import load_weights
 from healthivert.training import recipe
 from healthivert.training.recipe import PLAIN, TRAINERS, GeneratedSpines, read_recipe
@@ -113,6 +114,10 @@ def test_the_command_behind_make_weights_ends_like_the_others(tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2 and all(line.startswith("healthivert: recipe ") for line in told)
     assert not (tmp_path / "work").exists()
+    for command, name in ((recipe.main, ["gan"]), (train.main, [])):
+        assert status_of(command, *name, "--work", tmp_path / "recipe.json", "--out", tmp_path / "w.safetensors") == 2
+        told = capsys.readouterr().err
+        assert "recipe.json" in told and "Not a directory" in told and told.count("\n") == 1
 
 
 @pytest.mark.parametrize("model", TRAINERS)

@@ -14,10 +14,10 @@ from conftest import Block
 from worker_case import killed_at_three, slow_but_for_zero
 
 from healthivert.errors import HealthiVertError
+from healthivert.training.sample_folder import shards
 from healthivert.training.samples import load_sample
 from healthivert.training.scan_folders import Scan, find_scans
 from healthivert.training.scan_samples import samples_of_scans, shard_name
-from healthivert.training.slices import shards
 from healthivert.training.worker_processes import results_of
 
 HEIGHT_MM, PITCH_MM = 27.0, 35.0

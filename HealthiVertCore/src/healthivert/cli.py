@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 MODELS = ("gan", "diffusion")
 READER_GONE = 141  # as the shell names the end by SIGPIPE, which Windows does not have
 UNUSABLE_PLACE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EINVAL),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 )
 
 

@@ -21,6 +21,7 @@ from healthivert.allowed import at_least, check_allowed, random_seed
 from healthivert.cli import exit_status
 from healthivert.errors import HealthiVertError
 from healthivert.progress import Progress, install_cancellation
+from healthivert.training.checkpoint import holds_run
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
@@ -127,8 +128,7 @@ def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: 
     count, seed = recipe.samples.count, recipe.samples.seed
     make_samples(work / "samples", count, seed, workers, progress)
     run = work / recipe.model  # the samples serve every model of the same seeds
-    resume = (run / "checkpoint.json").exists()
-    end = train(recipe.trainer, work / "samples", run, resume, progress)
+    end = train(recipe.trainer, work / "samples", run, holds_run(run), progress)
     if end.exit_status:
         raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
     spines = {"generated_spines": count, "first_seed": seed}
