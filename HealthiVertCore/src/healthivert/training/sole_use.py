@@ -52,9 +52,8 @@ def _locked(path: Path, complaint: str) -> FileIO:
                 file.seek(0)
                 holder = file.read().decode(errors="replace")
             raise HealthiVertError(f"{complaint} ({holder or 'it has just begun'}); wait for its end or stop it")
-        with suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
+        if os.fstat(file.fileno()).st_nlink > 0:
+            break
         file.close()  # whoever had it has removed it meanwhile: others would lock a new one
     with suppress(OSError):  # a full disk: then others are told of no process, but held off all the same
         file.truncate(0)
