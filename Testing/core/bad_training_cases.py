@@ -21,7 +21,7 @@ def no_samples_are_to_be_made(folder: Path, good: Good) -> Words:
     return ["samples", "--out", folder / "out", "--count", "0"]
 
 
-@bad("in_the_way", "cannot be worked in (File exists)", "choose another folder")
+@bad("in_the_way", "this is a file, not a folder", "choose another folder")
 def the_folder_for_samples_is_a_file(folder: Path, good: Good) -> Words:
     (folder / "in_the_way").write_text("the user's own")
     return ["samples", "--out", folder / "in_the_way", "--count", "1"]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bad_training_cases  # noqa: F401 - adds its cases to BAD
 import pytest
 import torch
 from bad_input_cases import BAD, Good, Words, bad
 from case_files import lumbar_hu, lumbar_numbers, patched, write
 from command_line_case import call, usable_weights, write_spine, write_weights
+
+from healthivert.cli import exit_status
+from healthivert.progress import Cancellation
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +210,7 @@ def the_labels_to_paint_are_missing(folder: Path, good: Good) -> Words:
 
 
 def test_at_least_forty_things_are_wrong() -> None:
-    assert len(BAD) >= 40
+    assert len(BAD) >= 40 and "the folder to train on is empty" in BAD
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -246,6 +251,16 @@ def assert_one_clear_line(status: int, told: str, words: tuple[str, ...]) -> Non
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Every path below folder, hidden ones too, and what is in the files."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO, errno.EINVAL])
+def test_a_place_that_fails_while_it_is_written_is_one_clear_line(
+    number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise OSError(number, os.strerror(number), "/there/out")
+
+    assert_one_clear_line(exit_status(work, Cancellation()), capfd.readouterr().err, ("/there/out", "another path"))
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from io import FileIO
 from pathlib import Path
 
 from healthivert.errors import HealthiVertError
+from healthivert.image_files import complaint
 from healthivert.output_folder import NO_SPACE, make_parents, remove_empty
 
 LOCK = ".in-use"
@@ -27,6 +28,8 @@ def sole_use(folder: Path, work: str) -> Iterator[None]:
     work: what is done there, as it follows "another". Raises HealthiVertError if another process is at it, or if the
     folder cannot be made or written; OSError for a full disk.
     """
+    if folder.exists() and not folder.is_dir():
+        raise complaint(folder, "this is a file, not a folder", "choose another folder")
     made: list[Path] = []
     try:
         made = make_parents(folder, folder)
@@ -35,7 +38,7 @@ def sole_use(folder: Path, work: str) -> Iterator[None]:
         remove_empty(made)
         if error.errno in NO_SPACE:
             raise
-        raise HealthiVertError(f"{folder}: cannot be worked in ({error.strerror}); choose another folder") from None
+        raise complaint(folder, f"cannot be worked in ({error.strerror})", "choose another folder") from None
     try:
         yield
     finally:
