@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -25,10 +26,15 @@ SPACING_MM = 2.0
 
 
 def call(*words: object) -> int:
-    """The exit status of `healthivert WORDS`. The signal handlers that it installs do not outlive it."""
+    """The exit status of `healthivert WORDS`."""
+    return status_of(main, *words)
+
+
+def status_of(command: Callable[[list[str]], int], *words: object) -> int:
+    """The exit status of a command with words. The signal handlers that it installs do not outlive it."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        return main([str(word) for word in words])
+        return command([str(word) for word in words])
     except SystemExit as leaving:
         return int(leaving.code or 0)
     finally:

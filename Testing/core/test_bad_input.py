@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
+import bad_training_cases  # noqa: F401 - adds its cases to BAD
 import pytest
 import torch
 from bad_input_cases import BAD, Good, Words, bad
-from case_files import lumbar_hu, lumbar_numbers, patched, shortened, write
+from case_files import lumbar_hu, lumbar_numbers, patched, write
 from command_line_case import call, usable_weights, write_spine, write_weights
+
+from healthivert.cli import exit_status
+from healthivert.progress import Cancellation
 
 
 @pytest.fixture(scope="module")
@@ -205,66 +209,8 @@ def the_labels_to_paint_are_missing(folder: Path, good: Good) -> Words:
     return ["paint", folder / "absent.nrrd", "--out", folder / "deep" / "ct.nrrd"]
 
 
-@bad("--count 0", "1 or more")
-def no_samples_are_to_be_made(folder: Path, good: Good) -> Words:
-    return ["samples", "--out", folder / "out", "--count", "0"]
-
-
-@bad("in_the_way", "another --out")
-def the_folder_for_samples_is_a_file(folder: Path, good: Good) -> Words:
-    (folder / "in_the_way").write_text("the user's own")
-    return ["samples", "--out", folder / "in_the_way", "--count", "1"]
-
-
-def _train(folder: Path, *more: object) -> Words:
-    return ["train", "--data", folder, "--out", folder / "run", *more]
-
-
-@bad("0 shards of 0 spines", "two spines or more")
-def the_folder_to_train_on_is_empty(folder: Path, good: Good) -> Words:
-    return _train(folder)
-
-
-@bad("1 shards of 1 spines", "two spines or more")
-def the_folder_to_train_on_has_one_spine(folder: Path, good: Good) -> Words:
-    (folder / "sample_000001_L1.npz").write_bytes(b"PK")
-    return _train(folder)
-
-
-@bad("sample_000001_L1.npz", "cannot be read", "make it again")
-def a_shard_to_train_on_is_half_written(folder: Path, good: Good) -> Words:
-    for spine in (1, 2):
-        np.savez(folder / f"sample_00000{spine}_L1.npz", ct=np.zeros((9, 9, 9)))
-        shortened(folder / f"sample_00000{spine}_L1.npz", 0.5)
-    return _train(folder)
-
-
-@bad("checkpoint.json", "start a new run")
-def there_is_no_training_to_resume(folder: Path, good: Good) -> Words:
-    return _train(folder, "--resume")
-
-
-@bad("run", "already holds a training run", "choose another folder")
-def the_training_is_there_already(folder: Path, good: Good) -> Words:
-    (folder / "run").mkdir()
-    (folder / "run" / "checkpoint.json").write_text("{}")
-    return _train(folder)
-
-
-@bad("run", "this is a file", "another --out")
-def the_folder_of_the_training_is_a_file(folder: Path, good: Good) -> Words:
-    (folder / "run").write_text("the user's own")
-    return _train(folder)
-
-
-@bad("recipe.json", "not a recipe", "compare it with the shipped one")
-def the_recipe_is_damaged(folder: Path, good: Good) -> Words:
-    (folder / "recipe.json").write_text('{"model": "gan", ')
-    return _train(folder, "--recipe", folder / "recipe.json")
-
-
 def test_at_least_forty_things_are_wrong() -> None:
-    assert len(BAD) >= 40
+    assert len(BAD) >= 40 and "the folder to train on is empty" in BAD
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -305,6 +251,16 @@ def assert_one_clear_line(status: int, told: str, words: tuple[str, ...]) -> Non
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Every path below folder, hidden ones too, and what is in the files."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO, errno.EINVAL])
+def test_a_place_that_fails_while_it_is_written_is_one_clear_line(
+    number: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise OSError(number, os.strerror(number), "/there/out")
+
+    assert_one_clear_line(exit_status(work, Cancellation()), capfd.readouterr().err, ("/there/out", "another path"))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from healthivert.models.gan import (
     plain_state,
 )
 from healthivert.models.gan.contextual_attention import ContextualAttention, known_patches, propagate
-from healthivert.models.losses import LossWeights, SliceTargets, generator_losses, total_loss
+from healthivert.models.losses import GanLossWeights, SliceTargets, generator_losses, total_loss
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +148,8 @@ def test_gradients_reach_every_parameter_from_every_loss():
     batch, targets = batch_of(), targets_for(2)
     output = model(batch)
     losses = generator_losses(output, targets, batch.mask, critics(output.x_stage2, output.fine_seg))
-    assert set(losses) == set(LossWeights.__dataclass_fields__)
-    total_loss(losses, LossWeights()).backward()
+    assert set(losses) == set(GanLossWeights.__dataclass_fields__)
+    total_loss(losses, GanLossWeights()).backward()
     silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []
 

@@ -80,6 +80,17 @@ def test_a_log_file_gets_no_lines_unless_asked() -> None:
     assert asked.getvalue() == " 50 %  a\n"
 
 
+def test_a_log_file_of_a_long_command_gets_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr("healthivert.progress.time.monotonic", lambda: clock)
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    for step in range(151):
+        clock = float(step)
+        progress("train", step / 1000, f"step {step}")
+    assert stream.getvalue() == "  6 %  train: step 60\n 12 %  train: step 120\n"
+
+
 def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     quiet("a", 0.5, "b")
     assert capsys.readouterr() == ("", "")

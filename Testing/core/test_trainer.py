@@ -25,7 +25,8 @@ from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanRun
 from healthivert.training.machine import machine
-from healthivert.training.slices import Augmentation, SliceDataset, shards, signed_distance
+from healthivert.training.sample_folder import shards
+from healthivert.training.slices import Augmentation, SliceDataset, signed_distance
 from healthivert.training.task import learning_rate
 from healthivert.training.trainer import export, train
 from healthivert.training.validation import draw_validation, least_gain, validate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from training_case import TINY, TINY_DIFFUSION, write_vertebrae
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
 from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
-from healthivert.training.configuration import check_unchanged
+from healthivert.training.configuration import as_json, check_unchanged
+from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.gan_task import GanTrainerSettings
+from healthivert.training.make_samples import make_samples
 from healthivert.training.slices import SliceDataset
-from healthivert.training.trainer import train
+from healthivert.training.trainer import export, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -82,6 +85,13 @@ def test_a_setting_that_an_old_checkpoint_does_not_know_is_the_default_one(tmp_p
         check_unchanged(replace(settings, precision="bfloat16"), "gan", record, tmp_path)
 
 
+def test_a_loss_weight_that_is_no_more_is_not_compared(tmp_path):
+    """Cards and checkpoints of diffusion models named the weight of an adversarial term that they do not have."""
+    settings = as_json(DiffusionTrainerSettings())
+    settings["weights"]["adversarial"] = 0.01
+    check_unchanged(DiffusionTrainerSettings(), "diffusion", {"settings": settings, "model": "diffusion"}, tmp_path)
+
+
 def test_a_checkpoint_of_another_model_is_refused(folder, run):
     line = refusal(TINY_DIFFUSION, folder, run, resume=True)
     assert "holds the training of a gan model, not of a diffusion one; pass --model gan" in line
@@ -112,7 +122,63 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(folder, tmp_path):
 def test_a_damaged_checkpoint_without_one_before_it_is_refused(folder, run):
     tensors = next(run.glob("*.safetensors"))
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
-    assert "damaged; start a new run" in refusal(TINY, folder, run, resume=True)
+    assert "damaged; start a new run in another folder" in refusal(TINY, folder, run, resume=True)
+
+
+def test_what_is_not_the_trainers_stays_and_what_it_left_goes(folder, run):
+    foreign = [run / "checkpoint_best.safetensors", run / "notes.partial-1", run / "checkpoint_1.safetensors"]
+    left = [run / f"{name}.partial-1" for name in ("checkpoint_00000009.safetensors", "metrics.jsonl", "gan.json")]
+    for path in (*foreign, *left, run / "checkpoint_00000001.safetensors"):
+        path.touch()
+    train(replace(TINY, steps=3), folder, run, resume=True)
+    export(run, run / "gan.safetensors", {})
+    assert all(path.exists() for path in foreign) and not any(path.exists() for path in left)
+    assert {path.name for path in run.glob("checkpoint_0*")} == {
+        f"checkpoint_0000000{step}.safetensors" for step in (2, 3)
+    }
+
+
+def test_a_run_that_lost_its_record_is_not_replaced_by_a_new_one(folder, run):
+    (run / "checkpoint.json").unlink()
+    before = files(run)
+    line = refusal(TINY, folder, run)
+    assert "holds checkpoint_00000002.safetensors of a training, but no checkpoint.json that names it" in line
+    assert files(run) == before
+    (run / "checkpoint_before.json").write_text("{}")
+    assert "already holds a training run" in refusal(TINY, folder, run)
+
+
+def test_other_data_than_the_runs_are_refused_wherever_they_lie(folder, run, tmp_path):
+    before = files(run)
+    more = write_vertebrae(tmp_path / "more", spines=4)
+    line = refusal(TINY, more, run, resume=True)
+    assert (
+        f"{run}: was trained on 3 vertebrae of 3 spines, not on 4 vertebrae of 4 spines; give the same --data" in line
+    )
+    others = shutil.copytree(folder, tmp_path / "others")
+    (others / "sample_0000_L1.npz").rename(others / "sample_0007_L1.npz")
+    line = refusal(TINY, others, run, resume=True)
+    assert "was trained on other samples, though 3 vertebrae of 3 spines as well" in line and files(run) == before
+    assert train(TINY, shutil.copytree(folder, tmp_path / "mounted_elsewhere"), run, resume=True).step == 6
+
+
+def test_a_checkpoint_that_does_not_say_its_data_takes_what_it_is_given_and_says_it_from_then_on(folder, run):
+    record = json.loads((run / "checkpoint.json").read_text())
+    data = record.pop("data")
+    (run / "checkpoint.json").write_text(json.dumps(record))
+    train(replace(TINY, steps=3), folder, run, resume=True)
+    assert load_checkpoint(run)[1]["data"] == data
+
+
+def test_fewer_steps_than_a_run_has_made_are_refused(folder, run):
+    before = files(run)
+    line = refusal(replace(TINY, steps=1), folder, run, resume=True)
+    assert "is at step 2 already, beyond the 1 steps of the recipe; give it 2 steps or more" in line
+    assert files(run) == before
+
+
+def test_one_spine_at_least_is_left_to_train_on(folder, tmp_path):
+    assert train(replace(TINY, steps=1, held_out=0.95), folder, tmp_path / "run").step == 1
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(folder, run, monkeypatch):
@@ -139,7 +205,13 @@ def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(run):
     assert files(run) == before
 
 
-def full_disk(*arguments: object) -> None:
+def test_a_run_that_diverges_before_its_first_checkpoint_is_told_to_start_again(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("healthivert.training.trainer._step", lambda *_: {"ct": torch.tensor(float("nan"))})
+    line = refusal(TINY, folder, tmp_path / "run")
+    assert "there is no checkpoint yet, so start again with a lower learning rate" in line
+
+
+def full_disk(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -160,6 +232,22 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_is_one_line_too(folder, run
 
     line = refusal(TINY, folder, run, resume=True, progress=tell)
     assert "the disk is full" in line and "of step 2: go on from it with --resume" in line
+
+
+def test_a_disk_that_is_full_for_the_weights_costs_no_step_and_leaves_nothing_half_written(folder, run, monkeypatch):
+    before = files(run)
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(HealthiVertError) as told:
+        export(run, run / "gan.safetensors", {})
+    assert f"the disk is full, so {run / 'gan.safetensors'} was not written; free some space; " in str(told.value)
+    assert "of step 2: go on from it with --resume" in str(told.value) and files(run) == before
+
+
+def test_a_disk_that_is_full_for_samples_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("healthivert.training.make_samples.spine_samples", full_disk)
+    with pytest.raises(HealthiVertError, match=r"data: the disk is full; free some space and repeat the command"):
+        make_samples(tmp_path / "data", 1, 0, 1, lambda *_: None)
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_command_says_how_to_go_on_after_a_wall_clock_limit(folder, tmp_path, capsys):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from healthivert import __version__, training_cli
+from healthivert.allowed import LARGEST_SEED
 from healthivert.errors import HealthiVertError
 from healthivert.progress import Cancellation, Progress, ignore_signals, install_cancellation
 
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from healthivert.commands import GeneratorChoice
 
 MODELS = ("gan", "diffusion")
-LARGEST_SEED = 2**63 - 1  # what every random generator in use takes
 READER_GONE = 141  # as the shell names the end by SIGPIPE, which Windows does not have
 UNUSABLE_PLACE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS),
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EINVAL),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 )
 
 

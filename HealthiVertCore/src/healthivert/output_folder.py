@@ -40,7 +40,7 @@ class OutputFolder:
     def __enter__(self) -> Path:
         self._check()
         try:
-            self._made = _make_parents(self.partial.parent, self.out)
+            self._made = make_parents(self.partial.parent, self.out)
             _remove_stale(self.partial.parent, self.out.name)
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir()
@@ -126,17 +126,17 @@ class OutputFolder:
             raise
         finally:
             if failed:
-                _remove_empty(self._made)
+                remove_empty(self._made)
 
 
-def _make_parents(folder: Path, out: Path) -> list[Path]:
+def make_parents(folder: Path, out: Path) -> list[Path]:
     """Make a folder and its parents. Returns what of them and of out was not there, innermost first."""
     missing = [place for place in dict.fromkeys((out, folder, *folder.parents)) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
 
 
-def _remove_empty(folders: list[Path]) -> None:
+def remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

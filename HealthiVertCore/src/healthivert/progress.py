@@ -1,7 +1,7 @@
 """How far a long command is, for people and for programs, and how it is stopped.
 
 JSON mode prints one object per step on stdout, {"stage", "fraction", "message"}, in ASCII and flushed; text mode prints
-a short line on stderr when somebody looks at it.
+a short line on stderr when somebody looks at it, and a line a minute into a log file.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOG_EVERY_S = 60.0  # so that a command of hours says how far it is where nobody looks, and a short one nothing
 
 
 class Progress:
@@ -34,11 +36,12 @@ class Progress:
         self.stream = stream or (sys.stdout if json_lines else sys.stderr)
         self.shown = json_lines or verbose or self.stream.isatty()
         self.cancellation = cancellation
+        self._logged = time.monotonic()
 
     def __call__(self, stage: str, fraction: float, message: str = "") -> None:
         if self.cancellation is not None and self.cancellation.signal is not None:
             raise KeyboardInterrupt
-        if not self.shown:
+        if not self.shown and not self._log_is_due():
             return
         fraction = round(min(1.0, max(0.0, float(fraction))), 4)
         if self.json_lines:
@@ -47,6 +50,13 @@ class Progress:
             line = f"{100 * fraction:3.0f} %  {stage}{': ' if message else ''}{' '.join(message.split())}"
         self.stream.write(line + "\n")
         self.stream.flush()
+
+    def _log_is_due(self) -> bool:
+        """True once in LOG_EVERY_S."""
+        if time.monotonic() - self._logged < LOG_EVERY_S:
+            return False
+        self._logged = time.monotonic()
+        return True
 
 
 def quiet(stage: str, fraction: float, message: str = "") -> None:

@@ -9,7 +9,8 @@ command may be interrupted and repeated. A spine's levels are all on one side: t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from healthivert.agreement import bootstrap_interval
+from healthivert.cli import exit_status
 from healthivert.errors import HealthiVertError
 from healthivert.hgam.batches import epoch_of_batches, pictures_of
 from healthivert.hgam.calibration import (
@@ -33,7 +35,7 @@ from healthivert.hgam.calibration import (
 from healthivert.hgam.classifier import CLASSIFIERS
 from healthivert.hgam.samples import SpinePatches, load_patches, make_patches
 from healthivert.models.weights import save_weights
-from healthivert.progress import Progress, part_of
+from healthivert.progress import Progress, install_cancellation, part_of
 from healthivert.training.checkpoint import (
     RECORD,
     load_checkpoint,
@@ -42,6 +44,7 @@ from healthivert.training.checkpoint import (
     save_checkpoint,
     with_prefix,
 )
+from healthivert.training.sole_use import sole_use
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,17 @@ class ClassifierRecipe:
 def make_classifier(
     recipe: ClassifierRecipe, work: Path, out: Path, workers: int, progress: Callable[..., None]
 ) -> dict[str, Any]:
-    """Patches into work/patches, the run into work/<architecture>, weights and card into out; returns the card."""
+    """Patches into work/patches, the run into work/<architecture>, weights and card into out; returns the card.
+
+    Raises HealthiVertError if another process trains there.
+    """
     folder = work / "patches"
     seeds = [*recipe.training_seeds, *recipe.calibration_seeds, *recipe.test_seeds]
     make_patches(folder, seeds, workers, part_of(progress, 0.0, 0.7))
     run = work / recipe.architecture
-    model = train_classifier(recipe, load_patches(folder, recipe.training_seeds), run, part_of(progress, 0.7, 1.0))
+    patches = load_patches(folder, recipe.training_seeds)
+    with sole_use(run, "training"):
+        model = train_classifier(recipe, patches, run, part_of(progress, 0.7, 1.0))
     held_out = load_patches(folder, recipe.calibration_seeds)
     calibration = fit_calibration(held_out.fractured, level_logits(model, held_out))
     test = load_patches(folder, recipe.test_seeds)
@@ -178,18 +186,24 @@ def unseen_metrics(
     }
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     standard = ClassifierRecipe()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for patches and the run")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--architecture", choices=CLASSIFIERS, default=standard.architecture)
     parser.add_argument("--workers", type=int, default=2, help="processes that render spines")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     recipe = ClassifierRecipe(architecture=arguments.architecture)
-    card = make_classifier(recipe, arguments.work, arguments.out, arguments.workers, Progress(verbose=True))
-    print(f"{arguments.out}: AUC {card['metrics']['auc']:.3f} on {card['metrics']['levels']} levels of unseen spines")
+    cancellation = install_cancellation()
+    progress = Progress(verbose=True, cancellation=cancellation)
+
+    def work() -> None:
+        metrics = make_classifier(recipe, arguments.work, arguments.out, arguments.workers, progress)["metrics"]
+        print(f"{arguments.out}: AUC {metrics['auc']:.3f} on {metrics['levels']} levels of unseen spines")
+
+    return exit_status(work, cancellation)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The losses of the GAN. Each gives one value per sample, [B]; only `total_loss` reduces, to a weighted mean.
+"""The losses of the models. Each gives one value per sample, [B]; only `total_loss` reduces, to a weighted mean.
 
 Everything the generator is judged by is differentiable: masks stay soft. What lies outside the gap, where the output is
 the scan itself, counts for nothing.
@@ -20,11 +20,12 @@ HEIGHT_TOLERANCE = 0.05  # log ratio (5 %, about the spread between people) belo
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The published weights, divided by 16.7 so that the CT's L1 is 1, and freed of their batch size and image area.
+    """Of the terms that every model is trained by: the published weights, divided by 16.7 so that the CT's L1 is 1, and
+    freed of their batch size and image area.
 
     Published, at batch 12 on 256 x 256: L1 200 / 12 per masked pixel, for each stage; Dice 15 (fine) and 10 (coarse);
-    edge 800 on the image's mean, which is 125 on the gap's; height 40 per stage; adversarial 1/6 for each
-    discriminator. The edge term is lowered: now that it has a gradient it would drown the others.
+    edge 800 on the image's mean, which is 125 on the gap's; height 40 per stage. The edge term is lowered: now that it
+    has a gradient it would drown the others.
     """
 
     ct: float = 1.0  # each stage
@@ -39,7 +40,13 @@ class LossWeights:
     edge: float = 2.0
     boundary: float = 0.5
     height: float = 2.0  # each stage
-    adversarial: float = 0.01  # each discriminator
+
+
+@dataclass(frozen=True)
+class GanLossWeights(LossWeights):
+    """adversarial: of each discriminator; 1/6 is published, divided likewise."""
+
+    adversarial: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def hinge_generator_loss(fake: Sequence[Tensor]) -> Tensor:
 def generator_losses(
     output: GeneratorOutput, targets: SliceTargets, mask: Tensor, fake: Sequence[Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Every term under its name in LossWeights, unreduced [B]. `fake`: the discriminators' logits of the drawing."""
+    """Every term under its name in GanLossWeights, unreduced [B]. `fake`: the discriminators' logits of the drawing."""
     losses = {
         "ct": masked_l1(output.x_stage1, targets.ct, mask) + masked_l1(output.x_stage2, targets.ct, mask),
         "gradient": gradient_difference_loss(output.x_stage2, targets.ct, mask),

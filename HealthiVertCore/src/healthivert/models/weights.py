@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from healthivert.errors import HealthiVertError
 from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
+from healthivert.training.whole_file import write_whole
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "gan": lambda **arguments: GanGenerator(GanSettings(**arguments)),
@@ -61,8 +61,8 @@ def save_weights(
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, content)
-    _replace(path.with_suffix(".json"), (json.dumps(full, indent=2) + "\n").encode())
+    write_whole(path, content)
+    write_whole(path.with_suffix(".json"), (json.dumps(full, indent=2) + "\n").encode())
     return full
 
 
@@ -147,9 +147,3 @@ def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path
             raise HealthiVertError(f"{path}: {name} has shape {shapes}; the weights are of another model")
         if not torch.isfinite(value).all():
             raise HealthiVertError(f"{path}: {name} holds values that are not finite; retrain or reinstall the weights")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from healthivert.errors import HealthiVertError
 from healthivert.output_folder import NO_SPACE
-from healthivert.training.whole_file import write_whole
+from healthivert.training.whole_file import remove_unfinished, write_whole
 
 RECORD = "checkpoint.json"
 RECORD_BEFORE = "checkpoint_before.json"
+TENSORS = r"checkpoint_\d{8,}\.safetensors"
+NEW_RUN = "start a new run in another folder"
 
 
 def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Path:
@@ -75,20 +78,46 @@ def load_checkpoint(
         return tensors, record
 
 
-def last_good(run_dir: Path) -> str:
-    """What a message says of the checkpoint that a broken run leaves."""
+def last_good(run_dir: Path, remedy: str = "") -> str:
+    """What a message says of the checkpoint that a broken run leaves. remedy: what to change, as it follows "with"."""
     step = _read_record(run_dir / RECORD).get("step")
     if step is None:
-        return "there is no checkpoint yet, so start again"
-    return f"the last good checkpoint is {run_dir / RECORD} of step {step}: go on from it with --resume"
+        return f"there is no checkpoint yet, so start again{remedy and f' with {remedy}'}"
+    again = f"go on from it with --resume{remedy and f' and {remedy}'}"
+    return f"the last good checkpoint is {run_dir / RECORD} of step {step}: {again}"
+
+
+def holds_run(run_dir: Path) -> bool:
+    """Whether there is a checkpoint to go on from, be it damaged."""
+    return (run_dir / RECORD).exists() or (run_dir / RECORD_BEFORE).exists()
+
+
+def check_free(run_dir: Path) -> None:
+    """Raise HealthiVertError for a folder in which a new run would replace what another one has left."""
+    if holds_run(run_dir):
+        raise HealthiVertError(f"{run_dir}: already holds a training run; resume it or choose another folder")
+    left = _unnamed_tensors(run_dir) if run_dir.is_dir() else []
+    if left:
+        raise HealthiVertError(
+            f"{run_dir}: holds {left[0].name} of a training, but no {RECORD} that names it; "
+            "put that back and resume, or choose another folder"
+        )
 
 
 def remove_unused(run_dir: Path) -> None:
-    """Remove what no record names: older states, and what a killed process had begun to write."""
-    named = {_read_record(run_dir / record).get("tensors") for record in (RECORD, RECORD_BEFORE)}
-    for file in (*run_dir.glob("checkpoint_*.safetensors"), *run_dir.glob("checkpoint*.partial-*")):
-        if file.name not in named:
+    """Remove older states, and what a killed process had begun to write. Tensors without any record are left alone:
+    they may be all that is left of a run."""
+    if holds_run(run_dir):
+        for file in _unnamed_tensors(run_dir):
             file.unlink(missing_ok=True)
+    for name in (TENSORS, re.escape(RECORD), re.escape(RECORD_BEFORE)):
+        remove_unfinished(run_dir, name)
+
+
+def _unnamed_tensors(run_dir: Path) -> list[Path]:
+    """The tensors of checkpoints that no record names."""
+    named = {_read_record(run_dir / record).get("tensors") for record in (RECORD, RECORD_BEFORE)}
+    return [file for file in run_dir.iterdir() if re.fullmatch(TENSORS, file.name) and file.name not in named]
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
@@ -136,15 +165,15 @@ def _load(run_dir: Path, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]
         raise HealthiVertError(f"{path}: no such checkpoint to go on from; start a new run")
     record = _read_record(path)
     if not {"tensors", "step", "settings", "sha256"} <= set(record):
-        raise HealthiVertError(f"{path}: the checkpoint cannot be read; start a new run")
+        raise HealthiVertError(f"{path}: the checkpoint cannot be read; {NEW_RUN}")
     file = run_dir / str(record["tensors"])
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise HealthiVertError(f"{file}: the checkpoint cannot be read ({error.strerror}); start a new run") from None
+        raise HealthiVertError(f"{file}: the checkpoint cannot be read ({error.strerror}); {NEW_RUN}") from None
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
-        raise HealthiVertError(f"{file}: the checkpoint is damaged; start a new run")
+        raise HealthiVertError(f"{file}: the checkpoint is damaged; {NEW_RUN}")
     try:
         return load(content), record
     except SafetensorError as error:
-        raise HealthiVertError(f"{file}: not a safetensors file ({error}); start a new run") from None
+        raise HealthiVertError(f"{file}: not a safetensors file ({error}); {NEW_RUN}") from None

@@ -18,6 +18,7 @@ import torch
 
 from healthivert import __version__
 from healthivert.errors import HealthiVertError
+from healthivert.training.checkpoint import NEW_RUN
 from healthivert.training.distributed import Processes
 from healthivert.training.numerics import choose_precision
 from healthivert.training.slices import SliceDataset
@@ -86,14 +87,32 @@ def check_unchanged(settings: RunSettings, model: str, record: Mapping[str, Any]
     changes = list(_differences(before, wanted))
     if changes:
         raise HealthiVertError(
-            f"{run_dir}: was trained with other settings ({'; '.join(changes)}); keep them or start a new run"
+            f"{run_dir}: was trained with other settings ({'; '.join(changes)}); keep them or {NEW_RUN}"
+        )
+    if record.get("step", 0) > settings.steps:
+        raise HealthiVertError(
+            f"{run_dir}: is at step {record['step']} already, beyond the {settings.steps} steps of the recipe; "
+            f"give it {record['step']} steps or more, or {NEW_RUN}"
         )
 
 
+def check_same_data(contents: Mapping[str, Any], record: Mapping[str, Any], run_dir: Path) -> None:
+    """Raise HealthiVertError unless a checkpoint's run had these samples (sample_folder.contents_of).
+
+    A checkpoint of an earlier version does not say which it had.
+    """
+    before = record.get("data", contents)
+    if before == contents:
+        return
+    had, found = (f"{data['vertebrae']} vertebrae of {data['spines']} spines" for data in (before, contents))
+    what = f"{had}, not on {found}" if had != found else f"other samples, though {had} as well"
+    raise HealthiVertError(f"{run_dir}: was trained on {what}; give the same --data or {NEW_RUN}")
+
+
 def _differences(before: Any, wanted: Any, name: str = "") -> Iterator[str]:
-    """ "batch_size 2, not 3" for every value in which two nests of dictionaries differ."""
+    """ "batch_size 2, not 3" for every value in which two nests of dictionaries differ, as far as wanted knows it."""
     if isinstance(before, dict) and isinstance(wanted, dict):
-        for key in {**before, **wanted}:
+        for key in wanted:
             yield from _differences(before.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
     elif before != wanted:
         yield f"{name} {before}, not {wanted}"

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from healthivert.allowed import at_least
 from healthivert.models.gan import Discriminators, DiscriminatorSettings, GanGenerator, GanSettings, plain_state
 from healthivert.models.interface import GeneratorOutput
-from healthivert.models.losses import LossWeights, generator_losses, hinge_discriminator_loss, total_loss
+from healthivert.models.losses import GanLossWeights, generator_losses, hinge_discriminator_loss, total_loss
 from healthivert.training.batches import TrainingBatch
 from healthivert.training.checkpoint import with_prefix
 from healthivert.training.distributed import ALONE, Processes
@@ -24,10 +25,11 @@ class GanTrainerSettings(RunSettings):
     """Learning rate and betas of both sides, as published."""
 
     betas: tuple[float, float] = (0.5, 0.999)
-    adversarial_start: int = 3_000  # before it, drawings are so poor that discriminators would learn nothing lasting
+    # before it, drawings are so poor that discriminators would learn nothing lasting
+    adversarial_start: int = at_least(0, 3_000)
     generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
-    weights: LossWeights = field(default_factory=LossWeights)
+    weights: GanLossWeights = field(default_factory=GanLossWeights)
 
     def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> GanRun:
         return GanRun(self, gap, device, processes)

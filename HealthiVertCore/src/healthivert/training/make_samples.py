@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from healthivert.anatomy import normal_spine
 from healthivert.errors import HealthiVertError
 from healthivert.phantom import PhantomSpine, Rendered, level_grid, render, sample_spine, standing
+from healthivert.training.sample_folder import filling
 from healthivert.training.samples import TrainingSample, case_from_images, make_sample, save_sample
 from healthivert.training.worker_processes import results_of
 
@@ -41,23 +42,16 @@ class SampleSettings:
 
 
 def make_samples(out: Path, count: int, seed: int, workers: int, progress: Callable[..., None]) -> int:
-    """Write the samples of count spines into out; returns how many samples were written now."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HealthiVertError(
-            f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out"
-        ) from None
+    """Write the samples of count spines into out; returns how many samples were written now.
+
+    Raises HealthiVertError if another call does, or if out cannot be used or is full.
+    """
     work = partial(spine_samples, out=out, settings=SampleSettings())
     written = 0
-    try:
-        with closing(results_of(work, range(seed, seed + count), workers)) as results:
-            for done, samples in enumerate(results, start=1):
-                written += samples
-                progress("samples", done / count, f"spine {done} of {count}")
-    finally:
-        for unfinished in out.glob("*.partial-*.npz"):
-            unfinished.unlink(missing_ok=True)
+    with filling(out), closing(results_of(work, range(seed, seed + count), workers)) as results:
+        for done, samples in enumerate(results, start=1):
+            written += samples
+            progress("samples", done / count, f"spine {done} of {count}")
     return written
 
 

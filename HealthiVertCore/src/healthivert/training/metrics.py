@@ -12,6 +12,7 @@ from typing import Any
 
 from healthivert.training.whole_file import write_whole
 
+METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"  # the folder in the run's
 
 

@@ -10,111 +10,146 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+from healthivert.allowed import at_least, check_allowed, random_seed
+from healthivert.cli import exit_status
 from healthivert.errors import HealthiVertError
-from healthivert.progress import Progress
+from healthivert.progress import Progress, install_cancellation
+from healthivert.training.checkpoint import holds_run
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
 from healthivert.training.task import RunSettings
 from healthivert.training.trainer import export, train
 
-SIMPLE = (int, float, str, bool, type(None))
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
 TRAINERS: dict[str, type[RunSettings]] = {"gan": GanTrainerSettings, "diffusion": DiffusionTrainerSettings}
+PLAIN = (int, float, str, bool, type(None))
+SECTIONS = ("model", "samples", "trainer", "generator")
+NEEDED = SECTIONS[:3]
+
+
+@dataclass(frozen=True)
+class GeneratedSpines:
+    """The spines that samples are made of: so many, from a first seed on."""
+
+    count: int = at_least(1, 120)
+    seed: int = random_seed(20_000)
+
+    def __post_init__(self) -> None:
+        check_allowed(self)
 
 
 @dataclass(frozen=True)
 class Recipe:
     model: str
-    spines: int
-    first_seed: int
+    samples: GeneratedSpines
     trainer: RunSettings
 
 
 def read_recipe(name_or_path: str | Path) -> Recipe:
-    """A recipe by its shipped name ("gan") or by path. Raises HealthiVertError if it is missing or says unknown
-    things."""
-    path = Path(name_or_path)
+    """A recipe by its shipped name ("gan") or by path. Raises HealthiVertError if it is missing, lacks something, says
+    something unknown, or gives a value that is not allowed."""
+    name = str(name_or_path)
+    shipped = resources.files("healthivert").joinpath(f"recipes/{name}.json")
     try:
-        if path.suffix == ".json":
-            text = path.read_text(encoding="utf-8")
-        else:
-            text = resources.files("healthivert").joinpath(f"recipes/{name_or_path}.json").read_text(encoding="utf-8")
-        content = json.loads(text)
-        model, samples = content["model"], content["samples"]
-        settings = trainer_settings(model, content["trainer"], content.get("generator", {}))
-        return Recipe(model, samples["count"], samples["seed"], settings)
+        text = (shipped if name in TRAINERS else Path(name)).read_text(encoding="utf-8")
+        return _as_recipe(json.loads(text))
     except OSError as error:
         raise HealthiVertError(
-            f"recipe {name_or_path}: {error.strerror}; name a shipped one ({', '.join(TRAINERS)}) or a JSON file"
+            f"recipe {name}: {error.strerror}; name a shipped one ({', '.join(TRAINERS)}) or a JSON file"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise HealthiVertError(
-            f"recipe {name_or_path}: not a recipe ({error}); compare it with the shipped one"
-        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise HealthiVertError(f"recipe {name}: not a recipe ({error}); compare it with the shipped one") from None
+    except ValueError as error:
+        raise HealthiVertError(f"recipe {name}: {error}") from None
+
+
+def _as_recipe(content: Any) -> Recipe:
+    """Raises ValueError for what is wrong with it."""
+    if not isinstance(content, dict):
+        raise ValueError(f"is no JSON object with {', '.join(NEEDED)}; compare it with the shipped one")
+    missing = [section for section in NEEDED if section not in content]
+    if missing:
+        raise ValueError(f"lacks {', '.join(missing)}; compare it with the shipped one")
+    _refuse_unknown("", content, SECTIONS)
+    model, samples = content["model"], _changed(GeneratedSpines(), content["samples"], "samples")
+    return Recipe(model, samples, trainer_settings(model, content["trainer"], content.get("generator", {})))
 
 
 def trainer_settings(model: str, values: Mapping[str, Any], generator: Mapping[str, Any] | None = None) -> RunSettings:
-    """A model's trainer settings, and its generator's, with plain values replaced. Raises HealthiVertError for a model
-    or a name it does not know."""
-    if model not in TRAINERS:
-        raise HealthiVertError(f"recipe: no model {model!r} can be trained; known are {', '.join(TRAINERS)}")
-    standard: Any = TRAINERS[model]()
+    """A model's trainer settings, and its generator's, with plain values replaced. Raises ValueError for a model or a
+    name it does not know, and for a value that is not allowed."""
+    if model not in tuple(TRAINERS):  # JSON may hold what cannot be looked up
+        raise ValueError(f"no model {model!r} can be trained; known are {', '.join(TRAINERS)}")
+    settings: Any = _changed(TRAINERS[model](), values, "trainer")
     return replace(
-        standard,
-        **_checked(standard, values, "trainer"),
-        generator=replace(standard.generator, **_checked(standard.generator, generator or {}, "generator")),
+        settings, generator=_changed(settings.generator, {} if generator is None else generator, "generator")
     )
 
 
-def _checked(standard: Any, values: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """values, if each is a plain setting of the dataclass `standard` and of its type."""
-    defaults = asdict(standard)
-    known = {name for name, value in defaults.items() if isinstance(value, SIMPLE)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise HealthiVertError(
-            f"recipe: unknown {part} settings {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        )
+def _changed(standard: Settings, values: Any, section: str) -> Settings:
+    """The settings with the plain ones among them replaced by values, the content of a section of a recipe."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{section} is {values!r}; it must be a JSON object, such as {{}}")
+    types = get_type_hints(type(standard))
+    plain = [each.name for each in fields(standard) if isinstance(getattr(standard, each.name), PLAIN)]
+    _refuse_unknown(f"{section}.", values, plain)
     for name, value in values.items():
-        wanted = int | float if defaults[name] is None or isinstance(defaults[name], float) else type(defaults[name])
-        if not isinstance(value, wanted) or isinstance(value, bool) is not isinstance(defaults[name], bool):
-            raise HealthiVertError(
-                f"recipe: {name} {value!r} is not of the right type; it is {defaults[name]!r} by itself"
+        wanted = types[name] | int if isinstance(0.0, types[name]) else types[name]
+        if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
+            usual = getattr(standard, name)
+            raise ValueError(
+                f"{section}.{name} is {value!r}, which is not of the right type; by itself it is {usual!r}"
             )
-    return values
+    try:
+        return replace(standard, **values)
+    except ValueError as error:
+        raise ValueError(f"{section}.{error}") from None
+
+
+def _refuse_unknown(section: str, names: Iterable[str], known: Sequence[str]) -> None:
+    unknown = [f"{section}{name}" for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"does not know {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
 
 def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: Callable[..., None]) -> dict:
     """Samples, training, export; returns the card."""
-    make_samples(work / "samples", recipe.spines, recipe.first_seed, workers, progress)
+    count, seed = recipe.samples.count, recipe.samples.seed
+    make_samples(work / "samples", count, seed, workers, progress)
     run = work / recipe.model  # the samples serve every model of the same seeds
-    resume = (run / "checkpoint.json").exists()
-    end = train(recipe.trainer, work / "samples", run, resume, progress)
+    end = train(recipe.trainer, work / "samples", run, holds_run(run), progress)
     if end.exit_status:
         raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
-    spines = {"generated_spines": recipe.spines, "first_seed": recipe.first_seed}
+    spines = {"generated_spines": count, "first_seed": seed}
     return export(run, out, {"generated_data": spines, "licence": "Apache-2.0"})
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help=f"{', '.join(TRAINERS)}, or a JSON file")
     parser.add_argument("--work", type=Path, required=True, help="folder for samples and the run")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--workers", type=int, default=2, help="processes that render samples")
-    arguments = parser.parse_args()
-    progress = Progress(verbose=True)
-    try:
+    arguments = parser.parse_args(argv)
+    cancellation = install_cancellation()
+    progress = Progress(verbose=True, cancellation=cancellation)
+
+    def work() -> None:
         make_weights(read_recipe(arguments.recipe), arguments.work, arguments.out, arguments.workers, progress)
-    except HealthiVertError as error:
-        raise SystemExit(f"healthivert: {error}") from None
+
+    return exit_status(work, cancellation)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

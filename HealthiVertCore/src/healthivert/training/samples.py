@@ -97,6 +97,9 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
 def load_sample(path: Path) -> TrainingSample:
     """The inverse of save_sample. Raises ValueError, KeyError or OSError if the file is not a whole sample."""
     with np.load(path, allow_pickle=False) as file:
+        for name in file.files:
+            if file[name].dtype.kind == "f" and not np.isfinite(file[name]).all():
+                raise ValueError(f"{name} is not finite")
         conditioning = Conditioning(
             ct=_decode(file["ct"], True),
             mask=_decode(file["mask"], False),

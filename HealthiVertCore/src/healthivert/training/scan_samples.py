@@ -20,6 +20,7 @@ from healthivert.case import load_case
 from healthivert.errors import HealthiVertError
 from healthivert.evaluate import evaluable_levels
 from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.training.sample_folder import filling
 from healthivert.training.samples import sample_of_scan, save_sample
 from healthivert.training.scan_folders import Scan, find_scans
 from healthivert.training.whole_file import write_whole
@@ -43,28 +44,20 @@ class LevelOutcome:
 def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[..., None]) -> Counter[str]:
     """Write the samples of all scans in folder into out; returns how many levels had which outcome.
 
-    Raises HealthiVertError if the folder holds no scan, or no level of them can be used.
+    Raises HealthiVertError if the folder holds no scan, or no level of them can be used; and if another call makes
+    samples in out, or it cannot be used or is full.
     """
     scans = find_scans(folder)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HealthiVertError(
-            f"{out}: cannot be used as a folder for samples ({error.strerror}); choose another --out"
-        ) from None
-    outcomes = read_outcomes(out)
-    done = {row.scan for row in outcomes}
-    left = [scan for scan in scans if scan.name not in done]
-    try:
+    with filling(out):
+        outcomes = read_outcomes(out)
+        done = {row.scan for row in outcomes}
+        left = [scan for scan in scans if scan.name not in done]
         with closing(results_of(partial(scan_levels, out=out), left, workers)) as results:
             for number, found in enumerate(results, start=1):
                 outcomes += found
                 _write_outcomes(out, outcomes)
                 used = sum(row.outcome == USED for row in found)
                 progress("samples", number / len(left), f"{found[0].scan}: {used} of {len(found)} levels")
-    finally:
-        for unfinished in out.glob("*.partial-*.npz"):
-            unfinished.unlink(missing_ok=True)
     counts = Counter(row.outcome if row.level else REFUSED for row in outcomes)
     if not counts[USED]:
         raise HealthiVertError(f"{folder}: no level can be trained on; {out / LEVELS_FILE} says why, level by level")

@@ -23,6 +23,7 @@ from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import LARGEST_RATIO, PLANES, plane_axis, slice_positions
 from healthivert.prior import upright
+from healthivert.training.sample_folder import spine_of
 from healthivert.training.samples import TrainingSample, load_sample
 
 # The channels of a stored volume. ct is the conditioning's, with the healthy truth inside the gap.
@@ -62,7 +63,7 @@ class SliceDataset:
         )  # channels last: one memory line per voxel
         self.log_height_ratios = np.empty(len(paths), np.float32)
         self.features: list[dict[str, float]] = []  # of every vertebra: see familiarity
-        self.spines = [_spine(path) for path in paths]  # of every vertebra: whose it is
+        self.spines = [spine_of(path) for path in paths]  # of every vertebra: whose it is
         self.positions: dict[str, list[NDArray[np.float32]]] = {plane: [] for plane in PLANES}
         for number, path in enumerate(paths):
             sample = first if number == 0 else _read(path)
@@ -147,27 +148,6 @@ def signed_distance(bodies: NDArray[np.floating]) -> NDArray[np.float32]:
             inside = ndimage.distance_transform_edt(body)
             distance[number] = (np.maximum(outside - 0.5, 0) - np.maximum(inside - 0.5, 0)) / DISTANCE_LIMIT
     return np.clip(distance, -1, 1)
-
-
-def shards(folder: Path, held_out: float) -> tuple[list[Path], list[Path]]:
-    """(training, validation) shards of a folder. All vertebrae of one spine fall on the same side.
-
-    A shard's spine is its name up to the last underscore (spine_0012_L1.npz). The last `held_out` of the sorted spines
-    validate, at least one. Raises HealthiVertError if there are not two spines.
-    """
-    paths = sorted(path for path in folder.glob("*.npz") if ".partial-" not in path.name)
-    spines = sorted({_spine(path) for path in paths})
-    if len(spines) < 2:
-        found = f"{len(paths)} shards of {len(spines)} spines"
-        raise HealthiVertError(
-            f"{folder}: holds {found}; training needs two spines or more, one of them to validate on"
-        )
-    kept_back = set(spines[-max(1, round(held_out * len(spines))) :])
-    return [p for p in paths if _spine(p) not in kept_back], [p for p in paths if _spine(p) in kept_back]
-
-
-def _spine(path: Path) -> str:
-    return path.stem.rpartition("_")[0] or path.stem
 
 
 def _read(path: Path) -> TrainingSample:

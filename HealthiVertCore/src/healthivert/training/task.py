@@ -15,9 +15,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from healthivert.allowed import above, at_least, between, check_allowed, from_to, one_of, random_seed
+from healthivert.models.devices import DEVICES
 from healthivert.models.gan import plain_state
 from healthivert.training.batches import TrainingBatch
 from healthivert.training.distributed import ALONE, Processes
+from healthivert.training.numerics import PRECISIONS
 from healthivert.training.slices import Augmentation
 
 
@@ -43,29 +46,36 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class RunSettings(ABC):
-    """A run's recipe, as far as every task shares it. One step is one batch of one plane; the planes take turns."""
+    """A run's recipe, as far as every task shares it. One step is one batch of one plane; the planes take turns.
 
-    steps: int = 20_000
-    batch_size: int = 16  # of all processes together; as fast per image as 32 on a CPU, and more updates
-    learning_rate: float = 2e-4
+    Raises ValueError, as the settings of the generators do, for a value that its field does not allow.
+    """
+
+    steps: int = at_least(1, 20_000)
+    batch_size: int = at_least(1, 16)  # of all processes together; as fast per image as 32 on a CPU, and more updates
+    learning_rate: float = above(0, 2e-4)
     betas: tuple[float, float] = (0.9, 0.999)
-    warm_up_steps: int = 200
-    final_learning_rate: float = 0.02  # share of the learning rate that the cosine ends at
-    clip_norm: float = 5.0  # early norms are 5 to 20; Adam ignores a constant scale, so this only evens batches out
-    ema_decay: float = 0.999
-    held_out: float = 0.05  # of the spines
-    seed: int = 0
+    warm_up_steps: int = at_least(0, 200)
+    final_learning_rate: float = from_to(0, 1, 0.02)  # share of the learning rate that the cosine ends at
+    # early norms are 5 to 20; Adam ignores a constant scale, so this only evens batches out
+    clip_norm: float = above(0, 5.0)
+    ema_decay: float = from_to(0, 1, 0.999)
+    held_out: float = between(0, 1, 0.05)  # of the spines
+    seed: int = random_seed(0)
     augmentation: Augmentation = field(default_factory=Augmentation)
-    precision: str = "float32"  # of the networks' passes: float32, bfloat16, float16, or auto (see numerics)
+    precision: str = one_of(PRECISIONS, "float32")  # of the networks' passes (see numerics)
     # What follows may differ when a run is resumed: it changes when and where things happen, not what is learnt.
-    log_every: int = 50
-    validate_every: int = 1_000
-    checkpoint_minutes: float = 5.0
-    wall_clock_minutes: float | None = None
-    device: str = "auto"
-    threads: int | None = None
-    workers: int | None = None  # processes that prepare batches; None: none beside a CPU, a few beside a GPU
+    log_every: int = at_least(1, 50)
+    validate_every: int = at_least(1, 1_000)
+    checkpoint_minutes: float = at_least(0, 5.0)
+    wall_clock_minutes: float | None = at_least(0, None)
+    device: str = one_of(DEVICES, "auto")
+    threads: int | None = at_least(1, None)
+    workers: int | None = at_least(0, None)  # that prepare batches; None: none beside a CPU, a few beside a GPU
     deterministic: bool = False  # the same to the bit in every call, at some cost on a GPU; a CPU is it anyway
+
+    def __post_init__(self) -> None:
+        check_allowed(self)
 
     @abstractmethod
     def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> Task:

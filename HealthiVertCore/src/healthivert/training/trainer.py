@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -29,7 +30,8 @@ from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
 from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
-    RECORD,
+    NEW_RUN,
+    check_free,
     last_good,
     load_checkpoint,
     remove_unused,
@@ -39,18 +41,21 @@ from healthivert.training.checkpoint import (
 from healthivert.training.configuration import (
     CONFIGURATION,
     as_json,
+    check_same_data,
     check_unchanged,
     resolved_configuration,
     worker_count,
 )
 from healthivert.training.distributed import Processes, processes_of_torchrun
 from healthivert.training.machine import machine
-from healthivert.training.metrics import MetricsLog, Stopwatch
+from healthivert.training.metrics import METRICS, MetricsLog, Stopwatch
 from healthivert.training.numerics import determinism
-from healthivert.training.slices import SliceDataset, shards
+from healthivert.training.sample_folder import contents_of, shards
+from healthivert.training.slices import SliceDataset
+from healthivert.training.sole_use import sole_use
 from healthivert.training.task import RunSettings, Task
 from healthivert.training.validation import draw_validation, validate
-from healthivert.training.whole_file import write_whole
+from healthivert.training.whole_file import remove_unfinished, write_whole
 
 Progress = Callable[[str, float, str], None]
 
@@ -81,11 +86,12 @@ class TrainingEnd:
 
 
 class Prepared(NamedTuple):
-    """A run that could begin: its data, its networks (restored if it goes on), and of the steps so far the last
-    validation, the hours they took and the machines that made them."""
+    """A run that could begin: its data (contents: what they are told by), its networks (restored if it goes on), and of
+    the steps so far the last validation, the hours they took and the machines that made them."""
 
     data: SliceDataset
     held_out: SliceDataset
+    contents: dict[str, Any]
     task: Task
     validation: dict[str, float]
     hours: float
@@ -98,13 +104,20 @@ def train(
 ) -> TrainingEnd:
     """Train until settings.steps, the wall-clock limit, SIGTERM or Ctrl-C; each of these leaves a checkpoint.
 
-    Raises HealthiVertError for unusable shards, for a folder that already holds a run (without resume) or holds a
-    different one (with it), for a full disk, a lost process, and when the training diverges. Whatever was the last
-    checkpoint is still there then.
+    Raises HealthiVertError for unusable shards, for a folder that already holds a run (without resume), holds a
+    different one (with it) or is being trained in, for a full disk, a lost process, and when the training diverges.
+    Whatever was the last checkpoint is still there then.
     """
-    with this_process(settings) as (processes, device), _stop_requests() as stop, _told_plainly(run_dir):
+    with (
+        this_process(settings) as (processes, device),
+        _stop_requests() as stop,
+        _told_plainly(run_dir),
+        ExitStack() as folder,
+    ):
         tell = progress if progress is not None and processes.first else _silent
         with processes.all_or_none():
+            if processes.first:
+                folder.enter_context(sole_use(run_dir, "training"))
             prepared = prepare(settings, data_dir, run_dir, resume, processes, device, tell)
         return _loop(settings, prepared, run_dir, processes, device, stop, tell)
 
@@ -119,11 +132,12 @@ def prepare(
     tell: Progress,
 ) -> Prepared:
     """Everything that can be wrong before the first step. Writes nothing."""
-    if not resume and (run_dir / RECORD).exists():
-        raise HealthiVertError(f"{run_dir}: already holds a training run; resume it or choose another folder")
+    if not resume:
+        check_free(run_dir)
     stored = load_checkpoint(run_dir, lambda warning: tell("load", 0.0, warning)) if resume else None
     processes.share(settings.batch_size)
     training_paths, validation_paths = shards(data_dir, settings.held_out)
+    contents = contents_of([*training_paths, *validation_paths])
     if len(training_paths) < processes.count:
         raise HealthiVertError(
             f"{data_dir}: {len(training_paths)} vertebrae to train on are fewer than the {processes.count} processes; "
@@ -136,18 +150,19 @@ def prepare(
     if stored is not None:
         tensors, record = stored
         check_unchanged(settings, task.name, record, run_dir)
+        check_same_data(contents, record, run_dir)
         try:
             task.restore(tensors, record["step"])
         except (RuntimeError, KeyError, ValueError) as error:
             raise HealthiVertError(
                 f"{run_dir}: the checkpoint is of another {task.name} architecture than this version's "
-                f"({_first_difference(error)}); start a new run"
+                f"({_first_difference(error)}); {NEW_RUN}"
             ) from None
     configuration = resolved_configuration(settings, task, data_dir, data, held_out, processes)
     here = machine(device) if processes.count == 1 else f"{processes.count} processes on {machine(device)}"
     machines = tuple(dict.fromkeys([*record.get("machines", ()), here]))
     hours = record.get("hours", 0.0)  # a checkpoint of an earlier version does not say
-    return Prepared(data, held_out, task, record.get("validation", {}), hours, machines, configuration)
+    return Prepared(data, held_out, contents, task, record.get("validation", {}), hours, machines, configuration)
 
 
 def _loop(
@@ -159,7 +174,7 @@ def _loop(
     stop: _StopRequest,
     tell: Progress,
 ) -> TrainingEnd:
-    data, held_out, task, validation, hours_before, machines, configuration = prepared
+    data, held_out, contents, task, validation, hours_before, machines, configuration = prepared
     log = _open_run(run_dir, task.step, configuration) if processes.first else None
     share = processes.share(settings.batch_size)
     batches = batches_of(
@@ -175,7 +190,7 @@ def _loop(
         with processes.all_or_none():
             if processes.first:
                 record = {"step": task.step, "settings": as_json(settings), "validation": validation}
-                record |= {"vertebrae": len(data), "model": task.name, "seen": seen}
+                record |= {"vertebrae": len(data), "data": contents, "model": task.name, "seen": seen}
                 record |= {"hours": hours_before + watch.hours, "machines": machines}
                 save_checkpoint(run_dir, task.tensors(), record)
 
@@ -223,23 +238,25 @@ def _step(task: Task, batch: TrainingBatch, settings: RunSettings, processes: Pr
 def _open_run(run_dir: Path, step: int, configuration: dict[str, Any]) -> MetricsLog:
     run_dir.mkdir(parents=True, exist_ok=True)
     remove_unused(run_dir)
+    for name in (CONFIGURATION, METRICS):
+        remove_unfinished(run_dir, re.escape(name))
     write_whole(run_dir / CONFIGURATION, (json.dumps(configuration, indent=2) + "\n").encode())
-    return MetricsLog(run_dir / "metrics.jsonl", keep_until=step)
+    return MetricsLog(run_dir / METRICS, keep_until=step)
 
 
 def _check_finite(losses: dict[str, float], step: int, run_dir: Path) -> None:
     diverged = [name for name, value in losses.items() if not math.isfinite(value)]
     if diverged:
         raise HealthiVertError(
-            f"training diverged at step {step} ({', '.join(diverged)} not finite); {last_good(run_dir)} "
-            "and a lower learning rate"
+            f"training diverged at step {step} ({', '.join(diverged)} not finite); "
+            f"{last_good(run_dir, 'a lower learning rate')}"
         )
 
 
 def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
     """Write the averaged weights of a run's last checkpoint and their card; `card` adds to it (data, metrics, licence).
 
-    Raises HealthiVertError if the run has no whole checkpoint.
+    Raises HealthiVertError if the run has no whole checkpoint, and for a full disk.
     """
     tensors, record = load_checkpoint(run_dir)
     arguments = record["settings"]["generator"]
@@ -259,7 +276,11 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
         "hours": round(record.get("hours", 0.0), 3),
         "machines": record.get("machines", []),
     }
-    return save_weights(out, model, {**facts, **card})
+    with _told_plainly(run_dir, f"{out} was not written"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for path in (out, out.with_suffix(".json")):
+            remove_unfinished(out.parent, re.escape(path.name))
+        return save_weights(out, model, {**facts, **card})
 
 
 @contextmanager
@@ -301,20 +322,24 @@ def _stop_requests() -> Iterator[_StopRequest]:
 
 
 @contextmanager
-def _told_plainly(run_dir: Path) -> Iterator[None]:
-    """What is no bug of the program, but comes as an exception of others, as one line that says how to go on."""
+def _told_plainly(run_dir: Path, loss: str = "") -> Iterator[None]:
+    """What is no bug of the program, but comes as an exception of others, as one line that says how to go on.
+
+    loss: what a full disk prevents.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        raise HealthiVertError(f"{run_dir}: the disk is full; free some space; {last_good(run_dir)}") from error
+        full = f"the disk is full{loss and f', so {loss}'}"
+        raise HealthiVertError(f"{run_dir}: {full}; free some space; {last_good(run_dir)}") from error
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise HealthiVertError(
-            f"a process that prepares batches was killed, most often for want of memory; {last_good(run_dir)} "
-            "and fewer --workers"
+            f"a process that prepares batches was killed, most often for want of memory; "
+            f"{last_good(run_dir, 'fewer --workers')}"
         ) from error
 
 

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from healthivert.models.diffusion.scheduler import DDPMScheduler, SchedulerSettings
-from healthivert.models.diffusion.unet import ConditionalUNet, Denoised
+from healthivert.allowed import at_least, multiple_of, one_of
+from healthivert.models.diffusion.scheduler import PREDICTIONS, DDPMScheduler, SchedulerSettings
+from healthivert.models.diffusion.unet import GROUPS, ConditionalUNet, Denoised
 from healthivert.models.interface import GeneratorOutput, SliceBatch
 
 FLOW_SCALE = 8  # the offset flow's grid is this much coarser than the image, as the GAN's
@@ -26,14 +27,14 @@ class DiffusionSettings(SchedulerSettings):
     """width: channels of the U-Net's finest level. steps: timesteps visited when a slice is drawn. Defaults are what
     was measured to be best (docs/method.md)."""
 
-    width: int = 32
-    steps: int = 3  # odd, so that the middle of the process is one of them
-    prediction: str = "x0"
+    width: int = multiple_of(GROUPS, 32)
+    steps: int = at_least(2, 3)  # odd, so that the middle of the process is one of them
+    prediction: str = one_of(PREDICTIONS, "x0")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.steps <= self.timesteps:
-            raise ValueError(f"steps must be 2 to {self.timesteps}, got {self.steps}")
+        if self.steps > self.timesteps:
+            raise ValueError(f"steps is {self.steps}; it must be {self.timesteps} (timesteps) or less")
 
 
 class DiffusionGenerator(nn.Module):

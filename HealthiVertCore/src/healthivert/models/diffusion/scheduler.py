@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from healthivert.allowed import at_least, between, check_allowed, one_of
+
 SCHEDULES = ("linear", "cosine")
 PREDICTIONS = ("epsilon", "x0", "v")
 Timesteps = int | Tensor
@@ -26,19 +28,14 @@ Timesteps = int | Tensor
 class SchedulerSettings:
     """schedule: how beta grows. prediction: what the network's output means. beta_first and beta_last: linear only."""
 
-    timesteps: int = 1000
-    schedule: str = "linear"
-    prediction: str = "v"  # the only one whose answer matters equally at both ends of the process
-    beta_first: float = 1e-4
-    beta_last: float = 0.02
+    timesteps: int = at_least(2, 1000)
+    schedule: str = one_of(SCHEDULES, "linear")
+    prediction: str = one_of(PREDICTIONS, "v")  # the only one whose answer matters equally at both ends of the process
+    beta_first: float = between(0, 1, 1e-4)
+    beta_last: float = between(0, 1, 0.02)
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {SCHEDULES}, got {self.schedule!r}")
-        if self.prediction not in PREDICTIONS:
-            raise ValueError(f"prediction must be one of {PREDICTIONS}, got {self.prediction!r}")
-        if self.timesteps < 2:
-            raise ValueError(f"timesteps must be at least 2, got {self.timesteps}")
+        check_allowed(self)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from healthivert.allowed import at_least, check_allowed
 from healthivert.models.gan.coarse import CoarseStage
 from healthivert.models.gan.fine import FineStage
 from healthivert.models.gan.layers import add_spectral_norm
@@ -21,8 +22,11 @@ from healthivert.models.interface import GeneratorOutput, SliceBatch
 class GanSettings:
     """width: channels of the first convolution (16 as published). spectral_norm: only while training."""
 
-    width: int = 16
+    width: int = at_least(2, 16)
     spectral_norm: bool = False
+
+    def __post_init__(self) -> None:
+        check_allowed(self)
 
 
 class GanGenerator(nn.Module):

@@ -1,0 +1,92 @@
+"""One process at a time writes into a folder, and nothing is left to stop the next one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command_line_case import call
+from training_case import tiny, words, write_vertebrae
+
+from healthivert.errors import HealthiVertError
+from healthivert.training.checkpoint import load_checkpoint
+from healthivert.training.sole_use import sole_use
+from healthivert.training.trainer import train
+
+HOLD = """
+import sys
+from pathlib import Path
+from healthivert.training.sole_use import sole_use
+with sole_use(Path(sys.argv[1]), "test"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The folder is in use by another process, which ends with the block."""
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+
+
+def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
+    with held(tmp_path / "run") as process:
+        with pytest.raises(HealthiVertError) as told, sole_use(tmp_path / "run", "training"):
+            pass
+        who = f"process {process.pid} on {socket.gethostname()}"
+        assert str(told.value).startswith(f"another training is at work in {tmp_path / 'run'} ({who}); ")
+    with sole_use(tmp_path / "run", "training"):
+        pass
+    assert list(tmp_path.iterdir()) == [], "a folder that was made for nothing goes again"
+
+
+def test_a_folder_that_was_there_or_has_something_in_it_stays(tmp_path):
+    (tmp_path / "there").mkdir()
+    with sole_use(tmp_path / "there", "training"), sole_use(tmp_path / "deep" / "made", "training"):
+        (tmp_path / "deep" / "made" / "result").touch()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "made", "result", "there"]
+
+
+def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
+    with held(tmp_path / "run") as process:
+        process.kill()
+    with sole_use(tmp_path / "run", "training"):
+        pass
+
+
+def test_a_second_training_is_refused_and_the_first_goes_on_even_to_be_killed_and_resumed(tmp_path):
+    data, run = write_vertebrae(tmp_path / "data"), tmp_path / "run"
+    settings = {"steps": 10_000, "checkpoint_minutes": 0.0, "workers": 1}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, *words(data, [run], [settings])], env=environment) as process:
+        while not (run / "checkpoint.json").exists():
+            assert process.poll() is None, "it ended by itself"
+        for resume in (False, True):
+            with pytest.raises(
+                HealthiVertError, match=f"another training is at work in .* \\(process {process.pid} on"
+            ):
+                train(tiny(**settings), data, run, resume=resume)
+        assert process.poll() is None
+        process.kill()  # its data worker outlives it a little, and holds nothing
+    step = load_checkpoint(run)[1]["step"]
+    assert train(tiny(steps=step + 1), data, run, resume=True).step == step + 1
+    assert not list(run.glob("*.partial-*")) and not (run / ".in-use").exists()
+
+
+def test_a_second_call_of_samples_is_refused_and_spoils_nothing_of_the_first(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    begun = tmp_path / "data" / "sample_000001_L1.partial-1.npz"
+    begun.touch()
+    with held(tmp_path / "data"):
+        assert call("samples", "--out", tmp_path / "data", "--count", 1) == 2
+        assert "another call of samples is at work in" in capsys.readouterr().err
+        assert begun.exists()
