@@ -118,6 +118,8 @@ def test_the_command_behind_make_weights_ends_like_the_others(tmp_path, capsys):
         assert status_of(command, *name, "--work", tmp_path / "recipe.json", "--out", tmp_path / "w.safetensors") == 2
         told = capsys.readouterr().err
         assert "recipe.json" in told and "Not a directory" in told and told.count("\n") == 1
+        assert status_of(command, *name, *words, "--workers", 0) == 2
+        assert "at least one process" in capsys.readouterr().err and not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize("model", TRAINERS)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) -> int:
     """Make what is missing of the training samples of count spines; returns how many that were."""
     from healthivert.training.make_samples import make_samples
+    from healthivert.training.worker_processes import check_workers
 
-    if count < 1 or workers < 1:
-        raise HealthiVertError(f"--count {count} --workers {workers}: one of them is too small; pass 1 or more")
+    if count < 1:
+        raise HealthiVertError(f"--count {count}: at least one spine is needed; pass 1 or more")
+    check_workers(workers)
     written = make_samples(out, count, seed, workers, progress)
     progress("done", 1.0, f"{written} new samples in {out}")
     return written
@@ -32,9 +34,9 @@ def samples(out: Path, count: int, seed: int, workers: int, progress: Progress) 
 def samples_of_scans(folder: Path, out: Path, workers: int, progress: Progress) -> Counter[str]:
     """Make the training samples of a folder of real scans; returns how many of their levels had which outcome."""
     from healthivert.training.scan_samples import samples_of_scans
+    from healthivert.training.worker_processes import check_workers
 
-    if workers < 1:
-        raise HealthiVertError(f"--workers {workers}: at least one process is needed; pass 1 or more")
+    check_workers(workers)
     outcomes = samples_of_scans(folder, out, workers, progress)
     progress("done", 1.0, str(out))
     return outcomes

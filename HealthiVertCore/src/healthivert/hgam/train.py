@@ -45,6 +45,7 @@ from healthivert.training.checkpoint import (
     with_prefix,
 )
 from healthivert.training.sole_use import sole_use
+from healthivert.training.worker_processes import check_workers
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = Progress(verbose=True, cancellation=cancellation)
 
     def work() -> None:
+        check_workers(arguments.workers)
         metrics = make_classifier(recipe, arguments.work, arguments.out, arguments.workers, progress)["metrics"]
         print(f"{arguments.out}: AUC {metrics['auc']:.3f} on {metrics['levels']} levels of unseen spines")
 

@@ -27,6 +27,7 @@ from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
 from healthivert.training.task import RunSettings
 from healthivert.training.trainer import export, train
+from healthivert.training.worker_processes import check_workers
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -146,6 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     progress = Progress(verbose=True, cancellation=cancellation)
 
     def work() -> None:
+        check_workers(arguments.workers)
         make_weights(read_recipe(arguments.recipe), arguments.work, arguments.out, arguments.workers, progress)
 
     return exit_status(work, cancellation)

@@ -20,6 +20,12 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
+def check_workers(workers: int) -> None:
+    """Raise HealthiVertError for fewer processes than one."""
+    if workers < 1:
+        raise HealthiVertError(f"--workers {workers}: at least one process is needed; pass 1 or more")
+
+
 def results_of(
     work: Callable[[Argument], Result], arguments: Sequence[Argument], workers: int
 ) -> Generator[Result, None, None]:
