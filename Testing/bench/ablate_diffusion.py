@@ -47,7 +47,7 @@ from healthivert.models.interface import GeneratorOutput, SliceBatch
 from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
 from healthivert.training.samples import TrainingSample, load_sample
 from healthivert.training.slices import SliceDataset
-from healthivert.training.whole_file import write_whole
+from healthivert.whole_file import write_whole
 
 HU_PER_UNIT = (HU_WINDOW[1] - HU_WINDOW[0]) / 2
 NEIGHBOURS = "neighbours alone (no model)"

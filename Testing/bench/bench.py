@@ -40,8 +40,8 @@ from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.machine import machine
-from healthivert.training.whole_file import write_whole
 from healthivert.types import THIRDS, FloatArray, SpineCase
+from healthivert.whole_file import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rows import Subject
 
-from healthivert.training.whole_file import write_whole
+from healthivert.whole_file import write_whole
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from bad_input_cases import BAD, Good, Words, bad
 from case_files import lumbar_hu, lumbar_numbers, patched, write
 from command_line_case import call, usable_weights, write_spine, write_weights
 
-from healthivert.cli import exit_status
+from healthivert.exit_status import exit_status
 from healthivert.progress import Cancellation
 
 

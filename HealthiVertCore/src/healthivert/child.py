@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from healthivert import cli
+from healthivert.exit_status import exit_status
 from healthivert.parent_watch import ParentWatch
 from healthivert.progress import Progress, install_cancellation
 
@@ -58,7 +59,7 @@ def _own_command(words: Sequence[str]) -> int:
             sub.add_argument("--withhold", type=Path)
     arguments = parser.parse_args(words)
     progress = Progress(json_lines=True, cancellation=cancellation)
-    return cli.exit_status(partial(COMMANDS[arguments.command], arguments, progress), cancellation)
+    return exit_status(partial(COMMANDS[arguments.command], arguments, progress), cancellation)
 
 
 def _spine(arguments: argparse.Namespace, progress: Progress) -> None:

@@ -7,12 +7,9 @@ by the command that runs: --help answers at once, and a signal is heard before t
 from __future__ import annotations
 
 import argparse
-import errno
 import json
-import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +17,13 @@ from typing import TYPE_CHECKING
 from healthivert import __version__, training_cli
 from healthivert.allowed import LARGEST_SEED
 from healthivert.errors import HealthiVertError
-from healthivert.progress import Cancellation, Progress, ignore_signals, install_cancellation
+from healthivert.exit_status import complain, exit_status
+from healthivert.progress import Progress, install_cancellation
 
 if TYPE_CHECKING:
     from healthivert.commands import GeneratorChoice
 
 MODELS = ("gan", "diffusion")
-READER_GONE = 141  # as the shell names the end by SIGPIPE, which Windows does not have
-UNUSABLE_PLACE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EINVAL),
-    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,34 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.cancellation = cancellation
     return exit_status(partial(arguments.call, arguments), cancellation)
-
-
-def exit_status(work: Callable[[], int | None], cancellation: Cancellation) -> int:
-    """Of the work of a command: its own, or that of the error or signal that ended it, which stderr then tells."""
-    try:
-        status = work() or 0
-        sys.stdout.flush()
-        ignore_signals()  # the results are in place: a late signal cannot undo them
-        return status
-    except HealthiVertError as error:
-        return _complain(str(error))
-    except KeyboardInterrupt:
-        ignore_signals()  # what was begun is removed: an impatient second signal must not change the exit status
-        print("healthivert: cancelled; no unfinished results were left behind", file=sys.stderr)
-        return 128 + (cancellation.signal or signal.SIGINT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its exit
-        return READER_GONE
-    except OSError as error:
-        if error.errno not in UNUSABLE_PLACE:
-            raise
-        place = error.filename or "the place for the results"
-        return _complain(f"{place}: cannot be used ({error.strerror}); make room, or choose another path")
-
-
-def _complain(line: str) -> int:
-    print(f"healthivert: {line}", file=sys.stderr)
-    return 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -302,7 +267,7 @@ def _cohort(arguments) -> int:
     _say(arguments, ", ".join(f"{status}: {count}" for status, count in counts.items()))
     _say(arguments, f"table: {arguments.out / 'cohort.csv'}")
     if counts["failed"] or counts["bug"]:
-        _complain(f"{counts['failed'] + counts['bug']} rows could not be done; {arguments.out / 'cohort.csv'} says why")
+        complain(f"{counts['failed'] + counts['bug']} rows could not be done; {arguments.out / 'cohort.csv'} says why")
     return 1 if counts["bug"] else 2 if counts["failed"] else 0
 
 

@@ -24,9 +24,9 @@ from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import Grid, PhantomSpine, render, sample_spine, truth
 from healthivert.phantom.posture import poses
 from healthivert.training.samples import case_from_images
-from healthivert.training.whole_file import write_whole
 from healthivert.training.worker_processes import results_of
 from healthivert.types import SpineCase
+from healthivert.whole_file import write_whole
 
 MOST_FRACTURES = 5  # drawn evenly from none: the classifier must know whole healthy spines and rows of fractures
 SPACINGS_MM = (1.0, 1.5, 2.0, 3.0)  # of the slices; the pixels are no larger than PIXEL_MM

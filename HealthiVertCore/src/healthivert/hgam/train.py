@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from healthivert.agreement import bootstrap_interval
-from healthivert.cli import exit_status
 from healthivert.errors import HealthiVertError
+from healthivert.exit_status import exit_status
 from healthivert.hgam.batches import epoch_of_batches, pictures_of
 from healthivert.hgam.calibration import (
     Calibration,

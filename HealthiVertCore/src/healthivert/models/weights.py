@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from healthivert.errors import HealthiVertError
 from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
-from healthivert.training.whole_file import write_whole
+from healthivert.whole_file import write_whole
 
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "gan": lambda **arguments: GanGenerator(GanSettings(**arguments)),

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from healthivert.errors import HealthiVertError
 from healthivert.output_folder import NO_SPACE
-from healthivert.training.whole_file import remove_unfinished, write_whole
+from healthivert.whole_file import remove_unfinished, write_whole
 
 RECORD = "checkpoint.json"
 RECORD_BEFORE = "checkpoint_before.json"

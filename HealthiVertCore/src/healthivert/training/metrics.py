@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from healthivert.training.whole_file import write_whole
+from healthivert.whole_file import write_whole
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"  # the folder in the run's

@@ -23,8 +23,8 @@ from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.training.sample_folder import filling
 from healthivert.training.samples import sample_of_scan, save_sample
 from healthivert.training.scan_folders import Scan, find_scans
-from healthivert.training.whole_file import write_whole
 from healthivert.training.worker_processes import results_of
+from healthivert.whole_file import write_whole
 
 LEVELS_FILE = "levels.csv"
 HEADER = ("scan", "level", "outcome")

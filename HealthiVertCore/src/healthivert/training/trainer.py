@@ -55,7 +55,7 @@ from healthivert.training.slices import SliceDataset
 from healthivert.training.sole_use import sole_use
 from healthivert.training.task import RunSettings, Task
 from healthivert.training.validation import draw_validation, validate
-from healthivert.training.whole_file import remove_unfinished, write_whole
+from healthivert.whole_file import remove_unfinished, write_whole
 
 Progress = Callable[[str, float, str], None]
 

@@ -19,7 +19,7 @@ from healthivert.models.losses import masked_l1, soft_dice_loss
 from healthivert.models.slices_of import PLANES
 from healthivert.training.distributed import ALONE, Processes
 from healthivert.training.slices import SliceDataset
-from healthivert.training.whole_file import write_whole
+from healthivert.whole_file import write_whole
 
 FIGURES = "figures"  # the folder in the run's
 PICTURED = 4  # vertebrae in a montage
