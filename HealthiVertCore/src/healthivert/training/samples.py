@@ -97,30 +97,31 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
 def load_sample(path: Path) -> TrainingSample:
     """The inverse of save_sample. Raises ValueError, KeyError or OSError if the file is not a whole sample."""
     with np.load(path, allow_pickle=False) as file:
-        for name in file.files:
-            if file[name].dtype.kind == "f" and not np.isfinite(file[name]).all():
-                raise ValueError(f"{name} is not finite")
-        conditioning = Conditioning(
-            ct=_decode(file["ct"], True),
-            mask=_decode(file["mask"], False),
-            attention=_decode(file["attention"], False),
-            neighbours=_decode(file["neighbours"], False),
-            prior_ct=_decode(file["prior_ct"], True),
-            prior_body=_decode(file["prior_body"], False),
-            outline=_decode(file["outline"], False),
-            gap=_rows(file["gap"]),
-            cut=_rows(file["cut"]),
-            level=str(file["level"]),
-            spacing_mm=float(file["spacing_mm"]),
-            reference_mm=float(file["reference_mm"]),
-            margin_mm=float(file["margin_mm"]),
-        )
-        return TrainingSample(
-            conditioning,
-            _decode(file["target_ct"], True),
-            _decode(file["target_body"], False),
-            float(file["log_height_ratio"]),
-        )
+        stored = {name: file[name] for name in file.files}  # each is unpacked once
+    for name, values in stored.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
+    conditioning = Conditioning(
+        ct=_decode(stored["ct"], True),
+        mask=_decode(stored["mask"], False),
+        attention=_decode(stored["attention"], False),
+        neighbours=_decode(stored["neighbours"], False),
+        prior_ct=_decode(stored["prior_ct"], True),
+        prior_body=_decode(stored["prior_body"], False),
+        outline=_decode(stored["outline"], False),
+        gap=_rows(stored["gap"]),
+        cut=_rows(stored["cut"]),
+        level=str(stored["level"]),
+        spacing_mm=float(stored["spacing_mm"]),
+        reference_mm=float(stored["reference_mm"]),
+        margin_mm=float(stored["margin_mm"]),
+    )
+    return TrainingSample(
+        conditioning,
+        _decode(stored["target_ct"], True),
+        _decode(stored["target_body"], False),
+        float(stored["log_height_ratio"]),
+    )
 
 
 def _rows(pair: np.ndarray) -> tuple[int, int]:

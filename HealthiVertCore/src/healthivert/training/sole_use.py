@@ -46,15 +46,15 @@ def sole_use(folder: Path, work: str) -> Iterator[None]:
         remove_empty(made)
 
 
-def _locked(path: Path, complaint: str) -> FileIO:
-    """The file, locked until it is let go, with a note of who this is."""
+def _locked(path: Path, taken: str) -> FileIO:
+    """The file, locked until it is let go, with a note of who this is. taken: what is said if another has it."""
     while True:
         file = path.open("a+b", buffering=0)
         if not _try_to_lock(file):
             with file:
                 file.seek(0)
                 holder = file.read().decode(errors="replace")
-            raise HealthiVertError(f"{complaint} ({holder or 'it has just begun'}); wait for its end or stop it")
+            raise HealthiVertError(f"{taken} ({holder or 'it has just begun'}); wait for its end or stop it")
         if os.fstat(file.fileno()).st_nlink > 0:
             break
         file.close()  # whoever had it has removed it meanwhile: others would lock a new one
