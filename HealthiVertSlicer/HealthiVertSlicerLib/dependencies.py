@@ -25,6 +25,7 @@ REQUIREMENTS = (
     "scikit-image>=0.22",
     TORCH,
     "safetensors>=0.4",
+    "isal>=1.7",
     "matplotlib>=3.8",
 )
 # The last torch for Intel Macs was built for numpy 1.

@@ -13,6 +13,7 @@ level's own frame, so that rotation, scoliosis, voxel size and the grid's axes d
 
 from __future__ import annotations
 
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,23 +58,25 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     """
     boxes = label_boxes(case.labels)
     present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
-    found = (_landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]) for level in present)
-    landmarks = [mark for mark in found if mark is not None]
-    bodies: dict[str, VertebralBody] = {}
-    if landmarks:
-        tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
-        posterior = _posterior_directions(landmarks, tangents)
-        for mark, tangent, back in zip(landmarks, tangents, posterior, strict=True):
-            others = sum(not other.cut_off for other in landmarks if other is not mark)
-            body = _extract(mark, _frame(tangent, back), alone=others == 0)
-            if body is not None:
-                bodies[mark.level] = body
+    with ThreadPoolExecutor(2) as levels:  # scipy works without the interpreter; more at a time need much memory
+        found = levels.map(lambda level: _landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]), present)
+        landmarks = [mark for mark in found if mark is not None]
+        bodies = _bodies_at(landmarks, levels) if landmarks else {}
     if not bodies:
         raise HealthiVertError(
             f"{case.name}: none of the labelled vertebrae ({', '.join(case.levels) or 'none'}) is large enough to hold "
             "a vertebral body; check the segmentation"
         )
     return bodies
+
+
+def _bodies_at(landmarks: list[_Landmark], levels: Executor) -> dict[str, VertebralBody]:
+    tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
+    frames = map(_frame, tangents, _posterior_directions(landmarks, tangents))
+    whole = sum(not mark.cut_off for mark in landmarks)
+    alone = [whole - (not mark.cut_off) == 0 for mark in landmarks]  # no other level is whole
+    found = levels.map(_extract, landmarks, frames, alone)
+    return {body.level: body for body in found if body is not None}
 
 
 def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _Landmark | None:

@@ -7,7 +7,6 @@ HealthiVertError, in one line, for everything that is wrong with them. Results a
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from isal import igzip
 from numpy.typing import NDArray
 
 from healthivert.anatomy import LEVEL_NUMBER
@@ -23,6 +23,7 @@ from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError
 from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
 from healthivert.image_files import complaint, read_image, short_reason, stem_of, suffix_of
+from healthivert.image_memory import writable_view
 from healthivert.labels import oddities
 from healthivert.orientation import orientation_of, oriented, orienting_steps
 from healthivert.segmentation import Segmentation, read_segmentation
@@ -34,7 +35,7 @@ SAME_GRID_VOXELS = 0.1  # corners closer than this: one grid, rounded differentl
 SMALLEST_OVERLAP = 0.2  # of the labelled volume must lie in the CT
 WHOLE_OVERLAP = 0.98
 METAL_MARGIN_MM = 10.0
-FAST_GZIP_LEVEL = 1  # half the time of level 6 for 3 % more bytes on CT
+FAST_GZIP_LEVEL = 1  # SimpleITK's own: half the time of level 6 for 3 % more bytes on CT
 
 ProgressCallback = Callable[[str, float, str], None]
 
@@ -234,14 +235,12 @@ def write_volume(image: sitk.Image, path: Path) -> None:
 def _with_users_values(labels: sitk.Image, case: SpineCase) -> sitk.Image:
     largest = max(case.label_values.values(), default=0)
     table = np.zeros(256, np.uint8 if largest < 256 else np.uint16)
+    image = sitk.Image(labels.GetSize(), sitk.sitkUInt8 if largest < 256 else sitk.sitkUInt16)
+    image.CopyInformation(labels)
     for level, value in case.label_values.items():
         table[LEVEL_NUMBER[level]] = value
-    planes = sitk.GetArrayViewFromImage(labels)
-    own = np.empty(planes.shape, table.dtype)
-    for plane, out in zip(planes, own, strict=True):
+    for plane, out in zip(sitk.GetArrayViewFromImage(labels), writable_view(image), strict=True):
         np.take(table, plane, out=out)
-    image = sitk.GetImageFromArray(own)
-    image.CopyInformation(labels)
     return image
 
 
@@ -263,12 +262,13 @@ def _write(image: sitk.Image, path: Path, compress: bool) -> None:
 
 
 def _write_nifti_fast(image: sitk.Image, path: Path) -> None:
-    """SimpleITK packs NIfTI at level 6 whatever it is asked, so it writes plain NIfTI, and gzip packs that."""
+    """SimpleITK packs NIfTI at level 6 whatever it is asked, so it writes plain NIfTI, and ISA-L packs that: in a
+    quarter of the time of gzip's fastest level, for 4 % more bytes on CT."""
     handle, name = tempfile.mkstemp(prefix=".", suffix=".nii", dir=path.parent)
     os.close(handle)
     try:
         _write(image, Path(name), compress=False)
-        with open(name, "rb") as plain, gzip.GzipFile(path, "wb", compresslevel=FAST_GZIP_LEVEL, mtime=0) as packed:
+        with open(name, "rb") as plain, igzip.GzipFile(path, "wb", mtime=0) as packed:
             shutil.copyfileobj(plain, packed, 1 << 22)
     finally:
         os.unlink(name)

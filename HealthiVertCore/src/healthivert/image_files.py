@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 import SimpleITK as sitk
+from isal import igzip, isal_zlib
 
 from healthivert.errors import HealthiVertError
 
@@ -30,6 +31,8 @@ COARSE_SPACING_MM = 5.0
 DIRECTION_TOLERANCE = 1e-3
 CHUNK_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
+# what reading raises of a file that is not what it should be; isal's stubs take its class for an exception
+DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, isal_zlib.error, struct.error)  # type: ignore[assignment]
 META_BYTES = {
     "MET_CHAR": 1,
     "MET_SHORT": 2,
@@ -74,7 +77,7 @@ class NiftiHeader:
 def open_maybe_gzip(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         packed = file.read(2) == GZIP_MAGIC
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
+    return igzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]
 
 
 def read_nifti_header(path: Path) -> NiftiHeader:
@@ -89,7 +92,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
                 raise complaint(path, "this is not a NIfTI file, whatever its name says", "export the image again")
             header = _nifti_fields(head, order)
             extension = file.read(min(max(header["offset"] - len(head), 0), CHUNK_BYTES))
-    except (OSError, EOFError, zlib.error, struct.error) as error:
+    except DAMAGED as error:
         raise complaint(path, f"the file is damaged ({error})", "copy or export it again") from error
     dim = header["dim"]
     if not 1 <= dim[0] <= 7 or min(dim[1 : 1 + dim[0]]) < 1:
@@ -162,7 +165,7 @@ def _unpacked_bytes(path: Path) -> int:
         raise complaint(
             path, "the file is truncated (its compressed data break off)", "copy or export it again"
         ) from error
-    except (OSError, zlib.error) as error:
+    except DAMAGED as error:
         raise complaint(path, f"the compressed data are damaged ({error})", "copy or export the file again") from error
     return total
 

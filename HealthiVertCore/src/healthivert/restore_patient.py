@@ -17,6 +17,7 @@ from scipy import ndimage
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.gap import GAP
 from healthivert.geometry import affine_of, filled_from_nearest, patch_around, sample, shifted_slice, thinned
+from healthivert.image_memory import writable_view
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
@@ -151,7 +152,7 @@ def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
         return moved
     affine = affine_of(case.ct)
     step = np.linalg.solve(affine.matrix, -motion.placement.shift_mm * motion.up)[::-1]  # (k, j, i) voxels
-    sources, targets = [sitk.GetArrayViewFromImage(image) for image in images], [_writable_view(out) for out in moved]
+    sources, targets = [sitk.GetArrayViewFromImage(image) for image in images], [writable_view(out) for out in moved]
     air = int(sources[0].min())
     for k, ramp in _moving_slices(case.ct, motion):
         if (ramp >= 1.0).any():
@@ -165,24 +166,6 @@ def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
                 values = ndimage.map_coordinates(source, place, order=order, mode="nearest", output=np.float32)
                 target[k, j, i] = np.round(values)
     return moved
-
-
-def _writable_view(image: sitk.Image) -> np.ndarray:
-    """A view of the image's own memory, (k, j, i): SimpleITK hands out read-only ones, and a copy costs a whole
-    scan."""
-    image.MakeUnique()
-    view = sitk.GetArrayViewFromImage(image)
-    interface = dict(view.__array_interface__)
-    interface["data"] = (interface["data"][0], False)
-    return np.asarray(_ArrayMemory(interface, image))
-
-
-class _ArrayMemory:
-    """Exposes memory through the array interface and keeps its owner alive."""
-
-    def __init__(self, interface: dict, owner: sitk.Image) -> None:
-        self.__array_interface__ = interface
-        self.owner = owner
 
 
 def _moving_slices(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, FloatArray]]:
@@ -272,7 +255,7 @@ def _paste(
     affine = affine_of(ct)
     lower, size = _slab_box(ct, drawing)
     number = LEVEL_NUMBER[body.level]
-    ct_view, label_view = _writable_view(ct), _writable_view(labels)
+    ct_view, label_view = writable_view(ct), writable_view(labels)
     percent, spread = np.zeros(size[::-1], np.float32), np.zeros(size[::-1], np.float32)
     j, i = (a.ravel() for a in np.meshgrid(np.arange(size[1]), np.arange(size[0]), indexing="ij"))
     for n in range(size[2]):
@@ -320,7 +303,7 @@ def _keep_lower_levels(case: SpineCase, ct: sitk.Image, labels: sitk.Image, moti
         return
     number = LEVEL_NUMBER[level]
     own_labels, own_ct = sitk.GetArrayViewFromImage(case.labels), sitk.GetArrayViewFromImage(case.ct)
-    ct_view, label_view = _writable_view(ct), _writable_view(labels)
+    ct_view, label_view = writable_view(ct), writable_view(labels)
     for k, _ in _moving_slices(case.ct, motion):
         lower = np.isin(own_labels[k], below)
         if lower.any():
