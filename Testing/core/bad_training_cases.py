@@ -102,6 +102,13 @@ def the_training_is_there_already(folder: Path, good: Good) -> Words:
     return _train(folder)
 
 
+@bad("gan.safetensors", "would replace these weights", "another --out")
+def weights_of_another_training_lie_where_its_own_would(folder: Path, good: Good) -> Words:
+    (folder / "run").mkdir()
+    (folder / "run" / "gan.safetensors").write_bytes(b"somebody's weights")
+    return _train(folder)
+
+
 @bad("run", "this is a file", "another --out")
 def the_folder_of_the_training_is_a_file(folder: Path, good: Good) -> Words:
     (folder / "run").write_text("the user's own")

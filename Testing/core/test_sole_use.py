@@ -15,6 +15,8 @@ from command_line_case import call
 from training_case import tiny, words, write_vertebrae
 
 from healthivert.errors import HealthiVertError
+from healthivert.hgam.samples import make_patches
+from healthivert.progress import quiet
 from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.sole_use import sole_use
 from healthivert.training.trainer import train
@@ -80,6 +82,12 @@ def test_a_second_training_is_refused_and_the_first_goes_on_even_to_be_killed_an
     step = load_checkpoint(run)[1]["step"]
     assert train(tiny(steps=step + 1), data, run, resume=True).step == step + 1
     assert not list(run.glob("*.partial-*")) and not (run / ".in-use").exists()
+
+
+def test_patches_for_the_classifier_are_made_by_one_call_at_a_time(tmp_path):
+    with held(tmp_path), pytest.raises(HealthiVertError, match="another call that makes patches is at work in"):
+        make_patches(tmp_path, [1], 1, quiet)
+    assert not list(tmp_path.glob("*.npz"))
 
 
 def test_a_second_call_of_samples_is_refused_and_spoils_nothing_of_the_first(tmp_path, capsys):

@@ -59,7 +59,8 @@ def train(
     from healthivert.training import trainer
     from healthivert.training.distributed import is_first_process
 
-    settings = _settings(model, recipe, changes, out)
+    settings = _settings(model, recipe, changes)
+    _check_out(out, model, resume)
     end = trainer.train(settings, data, out, resume, progress)
     if is_first_process():
         trainer.export(out, weights_of(out, model), {})
@@ -79,7 +80,9 @@ def dry_run(
     """What train would do with the same arguments, and what a step costs; nothing is written."""
     from healthivert.training.dry_run import dry_run
 
-    found = dry_run(_settings(model, recipe, changes, out), data, out, resume, progress)
+    settings = _settings(model, recipe, changes)
+    _check_out(out, model, resume)
+    found = dry_run(settings, data, out, resume, progress)
     progress("done", 1.0, "nothing was written")
     return found
 
@@ -88,7 +91,7 @@ def weights_of(out: Path, model: str) -> Path:
     return out / f"{model}.safetensors"
 
 
-def _settings(model: str, recipe: Path | None, changes: Mapping[str, Any], out: Path) -> RunSettings:
+def _settings(model: str, recipe: Path | None, changes: Mapping[str, Any]) -> RunSettings:
     from healthivert.training.recipe import read_recipe
 
     read = read_recipe(recipe or model)
@@ -96,6 +99,15 @@ def _settings(model: str, recipe: Path | None, changes: Mapping[str, Any], out: 
         raise HealthiVertError(f"{recipe}: this is a recipe for --model {read.model}, not for {model}; pass that one")
     if changes.get("workers", 0) < 0:
         raise HealthiVertError(f"--workers {changes['workers']}: cannot be negative; pass 0 or more")
+    return replace(read.trainer, **changes)
+
+
+def _check_out(out: Path, model: str, resume: bool) -> None:
+    """Raise HealthiVertError if a run's folder is none, or holds weights that are not those of the run it goes on."""
+    from healthivert.training.checkpoint import holds_run
+
     if out.exists() and not out.is_dir():
         raise complaint(out, "this is a file, not a folder", "choose another --out")
-    return replace(read.trainer, **changes)
+    weights = weights_of(out, model)
+    if weights.exists() and not resume and not holds_run(out):
+        raise complaint(weights, "the training would replace these weights", "choose another --out")

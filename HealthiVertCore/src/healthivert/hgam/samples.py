@@ -24,6 +24,7 @@ from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.phantom import Grid, PhantomSpine, render, sample_spine, truth
 from healthivert.phantom.posture import poses
 from healthivert.training.samples import case_from_images
+from healthivert.training.sole_use import sole_use
 from healthivert.training.worker_processes import results_of
 from healthivert.types import SpineCase
 from healthivert.whole_file import write_whole
@@ -47,10 +48,12 @@ class SpinePatches(NamedTuple):
 
 
 def make_patches(out: Path, seeds: Sequence[int], workers: int, progress: Callable[..., None]) -> None:
-    """Write the patches of every seed's spine that is not in out yet."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the patches of every seed's spine that is not in out yet. Raises HealthiVertError if another call does."""
     missing = [seed for seed in seeds if not patches_path(out, seed).exists()]
-    with closing(results_of(partial(_write_spine, out=out), missing, workers)) as results:
+    with (
+        sole_use(out, "call that makes patches"),
+        closing(results_of(partial(_write_spine, out=out), missing, workers)) as results,
+    ):
         for done, seed in enumerate(results, start=1):
             progress("patches", done / len(missing), f"spine {seed}, {done} of {len(missing)}")
 
