@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from healthivert.geometry import rows_at
 from healthivert.straighten import grid_points
 from healthivert.types import FloatArray, StraightFrame
 
@@ -27,7 +28,7 @@ def rebent(ct: FloatArray, body: FloatArray, scale: FloatArray) -> tuple[FloatAr
     from over that where it goes."""
     place = _source_rows(body, scale)
     beyond = (place < -0.5) | (place > len(body) - 0.5)
-    return _at_rows(ct, place), np.where(beyond, 0.0, _at_rows(body, place)).astype(np.float32)
+    return rows_at(ct, place), np.where(beyond, 0.0, rows_at(body, place)).astype(np.float32)
 
 
 def _source_rows(body: FloatArray, scale: FloatArray) -> FloatArray:
@@ -43,12 +44,3 @@ def _source_rows(body: FloatArray, scale: FloatArray) -> FloatArray:
         new_high = (middle + (high - middle) * scale[columns]).max()
         rows = new_low + (rows - low.min()) * ((new_high - new_low) / (high.max() - low.min()))
     return (middle + (rows[:, None, None] - middle) / scale).astype(np.float32)
-
-
-def _at_rows(array: FloatArray, place: FloatArray) -> FloatArray:
-    """array (rows, AP, LR) at fractional rows, of each column its own; the end rows beyond the ends."""
-    place = np.clip(place, 0, len(array) - 1)
-    lower = np.minimum(place.astype(int), len(array) - 2)
-    part = place - lower
-    below, above = (np.take_along_axis(array, lower + n, axis=0) for n in (0, 1))
-    return (below * (1 - part) + above * part).astype(np.float32)

@@ -88,11 +88,15 @@ def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Pat
 
 
 def rows_at(array: FloatArray, index: FloatArray) -> FloatArray:
-    """Rows of array (SI, AP, LR) at fractional indices (N,), by linear interpolation; the end rows beyond the ends."""
+    """Rows of array (SI, AP, LR) at fractional indices, (N,), or of each column its own, (N, AP, LR), by linear
+    interpolation; the end rows beyond the ends."""
     index = np.clip(index, 0, len(array) - 1)
     lower = np.minimum(index.astype(int), len(array) - 2)
-    part = (index - lower).astype(np.float32)[:, None, None]
-    return array[lower] * (1 - part) + array[lower + 1] * part
+    part = (index - lower).astype(np.float32)
+    if index.ndim == 1:
+        return array[lower] * (1 - part[:, None, None]) + array[lower + 1] * part[:, None, None]
+    below, above = (np.take_along_axis(array, lower + n, axis=0) for n in (0, 1))
+    return below * (1 - part) + above * part
 
 
 def filled_from_nearest(values: NDArray, valid: NDArray[np.bool_]) -> NDArray:
