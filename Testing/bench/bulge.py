@@ -1,11 +1,12 @@
 """Where does the wall lie that neighbours are laid over, does a fracture widen it, and does it help to take that back?
 Measured with the neighbours alone, without any model.
 
-Prints the tables of docs/decisions.md, "A wall lies halfway to the mean one" and "A fractured footprint is narrowed".
+Prints the tables of docs/decisions.md, "A healthy wall is the mean one" and "A fractured footprint is narrowed".
 How wide bodies are against what their neighbours' widths let expect, by the grade that VerSe's readers (see
 verse_scans) or the generator give them. Then fractured levels of generated spines put together from their neighbours,
-against their healthy twins, by more and less of the mean wall, and narrowed by more and less. What that does where
-nothing bulges: healthy levels of the real CT, as run, and treated as if they surely were fractured.
+against their healthy twins, by more and less of the mean wall, followed more and less closely, and narrowed by more and
+less. What that does where nothing bulges: healthy levels of the real CT, as run, and treated as if they surely were
+fractured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,12 @@ from healthivert.prior import canonical_slab, neighbours_of, trusted_neighbours,
 from healthivert.types import FloatArray, SpineCase
 
 FIRST_SEED = 46_300  # neither of training nor of the bench
-SHARES = {"footprint.MEAN_SHARE": (0.0, 0.33, 0.5, 0.67, 1.0), "prior.BULGE_SHARE": (0.0, 0.5, 0.8, 1.0)}
+TRIED = {
+    "footprint.MEAN_SHARE": (0.5, 0.67, 0.8, 1.0),
+    "footprint.WALL_DEGREES": (12.0, 8.0, 6.0, 4.0),
+    "footprint.MEAN_SHARE_FRACTURED": (0.0, 0.33, 0.5, 0.67, 1.0),
+    "prior.BULGE_SHARE": (0.0, 0.5, 0.8, 1.0),
+}
 
 
 def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> Iterator[tuple[int, FloatArray]]:
@@ -35,8 +41,9 @@ def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> 
     for level in analysis.levels:
         known = [name for name, _ in trusted_neighbours(analysis, level)]
         if analysis.bodies[level].complete and known and not any(grades.get(name, 0) for name in known):
-            walls = soft_footprint(canonical_slab(case, analysis, level).body)
-            yield grades.get(level, 0), wider_than_expected(walls, neighbours_of(case, analysis, level))
+            suspicion = analysis.suspicion[level]
+            walls = soft_footprint(canonical_slab(case, analysis, level).body, suspicion)
+            yield grades.get(level, 0), wider_than_expected(walls, neighbours_of(case, analysis, level), suspicion)
 
 
 def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str]:
@@ -59,7 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     real = [row for subject, case in graded_masks() for row in widths(case, analyse(case), FRACTURED[subject])]
     generated: list[tuple[int, FloatArray]] = []
-    fractured: dict[str, list[ByValue]] = {constant: [] for constant in SHARES}
+    fractured: dict[str, list[ByValue]] = {constant: [] for constant in TRIED}
     units: list[Hashable] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
@@ -67,7 +74,7 @@ def main() -> None:
         generated.extend(widths(*twins.scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
             truth_of_level = twins.truth(level)
-            for constant, values in SHARES.items():
+            for constant, values in TRIED.items():
                 fractured[constant].append(by_value(constant, values, *twins.scan, level, truth_of_level))
             units.append(number)
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
@@ -75,7 +82,7 @@ def main() -> None:
     healthy = [*real_lumbar(), *verse()]
     suspected = [level._replace(analysis=as_if_fractured(level.analysis, level.name)) for level in healthy]
     groups = {"real, healthy": healthy, "real, healthy, as if fractured": suspected}
-    for constant, values in SHARES.items():
+    for constant, values in TRIED.items():
         print(f"\n| levels | {constant} | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
         print(*lines_by_value("generated, fractured", fractured[constant], units), sep="\n")
         for group, levels in groups.items():

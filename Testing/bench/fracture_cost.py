@@ -34,7 +34,8 @@ def ways(level: str, twins: Twins) -> tuple[Prepared, dict[str, Conditioning]]:
     shown, truth = prepare(*twins.scan, level), twins.truth(level)
     given, healthy = shown.conditioning, truth.conditioning
     body, true_body = shown.old_body, truth.old_body
-    here, there = (footprint_moments(soft_footprint(one))[0] for one in (body, true_body))
+    suspicion = twins.scan[1].suspicion[level]  # of the target: how much of its bulge is taken back
+    here, there = (footprint_moments(soft_footprint(one, suspicion))[0] for one in (body, true_body))
 
     def put_together(
         neighbours: Scan = twins.scan, target: FloatArray = body, stretch: FloatArray | float = given.stretch
@@ -48,7 +49,6 @@ def ways(level: str, twins: Twins) -> tuple[Prepared, dict[str, Conditioning]]:
     moved = ndimage.shift(body, (0.0, *(there - here)), order=1)
     healthy_case, healthy_analysis = twins.healthy
     true_height = healthy_analysis.levels[level].heights
-    suspicion = twins.scan[1].suspicion[level]  # of the target: how much of its bulge is taken back
     return truth, {
         AS_RUN: given,
         "height": replace(given, reference_mm=true_height.mean, reference_thirds=true_height.thirds),

@@ -5,9 +5,10 @@ neighbour is read so that its walls stand where the target's do.
 
 First the footprint's centre and widths are matched, then its wall, ray by ray from the centre: inside it columns are
 stretched along the rays, outside they move as one. The walls of several neighbours so come to lie on each other and on
-the target's, and their mean keeps a sharp cortex. What is taken for the wall lies halfway between the outermost one of
-any height and the mean one: the first alone follows spurs and what is left of the pedicles, the second what a fracture
-bulges at half height.
+the target's, and their mean keeps a sharp cortex. What is taken for the wall is the mean one of all heights: the
+outermost follows spurs and what is left of the pedicles. But a fracture bulges at half height, so the more a target is
+suspected, the nearer its wall lies to the outermost one, down to halfway, and the more smoothly it is followed; the
+neighbours' walls are then taken in the same way.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ LARGEST_STRETCH = 1.3  # neighbours differ by a few percent in width; more is a 
 RAYS = 180
 RAY_STEP = 0.25  # columns
 # A wall is smooth over this angle (standard deviation): one that is followed more closely takes the steps of the
-# scan's voxels for form.
-WALL_DEGREES = 12.0
-# Of the wall, so much is the mean of these cross-sections', told as shares of the height between the plates: rims are
-# rounded. The rest is the outermost one's of any height.
-SECTIONS, MEAN_SHARE = np.linspace(0.1, 0.9, 9), 0.5
+# scan's voxels for form, and of a fracture what it bulges here and there.
+WALL_DEGREES, WALL_DEGREES_FRACTURED = 8.0, 12.0
+# Of the wall, so much is the mean of SECTIONS', told as shares of the height between the plates: rims are rounded. The
+# rest is the outermost one's of any height.
+SECTIONS = np.linspace(0.1, 0.9, 9)
+MEAN_SHARE, MEAN_SHARE_FRACTURED = 1.0, 0.5
 
 
 def footprint(body: FloatArray) -> FloatArray:
@@ -38,12 +40,13 @@ def footprint(body: FloatArray) -> FloatArray:
     return (opened if opened.any() else columns).astype(np.float32)
 
 
-def soft_footprint(body: FloatArray) -> FloatArray:
-    """body (SI, AP, LR) 0..1 -> (AP, LR) 0..1: the mean of its outermost and of its mean cross-section, which tells its
-    wall to a fraction of a column."""
+def soft_footprint(body: FloatArray, suspicion: float) -> FloatArray:
+    """body (SI, AP, LR) 0..1 -> (AP, LR) 0..1: its mean cross-section, or between that and the outermost, which tells
+    its wall to a fraction of a column. suspicion: 0..1, of the target, whichever vertebra's body this is."""
     outermost = np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS]
     near = ndimage.binary_dilation(footprint(body) > 0)
-    return (((1 - MEAN_SHARE) * outermost + MEAN_SHARE * _mean_section(body)) * near).astype(np.float32)
+    share = MEAN_SHARE + suspicion * (MEAN_SHARE_FRACTURED - MEAN_SHARE)
+    return (((1 - share) * outermost + share * _mean_section(body)) * near).astype(np.float32)
 
 
 def _mean_section(body: FloatArray) -> FloatArray:
@@ -70,12 +73,14 @@ def narrowed(columns: FloatArray, factor: FloatArray) -> FloatArray:
     return _scaled(columns, factor, centre, centre)
 
 
-def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:
-    """(2, AP, LR): where, in a neighbour of the soft footprint own, each column is read that lays it over wanted."""
+def source_columns(own: FloatArray, wanted: FloatArray, suspicion: float) -> FloatArray:
+    """(2, AP, LR): where, in a neighbour of the soft footprint own, each column is read that lays it over wanted.
+    suspicion: 0..1, of the target."""
     (centre, spread), (own_centre, own_spread) = footprint_moments(wanted), footprint_moments(own)
     stretch = np.clip(spread / own_spread, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
     matched = _scaled(own, stretch, own_centre, centre)
-    wall, own_wall = _walls(wanted, centre), _walls(matched, centre)
+    degrees = WALL_DEGREES + suspicion * (WALL_DEGREES_FRACTURED - WALL_DEGREES)
+    wall, own_wall = _walls(wanted, centre, degrees), _walls(matched, centre, degrees)
     offset = np.indices(wanted.shape, float) - centre[:, None, None]
     distance = np.hypot(*offset)
     ray = np.arctan2(offset[1], offset[0]) * (RAYS / (2 * np.pi)) % RAYS
@@ -106,10 +111,10 @@ def footprint_moments(outline: FloatArray) -> tuple[FloatArray, FloatArray]:
     return centre, np.sqrt(np.maximum(spread, 1.0))
 
 
-def _walls(outline: FloatArray, centre: FloatArray) -> FloatArray:
-    """(RAYS,) length of outline along rays from its centre, in columns."""
+def _walls(outline: FloatArray, centre: FloatArray, degrees: float) -> FloatArray:
+    """(RAYS,) length of outline along rays from its centre, in columns, smooth over so many degrees."""
     angle = np.arange(RAYS) * (2 * np.pi / RAYS)
     along = np.arange(0.0, np.hypot(*outline.shape), RAY_STEP)
     points = centre[:, None, None] + np.stack([np.cos(angle), np.sin(angle)])[:, :, None] * along
     length = ndimage.map_coordinates(outline, points, order=1).sum(axis=1) * RAY_STEP
-    return ndimage.gaussian_filter1d(length, WALL_DEGREES * RAYS / 360, mode="wrap")
+    return ndimage.gaussian_filter1d(length, degrees * RAYS / 360, mode="wrap")

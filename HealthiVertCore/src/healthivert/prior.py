@@ -71,19 +71,21 @@ def neighbours_prior(
 ) -> Prior:
     """old_body: (SI, AP, LR) 0..1 at 1 mm, the target on its straightened grid. stretch: (AP, LR), of the target's slab
     (see bend). Without a complete neighbour the footprint alone stands in, upright from plate to plate."""
-    outline, walls = footprint(old_body), soft_footprint(old_body)
+    suspicion = analysis.suspicion[level]
+    outline, walls = footprint(old_body), soft_footprint(old_body, suspicion)
     neighbours = neighbours_of(case, analysis, level)
     if not neighbours:
         return upright_prior(outline)
-    believed = len({one.above for one in neighbours}) / 2 * analysis.suspicion[level]
+    believed = len({one.above for one in neighbours}) / 2 * suspicion
     # no fracture makes a body narrow
-    bulge = np.clip(wider_than_expected(walls, neighbours) / LEAST_BULGE, 1.0, LARGEST_STRETCH)
+    bulge = np.clip(wider_than_expected(walls, neighbours, suspicion) / LEAST_BULGE, 1.0, LARGEST_STRETCH)
     factor = bulge ** (-BULGE_SHARE * believed)
     outline, walls = np.round(narrowed(outline, factor)), narrowed(walls, factor)
     slabs: list[NeighbourSlab] = []
     for one in neighbours:
-        slabs.append(_laid_over(one.slab, walls, stretch, (1 - MIRRORED_SHARE) * one.weight))
-        slabs.append(_laid_over(_mirrored(one.slab), walls, stretch, MIRRORED_SHARE * one.weight))
+        for slab, share in ((one.slab, 1 - MIRRORED_SHARE), (_mirrored(one.slab), MIRRORED_SHARE)):
+            ct, body = _laid_over(slab, walls, stretch, suspicion)
+            slabs.append(NeighbourSlab(ct, body, share * one.weight))
     slabs = _plates_together(slabs)
     weights = [slab.weight for slab in slabs]
     ct = np.average([slab.ct for slab in slabs], axis=0, weights=weights).astype(np.float32)
@@ -91,16 +93,20 @@ def neighbours_prior(
     return Prior(ct, body, outline, tuple(slabs))
 
 
-def _laid_over(slab: Slab, walls: FloatArray, stretch: FloatArray | float, weight: float) -> NeighbourSlab:
-    """slab in the columns of a soft footprint walls (AP, LR), where a slab's bend is stretch."""
-    source = source_columns(soft_footprint(slab.body), walls)
+def _laid_over(
+    slab: Slab, walls: FloatArray, stretch: FloatArray | float, suspicion: float
+) -> tuple[FloatArray, FloatArray]:
+    """CT and body of slab in the columns of the target's soft footprint walls (AP, LR), where a slab's bend is stretch.
+    suspicion: the target's."""
+    source = source_columns(soft_footprint(slab.body, suspicion), walls, suspicion)
     ct, body, its_stretch = (read_columns(part, source) for part in (slab.ct, slab.body, slab.stretch[None]))
-    return NeighbourSlab(*rebent(ct, body, its_stretch[0] / stretch), weight)
+    return rebent(ct, body, its_stretch[0] / stretch)
 
 
-def wider_than_expected(walls: FloatArray, neighbours: Sequence[Neighbour]) -> FloatArray:
-    """(2,) along AP and LR: how many times as wide a soft footprint is as the neighbours let expect."""
-    expected = [footprint_moments(soft_footprint(one.slab.body))[1] * one.growth for one in neighbours]
+def wider_than_expected(walls: FloatArray, neighbours: Sequence[Neighbour], suspicion: float) -> FloatArray:
+    """(2,) along AP and LR: how many times as wide the target's soft footprint is as the neighbours let expect.
+    suspicion: the target's."""
+    expected = [footprint_moments(soft_footprint(one.slab.body, suspicion))[1] * one.growth for one in neighbours]
     return footprint_moments(walls)[1] / np.average(expected, axis=0, weights=[one.weight for one in neighbours])
 
 
