@@ -1,6 +1,7 @@
 """Back on the patient: nothing below moves, what is above moves up, the vertebra has its height."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,13 +23,13 @@ HEALTHY_MM = 27.0
 LEVEL = "L2"
 
 
-def block_generator(conditioning: Conditioning) -> list[PseudoHealthy]:
-    """Draws an ellipse of 42 x 32 mm over the whole gap, 400 HU bright: brighter than anything in the scan."""
+def block_generator(conditioning: Conditioning, half_width: float = 21, half_depth: float = 16) -> list[PseudoHealthy]:
+    """Draws an ellipse over the whole gap, 400 HU bright: brighter than anything in the scan."""
     shape = conditioning.ct.shape
     back, left = np.meshgrid(
         np.arange(shape[1]) - (shape[1] - 1) / 2, np.arange(shape[2]) - (shape[2] - 1) / 2, indexing="ij"
     )
-    inside = (left / 21) ** 2 + (back / 16) ** 2 <= 1
+    inside = (left / half_width) ** 2 + (back / half_depth) ** 2 <= 1
     body = np.zeros(shape, np.float32)
     body[GAP[0] + 1 : GAP[1] - 1, inside] = 1.0
     ct = from_window(conditioning.prior_ct)
@@ -195,6 +196,18 @@ def test_the_regrown_vertebra_measures_what_was_predicted(collapsed, outcome):
     restored = SpineCase(outcome.restored.ct, outcome.restored.labels, "restored", "LPS", collapsed.label_values)
     body = find_bodies(restored)[LEVEL]
     assert body_heights(body).mean == pytest.approx(HEALTHY_MM, abs=0.7)
+
+
+def test_a_broad_vertebra_is_drawn_and_told_from_wall_to_wall(collapsed):
+    broad = partial(block_generator, half_width=29, half_depth=22)
+    restored = regrow(collapsed, analyse(collapsed), LEVEL, broad, quiet).restored
+    told = np.argwhere(sitk.GetArrayFromImage(restored.loss_map) != 0)
+    _, depth, width = np.ptp(told, axis=0) * restored.loss_map.GetSpacing()[::-1]
+    assert (depth, width) == pytest.approx((44, 58), abs=2.5)
+    corner = collapsed.ct.TransformPhysicalPointToIndex(restored.loss_map.GetOrigin())[::-1]
+    at = tuple((told + corner).T)
+    assert (sitk.GetArrayFromImage(restored.labels)[at] == LEVEL_NUMBER[LEVEL]).all()
+    assert (sitk.GetArrayFromImage(restored.ct)[at] > 300).mean() > 0.95
 
 
 def test_loss_is_the_height_that_is_missing(outcome):

@@ -19,7 +19,7 @@ from healthivert.gap import GAP
 from healthivert.geometry import affine_of, filled_from_nearest, patch_around, sample, shifted_slice, thinned
 from healthivert.image_memory import writable_view
 from healthivert.restore import Placement, generated_share, source_arc
-from healthivert.straighten import AP_MM, LR_MM, body_occupancy, grid_points, to_patient, to_straightened
+from healthivert.straighten import body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
 
 ARCH_RAMP_MM = 10.0  # behind the posterior wall the movement starts above the lower level's facets, over this distance
@@ -280,7 +280,7 @@ def _paste(
 def _slab_box(image: sitk.Image, drawing: _Drawing) -> tuple[np.ndarray, np.ndarray]:
     """Lower index and size (i, j, k) of the part of the image that holds the slab."""
     arc = np.linspace(drawing.placement.arc_bottom - 3, drawing.placement.arc_top + 3, 9)
-    patch = patch_around(image, grid_points(drawing.frame, arc, min(AP_MM, LR_MM) / 2), 2.0)
+    patch = patch_around(image, grid_points(drawing.frame, arc, drawing.spacing_mm), 2.0)
     lower = np.round(affine_of(image).to_index(patch.affine.origin)).astype(int)
     return lower, np.array(patch.array.shape)[::-1]
 
