@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import metadata, resources
+from importlib import import_module, metadata, resources
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -115,7 +115,9 @@ def run(
     grading = grading_of(grade_by)
     clock = Clock()
     with OutputFolder(out, force) as folder:
-        case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15), withhold)
+        with ThreadPoolExecutor(1) as beside:
+            beside.submit(import_module, "torch")  # a large scan, read without the interpreter, takes as long
+            case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15), withhold)
         level = parse_level(vertebra, case)
         check_not_alone(case, level, seg)
         clock.lap("load")

@@ -7,7 +7,8 @@ which ends lower where the vertebra above reaches down into it; voxels that do n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,7 +155,10 @@ def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
     step = np.linalg.solve(affine.matrix, -motion.placement.shift_mm * motion.up)[::-1]  # (k, j, i) voxels
     sources, targets = [sitk.GetArrayViewFromImage(image) for image in images], [writable_view(out) for out in moved]
     air = int(sources[0].min())
-    for k, ramp in _moving_slices(case.ct, motion):
+    ramps = _SliceRamps(case.ct, motion)
+
+    def move(k: int) -> None:
+        ramp = ramps.at(k)
         if (ramp >= 1.0).any():
             np.copyto(targets[0][k], shifted_slice(sources[0], k, step, air), where=ramp >= 1.0)
             np.copyto(targets[1][k], shifted_slice(sources[1], k, np.floor(step + 0.5), 0), where=ramp >= 1.0)
@@ -165,33 +169,46 @@ def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
             for target, source, order in zip(targets, sources, (1, 0), strict=True):
                 values = ndimage.map_coordinates(source, place, order=order, mode="nearest", output=np.float32)
                 target[k, j, i] = np.round(values)
+
+    _two_at_a_time(move, ramps.moving)
     return moved
 
 
-def _moving_slices(image: sitk.Image, motion: _Motion) -> Iterator[tuple[int, FloatArray]]:
-    """(k, ramp (j, i)) of every slice that holds moving tissue. Height is linear in the index, nothing moves below
-    the corner and everything above slab and arch together: a slice's corners tell, and only the slices in between are
-    looked at voxel by voxel."""
-    affine = affine_of(image)
-    nx, ny, nz = image.GetSize()
-    axes = motion.up, motion.back, motion.left
-    steps = [affine.matrix.T @ axis for axis in axes]
-    j, i = np.arange(ny, dtype=np.float32)[:, None], np.arange(nx, dtype=np.float32)[None]
-    in_first = [
-        float((affine.origin - motion.corner) @ axis) + j * float(step[1]) + i * float(step[0])
-        for axis, step in zip(axes, steps, strict=True)
-    ]
-    height = in_first[0]
-    lowest, highest = float(height.min()), float(height.max())
-    everything = np.ones((ny, nx), np.float32)
-    for k in range(nz):
-        rise = k * float(steps[0][2])
-        if highest + rise <= 0:
-            continue
-        if lowest + rise >= motion.arch_floor + motion.placement.slab_mm:
-            yield k, everything
-        else:
-            yield k, motion.ramp_at(*(first + k * float(step[2]) for first, step in zip(in_first, steps, strict=True)))
+def _two_at_a_time(work: Callable[[int], None], slices: Iterable[int]) -> None:
+    """numpy and scipy work on the one slice without the interpreter, which begins the next; more need much memory."""
+    with ThreadPoolExecutor(2) as threads:
+        for _ in threads.map(work, slices):
+            pass
+
+
+class _SliceRamps:
+    """The ramp of an image's slices, and which of them hold moving tissue. Height is linear in the index, nothing moves
+    below the corner and everything above slab and arch together: a slice's corners tell, and only the slices in between
+    are looked at voxel by voxel."""
+
+    def __init__(self, image: sitk.Image, motion: _Motion) -> None:
+        self.motion = motion
+        affine = affine_of(image)
+        nx, ny, nz = image.GetSize()
+        axes = motion.up, motion.back, motion.left
+        self.steps = [affine.matrix.T @ axis for axis in axes]
+        j, i = np.arange(ny, dtype=np.float32)[:, None], np.arange(nx, dtype=np.float32)[None]
+        self.in_first = [
+            float((affine.origin - motion.corner) @ axis) + j * float(step[1]) + i * float(step[0])
+            for axis, step in zip(axes, self.steps, strict=True)
+        ]
+        self.lowest, highest = float(self.in_first[0].min()), float(self.in_first[0].max())
+        self.moving = [k for k in range(nz) if highest + k * float(self.steps[0][2]) > 0]
+        self.everything = np.ones((ny, nx), np.float32)
+
+    def at(self, k: int) -> FloatArray:
+        """(j, i) of slice k."""
+        motion = self.motion
+        if self.lowest + k * float(self.steps[0][2]) >= motion.arch_floor + motion.placement.slab_mm:
+            return self.everything
+        return motion.ramp_at(
+            *(first + k * float(step[2]) for first, step in zip(self.in_first, self.steps, strict=True))
+        )
 
 
 @dataclass(frozen=True)
@@ -258,12 +275,13 @@ def _paste(
     ct_view, label_view = writable_view(ct), writable_view(labels)
     percent, spread = np.zeros(size[::-1], np.float32), np.zeros(size[::-1], np.float32)
     j, i = (a.ravel() for a in np.meshgrid(np.arange(size[1]), np.arange(size[0]), indexing="ij"))
-    for n in range(size[2]):
+
+    def paste(n: int) -> None:
         points = affine.to_lps(np.stack([i, j, np.full(i.shape, n)], axis=1) + lower.astype(float))
         height = (points - motion.corner) @ motion.up
         near = (height > -10) & (height < drawing.placement.slab_mm + 10)
         if not near.any():
-            continue
+            return
         drawn, share, new_body, loss, ct_sd = drawing.at(points[near])
         at = n + lower[2], j[near] + lower[1], i[near] + lower[0]
         share[(label_view[at] > 0) & (label_view[at] != number) & ~new_body] = 0.0  # another vertebra stays as it is
@@ -273,6 +291,8 @@ def _paste(
         label_view[at] = np.where(new_body, number, kept)
         percent[n, j[near], i[near]] = np.where(new_body, 100 * loss, 0.0)
         spread[n, j[near], i[near]] = ct_sd
+
+    _two_at_a_time(paste, range(size[2]))
     origin = affine.to_lps(lower.astype(float))
     return _on_sub_grid(percent, ct, origin), _on_sub_grid(spread, ct, origin)
 
@@ -304,7 +324,7 @@ def _keep_lower_levels(case: SpineCase, ct: sitk.Image, labels: sitk.Image, moti
     number = LEVEL_NUMBER[level]
     own_labels, own_ct = sitk.GetArrayViewFromImage(case.labels), sitk.GetArrayViewFromImage(case.ct)
     ct_view, label_view = writable_view(ct), writable_view(labels)
-    for k, _ in _moving_slices(case.ct, motion):
+    for k in _SliceRamps(case.ct, motion).moving:
         lower = np.isin(own_labels[k], below)
         if lower.any():
             keep = lower & (label_view[k] != number)

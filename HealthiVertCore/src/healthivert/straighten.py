@@ -105,20 +105,25 @@ def to_straightened(frame: StraightFrame, points: FloatArray) -> FloatArray:
         normal = np.cross(_along(frame, frame.left, arc), _along(frame, frame.posterior, arc))
         offset = flat - _along(frame, frame.points, arc)
         # towards the centre of curvature the planes lie closer together than along the centreline
-        apart = 1 - (offset * _along(frame, turning, arc)).sum(axis=1)
-        step = (offset * normal).sum(axis=1) / np.maximum(apart, LEAST_APART)
+        apart = 1 - _dot(offset, _along(frame, turning, arc))
+        step = _dot(offset, normal) / np.maximum(apart, LEAST_APART)
         arc = np.clip(arc + step, frame.arc[0], frame.arc[-1])
         if np.abs(step).max(initial=0.0) < 1e-5:
             break
     offset = flat - _along(frame, frame.points, arc)
     left, back = _along(frame, frame.left, arc), _along(frame, frame.posterior, arc)
     # interpolated axes are not exactly orthonormal: solve for the two offsets that to_patient would use
-    ll, bb, lb = ((a * b).sum(axis=1) for a, b in ((left, left), (back, back), (left, back)))
-    ol, ob = (offset * left).sum(axis=1), (offset * back).sum(axis=1)
+    ll, bb, lb = _dot(left, left), _dot(back, back), _dot(left, back)
+    ol, ob = _dot(offset, left), _dot(offset, back)
     determinant = ll * bb - lb**2
     across = (ol * bb - ob * lb) / determinant
     behind = (ob * ll - ol * lb) / determinant
     return np.stack([across, behind, arc], axis=1).reshape(points.shape)
+
+
+def _dot(one: FloatArray, other: FloatArray) -> FloatArray:
+    """(N,) scalar products of vectors (N, 3)."""
+    return np.einsum("nk,nk->n", one, other)
 
 
 def _nearest_knot(frame: StraightFrame, points: FloatArray) -> np.ndarray:
@@ -134,7 +139,7 @@ def _along(frame: StraightFrame, values: FloatArray, arc: FloatArray) -> FloatAr
     place = np.clip((arc - frame.arc[0]) / KNOT_MM, 0, len(frame.arc) - 1.000001)
     index = place.astype(int)
     part = (place - index)[..., None]
-    return values[index] * (1 - part) + values[index + 1] * part
+    return np.take(values, index, axis=0) * (1 - part) + np.take(values, index + 1, axis=0) * part
 
 
 def grid_points(frame: StraightFrame, arc: FloatArray, spacing_mm: float) -> FloatArray:
