@@ -8,7 +8,7 @@ import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib import import_module, metadata, resources
+from importlib import metadata, resources
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -115,18 +115,18 @@ def run(
     grading = grading_of(grade_by)
     clock = Clock()
     with OutputFolder(out, force) as folder:
-        with ThreadPoolExecutor(1) as beside:
-            beside.submit(import_module, "torch")  # a large scan, read without the interpreter, takes as long
-            case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15), withhold)
+        case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.15), withhold)
         level = parse_level(vertebra, case)
         check_not_alone(case, level, seg)
         clock.lap("load")
-        progress("generator", 0.15, f"loading {choice.model}")
-        generator = load_generator(choice)
-        clock.lap("load_generator")
-        progress("generator", 0.19, f"{choice.model} runs on the device {generator.device}")
-        progress("bodies", 0.2, "finding vertebral bodies")
-        analysis = analyse(case)
+        with ThreadPoolExecutor(1) as beside:
+            analysed = beside.submit(analyse, case)
+            progress("generator", 0.15, f"loading {choice.model}")
+            generator = load_generator(choice)  # importing torch takes about as long
+            clock.lap("load_generator")
+            progress("generator", 0.19, f"{choice.model} runs on the device {generator.device}")
+            progress("bodies", 0.2, "finding vertebral bodies")
+            analysis = analysed.result()
         clock.lap("bodies")
         report = write_vertebra(folder, case, analysis, level, generator, choice, grading, progress, clock, passes)
     progress("done", 1.0, f"{out}")
