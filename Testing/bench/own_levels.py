@@ -16,13 +16,13 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
+from bulge import as_if_fractured
 from mirrored_share import Level, real_lumbar, verse
 from rows import cell_of_way
 
 from healthivert.evaluate import picture_metrics
 from healthivert.gap import GAP
 from healthivert.generate import averaged, model_share, two_planes
-from healthivert.inspection import SpineAnalysis
 from healthivert.models.weights import load_weights
 from healthivert.pipeline import Prepared, prepare
 from healthivert.prior import prior_vertebra
@@ -39,14 +39,9 @@ NEIGHBOURS, AS_RUN, ALONE = "neighbours alone", "as run", "by itself"
 CPU = torch.device("cpu")
 
 
-def hiding(analysis: SpineAnalysis, level: str) -> SpineAnalysis:
-    """The level as suspicious as can be: no other one looks at it."""
-    return replace(analysis, levels={**analysis.levels, level: replace(analysis.levels[level], suspicion=1.0)})
-
-
 def others_of(target: Level, levels: list[Level]) -> SliceDataset:
     """The scan's other healthy levels to learn from."""
-    analysis = hiding(target.analysis, target.name)
+    analysis = as_if_fractured(target.analysis, target.name)  # so that none of them looks at it
     with tempfile.TemporaryDirectory() as folder:
         paths = []
         for name in (level.name for level in levels if level.name != target.name):
@@ -63,9 +58,10 @@ def taught(settings: RunSettings, data: SliceDataset, steps: list[int]) -> Itera
         network.load_state_dict(shipped)
     batches = StepBatches(data, settings.augmentation, settings.seed, range(settings.batch_size))
     for step in range(max(steps) + 1):
+        if step > 0:
+            task.train_step(batches[task.step])
         if step in steps:
             yield step, task
-        task.train_step(batches[task.step])
 
 
 def told_of(shown: Prepared, task: Task) -> dict[str, dict[str, float]]:

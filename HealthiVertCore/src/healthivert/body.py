@@ -13,7 +13,6 @@ level's own frame, so that rotation, scoliosis, voxel size and the grid's axes d
 
 from __future__ import annotations
 
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from healthivert.anatomy import LEVEL_NUMBER, normal_spine
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import Index, Patch, cut_patch, label_boxes, sample_box
 from healthivert.symmetry import axial_rotations, mirror_likeness
+from healthivert.threads import two_at_a_time
 from healthivert.types import FloatArray, SpineCase, VertebralBody
 
 STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
@@ -58,10 +58,9 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     """
     boxes = label_boxes(case.labels)
     present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
-    with ThreadPoolExecutor(2) as levels:  # scipy works without the interpreter; more at a time need much memory
-        found = levels.map(lambda level: _landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]), present)
-        landmarks = [mark for mark in found if mark is not None]
-        bodies = _bodies_at(landmarks, levels) if landmarks else {}
+    found = two_at_a_time(lambda level: _landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]), present)
+    landmarks = [mark for mark in found if mark is not None]
+    bodies = _bodies_at(landmarks) if landmarks else {}
     if not bodies:
         raise HealthiVertError(
             f"{case.name}: none of the labelled vertebrae ({', '.join(case.levels) or 'none'}) is large enough to hold "
@@ -70,12 +69,12 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     return bodies
 
 
-def _bodies_at(landmarks: list[_Landmark], levels: Executor) -> dict[str, VertebralBody]:
+def _bodies_at(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
     tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
     frames = map(_frame, tangents, _posterior_directions(landmarks, tangents))
     whole = sum(not mark.cut_off for mark in landmarks)
     alone = [whole - (not mark.cut_off) == 0 for mark in landmarks]  # no other level is whole
-    found = levels.map(_extract, landmarks, frames, alone)
+    found = two_at_a_time(lambda one: _extract(*one), zip(landmarks, frames, alone, strict=True))
     return {body.level: body for body in found if body is not None}
 
 

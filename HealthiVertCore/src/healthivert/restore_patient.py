@@ -7,8 +7,6 @@ which ends lower where the vertebra above reaches down into it; voxels that do n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +19,7 @@ from healthivert.geometry import affine_of, filled_from_nearest, patch_around, s
 from healthivert.image_memory import writable_view
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import body_occupancy, grid_points, to_patient, to_straightened
+from healthivert.threads import two_at_a_time
 from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
 
 ARCH_RAMP_MM = 10.0  # behind the posterior wall the movement starts above the lower level's facets, over this distance
@@ -170,15 +169,8 @@ def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
                 values = ndimage.map_coordinates(source, place, order=order, mode="nearest", output=np.float32)
                 target[k, j, i] = np.round(values)
 
-    _two_at_a_time(move, ramps.moving)
+    two_at_a_time(move, ramps.moving)
     return moved
-
-
-def _two_at_a_time(work: Callable[[int], None], slices: Iterable[int]) -> None:
-    """numpy and scipy work on the one slice without the interpreter, which begins the next; more need much memory."""
-    with ThreadPoolExecutor(2) as threads:
-        for _ in threads.map(work, slices):
-            pass
 
 
 class _SliceRamps:
@@ -292,7 +284,7 @@ def _paste(
         percent[n, j[near], i[near]] = np.where(new_body, 100 * loss, 0.0)
         spread[n, j[near], i[near]] = ct_sd
 
-    _two_at_a_time(paste, range(size[2]))
+    two_at_a_time(paste, range(size[2]))
     origin = affine.to_lps(lower.astype(float))
     return _on_sub_grid(percent, ct, origin), _on_sub_grid(spread, ct, origin)
 
