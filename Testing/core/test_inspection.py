@@ -68,7 +68,7 @@ def test_the_warning_of_a_hollow_body_claims_nothing_of_other_levels_where_there
     alone = replace(hollow_case, labels=labels, label_values={"L2": LEVEL_NUMBER["L2"]})
     warnings = analyse(alone).levels["L2"].warnings
     assert any("no other complete level" in w for w in warnings)
-    assert any("heights make no grade" in w and "other levels" not in w for w in warnings)
+    assert any("loss it has no grade" in w and "other levels" not in w for w in warnings)
 
 
 def test_a_cervical_level_is_told_why_it_has_no_grade():

@@ -45,7 +45,7 @@ def soft_footprint(body: FloatArray, suspicion: float) -> FloatArray:
     its wall to a fraction of a column. suspicion: 0..1, of the target, whichever vertebra's body this is."""
     outermost = np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS]
     near = ndimage.binary_dilation(footprint(body) > 0)
-    share = MEAN_SHARE + suspicion * (MEAN_SHARE_FRACTURED - MEAN_SHARE)
+    share = float(np.interp(suspicion, (0, 1), (MEAN_SHARE, MEAN_SHARE_FRACTURED)))
     return (((1 - share) * outermost + share * _mean_section(body)) * near).astype(np.float32)
 
 
@@ -79,7 +79,7 @@ def source_columns(own: FloatArray, wanted: FloatArray, suspicion: float) -> Flo
     (centre, spread), (own_centre, own_spread) = footprint_moments(wanted), footprint_moments(own)
     stretch = np.clip(spread / own_spread, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
     matched = _scaled(own, stretch, own_centre, centre)
-    degrees = WALL_DEGREES + suspicion * (WALL_DEGREES_FRACTURED - WALL_DEGREES)
+    degrees = float(np.interp(suspicion, (0, 1), (WALL_DEGREES, WALL_DEGREES_FRACTURED)))
     wall, own_wall = _walls(wanted, centre, degrees), _walls(matched, centre, degrees)
     offset = np.indices(wanted.shape, float) - centre[:, None, None]
     distance = np.hypot(*offset)

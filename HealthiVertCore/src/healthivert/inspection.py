@@ -95,8 +95,8 @@ def hollow_warnings(body: VertebralBody, grade: Genant) -> tuple[str, ...]:
     if (hollow := hollowness(body)) < GRADE_LIMITS[0]:
         return ()
     return (
-        f"{body.level} is {100 * hollow:.0f} % lower in its middle than at its rim, though its heights make no grade: "
-        "a reader may call it a biconcave fracture",
+        f"{body.level} is {100 * hollow:.0f} % lower in its middle than at its rim, though by the thresholds of height "
+        "loss it has no grade: a reader may call it a biconcave fracture",
     )
 
 
