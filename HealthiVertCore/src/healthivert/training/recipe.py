@@ -127,9 +127,9 @@ def _refuse_unknown(section: str, names: Iterable[str], known: Sequence[str]) ->
 def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: Callable[..., None]) -> dict:
     """Samples, training, export; returns the card."""
     count, seed = recipe.samples.count, recipe.samples.seed
-    make_samples(work / "samples", count, seed, workers, progress)
-    run = work / recipe.model  # the samples serve every model of the same seeds
-    end = train(recipe.trainer, work / "samples", run, holds_run(run), progress)
+    data, run = work / f"samples_{seed}_{count}", work / recipe.model  # models of the same spines share their samples
+    make_samples(data, count, seed, workers, progress)
+    end = train(recipe.trainer, data, run, holds_run(run), progress)
     if end.exit_status:
         raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
     spines = {"generated_spines": count, "first_seed": seed}
