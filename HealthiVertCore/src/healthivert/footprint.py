@@ -45,8 +45,12 @@ def soft_footprint(body: FloatArray, suspicion: float) -> FloatArray:
     its wall to a fraction of a column. suspicion: 0..1, of the target, whichever vertebra's body this is."""
     outermost = np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS]
     near = ndimage.binary_dilation(footprint(body) > 0)
-    share = float(np.interp(suspicion, (0, 1), (MEAN_SHARE, MEAN_SHARE_FRACTURED)))
+    share = _by_suspicion(suspicion, MEAN_SHARE, MEAN_SHARE_FRACTURED)
     return (((1 - share) * outermost + share * _mean_section(body)) * near).astype(np.float32)
+
+
+def _by_suspicion(suspicion: float, healthy: float, fractured: float) -> float:
+    return healthy + suspicion * (fractured - healthy)
 
 
 def _mean_section(body: FloatArray) -> FloatArray:
@@ -79,7 +83,7 @@ def source_columns(own: FloatArray, wanted: FloatArray, suspicion: float) -> Flo
     (centre, spread), (own_centre, own_spread) = footprint_moments(wanted), footprint_moments(own)
     stretch = np.clip(spread / own_spread, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
     matched = _scaled(own, stretch, own_centre, centre)
-    degrees = float(np.interp(suspicion, (0, 1), (WALL_DEGREES, WALL_DEGREES_FRACTURED)))
+    degrees = _by_suspicion(suspicion, WALL_DEGREES, WALL_DEGREES_FRACTURED)
     wall, own_wall = _walls(wanted, centre, degrees), _walls(matched, centre, degrees)
     offset = np.indices(wanted.shape, float) - centre[:, None, None]
     distance = np.hypot(*offset)
