@@ -9,9 +9,11 @@ scan, held against their healthy twins. Every level at the reference's height.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ BEYOND = (3, 1, 0)  # levels above and below the fractures that are labelled, in
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 METRICS = ("dice", "ssim", "psnr")
 RULE = "by neighbours"
+Found = TypeVar("Found")
 
 
 class Subject(NamedTuple):
@@ -77,16 +80,22 @@ def measured(model: Generator, subject: Subject) -> tuple[float, dict[str, dict[
     return by_rule, {**{f"{share:g}": told(share) for share in SHARES}, RULE: told(by_rule)}
 
 
+def by_group(subjects: Iterable[Subject], measure: Callable[[Subject], Found]) -> dict[str, list[Found]]:
+    """What is measured of each group's subjects, one after the other: a spine is let go before the next is made."""
+    found: dict[str, list[Found]] = {}
+    for subject in subjects:
+        found.setdefault(subject.group, []).append(measure(subject))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="gan")
     parser.add_argument("--spines", type=int, default=12)
     args = parser.parse_args()
     model, _ = load_weights(args.model, torch.device("cpu"))
-    rows: dict[str, list] = {}
-    for subjects in (healthy(args.spines // 2), fractured(args.spines)):
-        for subject in subjects:
-            rows.setdefault(subject.group, []).append(measured(model, subject))
+    subjects = chain(healthy(args.spines // 2), fractured(args.spines))
+    rows = by_group(subjects, partial(measured, model))
     print(f"| {args.model} | share by neighbours | " + " | ".join((*map("{:g}".format, SHARES), RULE)) + " |")
     print("|---" * (len(SHARES) + 3) + "|")
     for group, found in rows.items():

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
 from mirrored_share import verse
-from model_share import METRICS, Subject, fractured, healthy
+from model_share import METRICS, Subject, by_group, fractured, healthy
 from scipy.special import expit, logit
 
 from healthivert.evaluate import picture_metrics, put_back
@@ -59,10 +61,8 @@ def main() -> None:
     parser.add_argument("--spines", type=int, default=9, help="generated ones with fractures, half as many without")
     args = parser.parse_args()
     model, _ = load_weights(args.model, torch.device("cpu"))
-    rows: dict[str, list] = {}
-    for subjects in (healthy(args.spines // 2), on_verse(), fractured(args.spines)):
-        for subject in subjects:
-            rows.setdefault(subject.group, []).append(measured(model, subject))
+    subjects = chain(healthy(args.spines // 2), on_verse(), fractured(args.spines))
+    rows = by_group(subjects, partial(measured, model))
     ways = list(next(iter(rows.values()))[0])
     titles = [f"{who}, {less:g} less" if less else who for who, less in ways]
     print(f"| {args.model} | {' | '.join(titles)} |\n" + "|---" * (1 + len(ways)) + "|")

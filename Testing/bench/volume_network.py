@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rows import mean_and_change
+from rows import cell_of_way
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -206,19 +206,14 @@ def scores(guess: Guess, sample: TrainingSample) -> dict[str, float]:
 
 def table(rows: list[dict]) -> list[str]:
     """Markdown: a line for each way; in brackets the 95 % interval of the mean difference to the prior, over spines."""
+    told: dict[str, dict[str, dict]] = {}
+    for row in rows:
+        told.setdefault(row["sample"], {})[row["way"]] = row
+    spines = [sample.rpartition("_")[0] for sample in told]
     lines = ["| | Dice | SSIM | PSNR, dB |", "|---|---|---|---|"]
-    prior = {row["sample"]: row for row in rows if row["way"] == "prior"}
     for way in dict.fromkeys(row["way"] for row in rows):
-        own = [row for row in rows if row["way"] == way]
-        spines = [row["sample"].rpartition("_")[0] for row in own]
-        cells = [way]
-        for metric, decimals in METRICS.items():
-            found, without = (np.array([r[metric] for r in part]) for part in (own, (prior[r["sample"]] for r in own)))
-            if way == "prior":
-                cells.append(f"{found.mean():.{decimals}f}")
-            else:
-                cells.append(mean_and_change(found, without, spines, f".{decimals}f", f"+.{decimals}f", 0))
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [cell_of_way(list(told.values()), way, "prior", name, spines, n) for name, n in METRICS.items()]
+        lines.append(f"| {way} | {' | '.join(cells)} |")
     return lines
 
 
