@@ -26,6 +26,7 @@ from healthivert.prior import prior_vertebra
 FIRST_SEED = 903_300  # neither of training nor of the bench
 METRICS = {"dice": 4, "ssim": 3, "psnr": 2}  # and their decimals
 NEIGHBOURS, AS_RUN, ALONE = "neighbours alone", "as run", "by itself"
+LUMBAR = "lumbar"  # the spine of the real lumbar CT
 CPU = torch.device("cpu")
 Way = tuple[str, str]  # of drawing, and whose weights
 
@@ -36,13 +37,7 @@ class Compared(NamedTuple):
     truth: Prepared
 
 
-def lumbar() -> Iterator[Compared]:
-    for level in real_lumbar():
-        prepared = prepare(level.case, level.analysis, level.name)
-        yield Compared(level.name, prepared, prepared)  # one spine: each level counts by itself
-
-
-def all_real() -> Iterator[Compared]:
+def real() -> Iterator[Compared]:
     for level in (*real_lumbar(), *verse()):
         prepared = prepare(level.case, level.analysis, level.name)
         yield Compared(level.spine, prepared, prepared)
@@ -67,6 +62,14 @@ def told_of(compared: Compared, models: dict[str, Generator]) -> dict[Way, dict[
     return told
 
 
+def lines(group: str, spines: list[str], told: list[dict[Way, dict[str, float]]], first: str) -> Iterator[str]:
+    """first: whose weights the others' are held against. Intervals are over spines; of a lone one there are none."""
+    for way, name in told[0]:
+        against = (way, "" if way == NEIGHBOURS else first)
+        cells = [cell_of_way(told, (way, name), against, metric, spines, n) for metric, n in METRICS.items()]
+        yield f"| {group} ({len(told)}) | {way} | {name} | " + " | ".join(cells) + " |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", help="a shipped model's name or a file of weights")
@@ -74,15 +77,17 @@ def main() -> None:
     arguments = parser.parse_args()
     models = {name: load_weights(name, CPU)[0] for name in arguments.weights}
     print("| levels | drawn | weights | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|---|")
-    groups = {"lumbar CT": lumbar(), "real": all_real(), "generated, fractured": fractured(arguments.spines)}
-    for group, subjects in groups.items():
-        compared = list(subjects)
-        spines = [one.spine for one in compared]
-        told = [told_of(one, models) for one in compared]
-        for way, name in told[0]:
-            first = (way, "" if way == NEIGHBOURS else arguments.weights[0])
-            cells = [cell_of_way(told, (way, name), first, metric, spines, n) for metric, n in METRICS.items()]
-            print(f"| {group} ({len(told)}) | {way} | {name} | " + " | ".join(cells) + " |", flush=True)
+    for group, subjects in (("real", real()), ("generated, fractured", fractured(arguments.spines))):
+        spines, told = [], []
+        for compared in subjects:
+            spines.append(compared.spine)
+            told.append(told_of(compared, models))
+        parts = {group: set(spines)} | ({LUMBAR: {LUMBAR}} if LUMBAR in spines else {})
+        for part, people in parts.items():
+            chosen = [number for number, spine in enumerate(spines) if spine in people]
+            own = [spines[number] for number in chosen]
+            for line in lines(part, own, [told[number] for number in chosen], arguments.weights[0]):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":
