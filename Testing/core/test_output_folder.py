@@ -77,6 +77,17 @@ def test_earlier_results_are_replaced_only_with_force(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"out"}
 
 
+def test_results_that_the_new_ones_lack_do_not_stay_beside_them(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with OutputFolder(out) as folder:
+        write_results(folder, "of several samples")
+        (folder / "uncertainty.nii.gz").write_text("of several samples")
+    with OutputFolder(out, force=True) as folder:
+        write_results(folder, "of one sample")
+    assert contents(out) == {"report.json", "figures"}
+    assert contents(tmp_path) == {"out"}
+
+
 def test_a_move_that_fails_halfway_brings_the_earlier_results_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from types import TracebackType
 
 from healthivert.errors import HealthiVertError
+from healthivert.running_processes import running_test
 
-RESULT_NAMES = (
-    *("report.json", "heights.csv", "levels.csv", "report.html", "metrics.json", "figures", "conditioning"),
+RESULT_NAMES = (  # of `run`; uncertainty.nii.gz with several samples only
+    *("report.json", "heights.csv", "levels.csv", "report.html", "figures", "conditioning"),
     *("pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz", "displacement.nii.gz", "height_loss_map.nii.gz"),
+    "uncertainty.nii.gz",
 )
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -26,7 +28,8 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 class OutputFolder:
     """Context manager: `with OutputFolder(out, force) as folder:` write into `folder`, an empty hidden folder.
 
-    names: what will be written at the top of out; without force none of these may be there already.
+    names: what may be written at the top of out. Without force none of these may be there already; with it all of them
+    are replaced, those that the new results lack are removed, and nothing else in out is touched.
     Raises HealthiVertError before any work if out cannot be used, and when the disk is full.
     """
 
@@ -92,14 +95,14 @@ class OutputFolder:
     def _move_into_place(self) -> None:
         """What is replaced is set aside first, and comes back if a move fails or is interrupted."""
         aside = self.partial / ".replaced"
-        entries = list(self.partial.iterdir())
+        names = dict.fromkeys([*(entry.name for entry in self.partial.iterdir()), *self.names])
         aside.mkdir()
         self.out.mkdir(exist_ok=True)
         moves: list[tuple[Path, Path]] = []
         try:
-            for entry in entries:
-                target = self.out / entry.name
-                for source, goal in ((target, aside / entry.name), (entry, target)):
+            for name in names:
+                target = self.out / name
+                for source, goal in ((target, aside / name), (self.partial / name, target)):
                     if os.path.lexists(source):
                         moves.append((source, goal))  # noted before it is made: an interruption may fall between
                         os.replace(source, goal)
@@ -146,15 +149,5 @@ def _remove_stale(place: Path, name: str) -> None:
     """Remove what killed processes left: hidden folders of this output whose process is gone."""
     for folder in place.iterdir():
         number = re.fullmatch(re.escape(f".{name}.partial-") + r"(\d+)", folder.name)
-        if number and not _is_running(int(number[1])):
+        if number and not running_test(int(number[1]))():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

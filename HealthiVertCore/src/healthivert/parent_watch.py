@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from healthivert.running_processes import running_test
+
 LOOK_EVERY_S = 0.5
 UNWIND_S = 2.0  # a cancelled command needs less to remove what it began
 
@@ -40,7 +42,7 @@ class ParentWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        is_running = _running_test(self.parent)
+        is_running = running_test(self.parent)
         while not self._finished.wait(self.look_every_s):
             if not is_running():
                 break
@@ -63,25 +65,3 @@ def _has_group_of_its_own(parent: int) -> bool:
         return os.getpgrp() != os.getpgid(parent)
     except OSError:  # the parent is gone already, so its group cannot be told from ours
         return False
-
-
-def _running_test(process: int):
-    """A function that says whether a process is running. On Windows it holds the process's handle: signal 0, which
-    asks elsewhere, would be Ctrl-C there."""
-    if sys.platform == "win32":
-        import ctypes
-
-        synchronize, timed_out = 0x00100000, 0x102
-        handle = ctypes.windll.kernel32.OpenProcess(synchronize, False, process)
-        return lambda: bool(handle) and ctypes.windll.kernel32.WaitForSingleObject(handle, 0) == timed_out
-
-    def is_running() -> bool:
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
-    return is_running
