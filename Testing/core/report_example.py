@@ -26,6 +26,7 @@ def fractured_report(**changes: object) -> Report:
         device="cpu",
         seed=0,
         samples=8,
+        attention="suspicion",
         loss=HeightLoss(
             original=original,
             pseudo_healthy=healthy,

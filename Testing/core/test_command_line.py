@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from command_line_case import call, command, usable_weights, write_shards, write_spine
 from conftest import Block, lumbar_blocks
 
+import healthivert
 from healthivert import __version__
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.phantom import write as phantom_files
@@ -134,6 +135,14 @@ def test_one_seed_gives_one_answer_and_force_replaces_results(
     assert {entry.name for entry in out.iterdir()} == RESULTS | {"notes.txt"}
     assert_rises_to_one(progress_lines(shown.out))
     assert "Genant grade" in shown.err, "with --json-progress the numbers for people go to standard error"
+
+
+def test_weights_of_the_other_model_are_refused_by_its_name(scan, tmp_path: Path, capsys: Captured) -> None:
+    diffusion = Path(healthivert.__file__).parent / "weights" / "diffusion.safetensors"
+    assert call("run", *scan, "--vertebra", "L1", "--out", tmp_path / "out", "--weights", diffusion) == 2
+    told = capsys.readouterr().err
+    assert str(diffusion) in told and "--model diffusion" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_samples_give_a_spread(scan, weights, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
-from conftest import Block, block_spine
+from command_line_case import call, usable_weights, write_spine
+from conftest import Block, block_spine, lumbar_blocks
 from torch import nn
 
 from healthivert.attention import everywhere, suspicion_beside
@@ -151,6 +153,9 @@ class SeesUpperHalf(FractureClassifier):
     def __init__(self, probability: float) -> None:
         self.called, self.sure = [], probability
 
+    def probability(self, patches):
+        return self.sure
+
     def seen_at(self, patches):
         self.called.append(patches)
         where = np.zeros(patches.ct.shape, np.float32)
@@ -178,6 +183,22 @@ def test_attention_reaches_the_generator_through_the_gap(case_and_analysis):
     assert np.array_equal(trusted.attention, (trusted.mask == 0) * (trusted.attention > 0))
     assert (seen.attention < trusted.attention - 0.5).sum() > 5000
     assert np.array_equal(seen.ct, trusted.ct)
+
+
+def test_run_takes_the_source_of_attention_that_is_asked_for(tmp_path, monkeypatch):
+    scan = write_spine(tmp_path, lumbar_blocks(L1=(15.0, 25.0), L2=(13.0, 13.0)))
+    weights = usable_weights(tmp_path)
+    monkeypatch.setattr("healthivert.hgam.classifier.load_classifier", lambda: SeesUpperHalf(0.4))
+    trust = {}
+    for source in ("none", "suspicion", "hgam"):
+        out = tmp_path / source
+        assert call("run", *scan, "--vertebra", "L1", "--out", out, "--attention", source, *weights) == 0
+        assert json.loads((out / "report.json").read_text(encoding="utf-8"))["attention"] == source
+        trust[source] = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "conditioning" / "cam.nii.gz")))
+    shown = trust["none"] == 1  # it is 0 where nothing is shown
+    assert set(np.unique(trust["none"])) == {0, 1}
+    assert trust["suspicion"][shown].min() < 0.2  # L2 has lost half of its height
+    assert trust["hgam"][shown].min() == pytest.approx(0.6, abs=0.02)
 
 
 def made_up(levels: int, seed: int, spine: int = 1) -> SpinePatches:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from healthivert.commands import GeneratorChoice
 
 MODELS = ("gan", "diffusion")
+ATTENTION = ("suspicion", "hgam", "none")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _generator_options(sub)
     _samples_option(sub)
+    _attention_option(sub)
     sub.add_argument("--passes", type=int, metavar="N", default=0, help="regrow fractured neighbours first, N times")
     _grade_option(sub)
     _force_option(sub)
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for metrics.json")
     _level_map_option(sub)
     _generator_options(sub)
+    _attention_option(sub)
     _force_option(sub)
 
     sub = _command(commands_of, "fit-grading", _fit_grading, "fit a machine that grades height loss, on phantoms")
@@ -166,6 +169,11 @@ def _samples_option(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def _attention_option(sub: argparse.ArgumentParser) -> None:
+    words = "what tells the generator which tissue to trust: heights, Grad-CAM++ of the fracture classifier, or nothing"
+    sub.add_argument("--attention", choices=ATTENTION, default=ATTENTION[0], help=f"{words} (default: {ATTENTION[0]})")
+
+
 def _model_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", choices=MODELS, default="gan", help="kind of generator (default: gan)")
 
@@ -198,8 +206,8 @@ def _force_option(sub: argparse.ArgumentParser) -> None:
 def _choice(arguments) -> GeneratorChoice:
     from healthivert.commands import GeneratorChoice
 
-    samples = getattr(arguments, "samples", 1)  # `evaluate` needs one
-    return GeneratorChoice(arguments.model, arguments.weights, arguments.device, samples, arguments.seed)
+    asked = {name: getattr(arguments, name) for name in ("samples", "attention") if name in arguments}
+    return GeneratorChoice(arguments.model, arguments.weights, arguments.device, seed=arguments.seed, **asked)
 
 
 def _progress(arguments) -> Progress:

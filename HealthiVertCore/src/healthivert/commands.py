@@ -14,6 +14,7 @@ from pathlib import Path
 import SimpleITK as sitk
 
 from healthivert import __version__
+from healthivert.attention import AttentionSource, everywhere, suspicion_beside
 from healthivert.case import check_can_write, load_case, load_labels, write_image, write_volume
 from healthivert.errors import HealthiVertError
 from healthivert.familiarity import unfamiliar
@@ -30,6 +31,7 @@ from healthivert.types import Report, SpineCase
 
 THRESHOLDS, SVM = "thresholds", "svm"  # the ways of grading
 SHIPPED = ("gan", "diffusion")  # the models that this version can run and train
+SUSPICION, HGAM, NO_ATTENTION = "suspicion", "hgam", "none"  # the sources of attention
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,16 @@ class GeneratorChoice:
     device: str = "auto"
     samples: int = 1
     seed: int = 0
+    attention: str = SUSPICION  # what tells it which tissue to trust
 
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    """generate_one: the first of generate's samples, for whoever needs no others."""
+    """generate_one: the first of generate's samples, for whoever needs no others. attend: what it is told to trust."""
 
     generate: GenerateSamples
     generate_one: GenerateSamples
+    attend: AttentionSource
     card: Mapping
     device: str  # that it runs on
     warnings: tuple[str, ...] = ()  # if it does not run on what one would expect here
@@ -73,6 +77,7 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     import torch
 
     from healthivert.generate import height_head_helps, sampler
+    from healthivert.hgam.attention import attention_by
     from healthivert.hgam.classifier import load_classifier
     from healthivert.hgam.realism import looks_healthy_to
     from healthivert.models.devices import choose_device, slower_device_warning
@@ -82,13 +87,17 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     # the convolutions are small: beyond half of the cores, threads mostly wait for each other
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     model, card = load_weights(choice.weights or choice.model, device)
+    if choice.weights and (own := card["architecture"]["name"]) != choice.model:
+        raise complaint(choice.weights, f"these are weights of the model {own}", f"pass --model {own}")
     torch.manual_seed(choice.seed)
     warning = slower_device_warning(choice.device, device)
-    accept = looks_healthy_to(load_classifier())
+    classifier = load_classifier()
+    accept = looks_healthy_to(classifier)
+    attend = {SUSPICION: suspicion_beside, HGAM: attention_by(classifier), NO_ATTENTION: everywhere}[choice.attention]
     generate, generate_one = (
         sampler(model, device, samples, choice.seed, accept, height_head_helps(card)) for samples in (choice.samples, 1)
     )
-    return LoadedGenerator(generate, generate_one, card, device.type, (warning,) if warning else ())
+    return LoadedGenerator(generate, generate_one, attend, card, device.type, (warning,) if warning else ())
 
 
 def run(
@@ -149,9 +158,10 @@ def write_vertebra(
     prepared = None
     if passes:
         told = part_of(progress, 0.25, 0.30)
-        prepared = prepare_beside_regrown(case, analysis, level, generator.generate_one, passes, told)
+        attend = generator.attend
+        prepared = prepare_beside_regrown(case, analysis, level, generator.generate_one, passes, told, attend)
         clock.lap("neighbours")
-    outcome = regrow(case, analysis, level, generator.generate, progress, clock, prepared)
+    outcome = regrow(case, analysis, level, generator.generate, progress, clock, prepared, generator.attend)
     if grading is not None:
         outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
     progress("write", 0.8, "writing images")
@@ -209,6 +219,7 @@ def _report(
         device=generator.device,
         seed=choice.seed,
         samples=choice.samples,
+        attention=choice.attention,
         loss=outcome.loss,
         spine=spine,
         warnings=tuple(dict.fromkeys((*analysis.warnings, *outcome.loss.warnings, *generator.warnings, *strange))),

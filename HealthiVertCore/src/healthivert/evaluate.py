@@ -15,6 +15,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from healthivert.agreement import bootstrap_interval, resampling_units
+from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights
@@ -41,19 +42,32 @@ class Regrown(NamedTuple):
     height_map: FloatArray
 
 
-def regrow_level(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples) -> Regrown:
-    prepared = prepare(case, analysis, level)
+def regrow_level(
+    case: SpineCase,
+    analysis: SpineAnalysis,
+    level: str,
+    generate: GenerateSamples,
+    attend: AttentionSource = suspicion_beside,
+) -> Regrown:
+    """The level hidden, and the first of the samples that are drawn in its place."""
+    prepared = prepare(case, analysis, level, attend)
     vertebra = generate(prepared.conditioning)[0]
     return Regrown(prepared, vertebra, *healthy_heights(vertebra, prepared.straight.spacing_mm))
 
 
-def evaluate_level(case: SpineCase, analysis: SpineAnalysis, level: str, generate: GenerateSamples) -> dict:
+def evaluate_level(
+    case: SpineCase,
+    analysis: SpineAnalysis,
+    level: str,
+    generate: GenerateSamples,
+    attend: AttentionSource = suspicion_beside,
+) -> dict:
     """One row: ssim, psnr, dice, rhdr (percent), height_mae_mm (over thirds), the baselines' of each, heights in mm.
 
     Pictures are compared on the straightened 1 mm grid, in the body's bounding box and 5 mm around it, in the window
     -300..800 HU. rhdr = 100 |h_pred - h_true| / h_true on the mean body height.
     """
-    regrown = regrow_level(case, analysis, level, generate)
+    regrown = regrow_level(case, analysis, level, generate, attend)
     true = body_heights(analysis.bodies[level])
     return {
         "case": case.name,

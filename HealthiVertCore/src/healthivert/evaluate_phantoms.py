@@ -24,6 +24,7 @@ from healthivert.agreement import (
     resampling_units,
     weighted_kappa,
 )
+from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.case import load_case
 from healthivert.errors import HealthiVertError
 from healthivert.evaluate import (
@@ -108,6 +109,7 @@ def evaluate_phantom(
     grading: SvmGrading | None,
     pictures: bool,
     progress: Callable[[float, str], None],
+    attend: AttentionSource = suspicion_beside,
 ) -> list[dict]:
     """The rows of one phantom on disk. pictures: SSIM, PSNR and Dice against its twin's scan, if that is there."""
     case = load_case(folder / SCAN[0], folder / SCAN[1])
@@ -116,12 +118,16 @@ def evaluate_phantom(
     rows = []
     for number, level in enumerate(levels):
         progress(number / len(levels), f"{folder.name} {level}")
-        rows.append({"case": folder.name, **compare_with_truth(scan, level, generate, grading)})
+        rows.append({"case": folder.name, **compare_with_truth(scan, level, generate, grading, attend)})
     return rows
 
 
 def compare_with_truth(
-    scan: PhantomScan, level: str, generate: GenerateSamples, grading: SvmGrading | None
+    scan: PhantomScan,
+    level: str,
+    generate: GenerateSamples,
+    grading: SvmGrading | None,
+    attend: AttentionSource = suspicion_beside,
 ) -> dict[str, Any]:
     """One row: what `evaluate` measures, with the healthy twin as truth, and loss and grade.
 
@@ -129,7 +135,7 @@ def compare_with_truth(
     true one; grades are by thresholds and, with a grading, by svm; features are what a grading is fitted on.
     """
     truth, body = scan.truth[level], scan.analysis.bodies[level]
-    regrown = regrow_level(scan.case, scan.analysis, level, generate)
+    regrown = regrow_level(scan.case, scan.analysis, level, generate, attend)
     original = body_heights(body)
     loss = relative_height_loss(original, regrown.heights)
     loss_map = height_loss_map(body.height_map, regrown.height_map)

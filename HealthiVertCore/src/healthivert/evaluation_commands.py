@@ -53,7 +53,7 @@ def evaluate(
             for place, level in enumerate(chosen):
                 check_not_alone(case, level, seg)
                 progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
-                rows.append(evaluate_level(case, analysis, level, generator.generate))
+                rows.append(evaluate_level(case, analysis, level, generator.generate, generator.attend))
         metrics = {"rows": rows, **summarise(rows, choice.seed), **_evaluated_with(choice, generator)}
         write_evaluation(metrics, folder)
     progress("done", 1.0, str(out))
@@ -121,7 +121,8 @@ def _phantom_rows(
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(folders):
         share = part_of(progress, number / len(folders), (number + 1) / len(folders))
-        rows += evaluate_phantom(case, generator.generate, grading, pictures, partial(share, "evaluate"))
+        told = partial(share, "evaluate")
+        rows += evaluate_phantom(case, generator.generate, grading, pictures, told, generator.attend)
     if not rows:
         raise HealthiVertError(f"{phantoms}: no complete vertebra was found in any phantom; make other ones")
     return generator, rows
@@ -131,5 +132,6 @@ def _evaluated_with(choice: GeneratorChoice, generator: LoadedGenerator) -> dict
     return {
         "model": {"name": choice.model, "sha256": generator.card["sha256"]},
         "seed": choice.seed,
+        "attention": choice.attention,
         "versions": versions(),
     }

@@ -18,6 +18,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.gap import CONTEXT_ROWS, cut_margin
 from healthivert.inspection import SpineAnalysis, analyse, healthy_reference
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
@@ -38,19 +39,21 @@ def prepare_beside_regrown(
     generate: GenerateSamples,
     passes: int,
     progress: Callable[[str, float, str], None] = quiet,
+    attend: AttentionSource = suspicion_beside,
 ) -> Prepared:
     """pipeline.prepare after the suspected neighbours were regrown so many times; 0 passes, or no suspected neighbour,
     give pipeline.prepare's own result.
 
     Raises HealthiVertError if the level's body is missing or cut by the scan's border, or if the generator fails.
     """
-    prepared = prepare(case, analysis, level)
+    prepared = prepare(case, analysis, level, attend)
     suspected = suspected_in_reach(analysis, level)
     if passes == 0 or not suspected:
         return prepared
     expected = expected_heights(analysis, (level, *suspected))
     turns = turns_of(level, in_order(analysis, level, suspected), passes)
-    around = prepare(*regrow_in_turn(case, analysis, turns, expected, generate, progress), level).conditioning
+    repaired = regrow_in_turn(case, analysis, turns, expected, generate, progress, attend)
+    around = prepare(*repaired, level, attend).conditioning
     return prepared._replace(
         conditioning=with_surroundings(prepared.conditioning, around), regrown_first=tuple(suspected)
     )
@@ -109,6 +112,7 @@ def regrow_in_turn(
     expected: Mapping[str, Heights],
     generate: GenerateSamples,
     progress: Callable[[str, float, str], None] = quiet,
+    attend: AttentionSource = suspicion_beside,
 ) -> tuple[SpineCase, SpineAnalysis]:
     """The case with the levels of turns regrown one after the other, each beside what was regrown before it, and its
     analysis. expected: of every level that must stay whole, those of turns among them.
@@ -118,7 +122,7 @@ def regrow_in_turn(
     repaired = case, analysis
     for number, level in enumerate(turns):
         progress("neighbours", number / len(turns), f"regrowing {level} first")
-        regrown = _regrown(*repaired, level, expected[level], generate)
+        regrown = _regrown(*repaired, level, expected[level], generate, attend)
         if _all_complete(regrown[1], expected):
             repaired = regrown
     return repaired
@@ -129,10 +133,15 @@ def _all_complete(analysis: SpineAnalysis, levels: Mapping[str, Heights]) -> boo
 
 
 def _regrown(
-    case: SpineCase, analysis: SpineAnalysis, level: str, expected: Heights, generate: GenerateSamples
+    case: SpineCase,
+    analysis: SpineAnalysis,
+    level: str,
+    expected: Heights,
+    generate: GenerateSamples,
+    attend: AttentionSource,
 ) -> tuple[SpineCase, SpineAnalysis]:
     """The case with one level regrown to what is expected of it in the original scan, and its analysis."""
-    prepared = prepare(case, analysis, level)
+    prepared = prepare(case, analysis, level, attend)
     conditioning = replace(prepared.conditioning, reference_mm=expected.mean, reference_thirds=expected.thirds)
     vertebra = generate(conditioning)[0]
     vertebra, placement = place(prepared.straight, conditioning, vertebra, prepared.old_body)

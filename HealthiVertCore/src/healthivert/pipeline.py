@@ -135,12 +135,13 @@ def regrow(
     progress: Callable[..., None],
     clock: Clock | None = None,
     prepared: Prepared | None = None,
+    attend: AttentionSource = suspicion_beside,
 ) -> Outcome:
     """Hide one vertebra, regrow it, put it back and measure what was lost. clock: takes the time of each step.
-    prepared: of the same case and level, where it is already there."""
+    prepared: of the same case and level, where it is already there; else it is made with attend."""
     clock = clock or Clock()
     progress("straighten", 0.30, f"straightening around {level}")
-    prepared = prepared or prepare(case, analysis, level)
+    prepared = prepared or prepare(case, analysis, level, attend)
     clock.lap("straighten")
     progress("generate", 0.40, f"regrowing {level}")
     samples = generate(prepared.conditioning)

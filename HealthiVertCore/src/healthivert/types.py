@@ -283,6 +283,7 @@ class Report:
     device: str  # that the model ran on: "cpu", "cuda" or "mps"
     seed: int
     samples: int
+    attention: str  # which source told the generator what to trust: "suspicion", "hgam" or "none"
     loss: HeightLoss
     spine: tuple[LevelSummary, ...]
     warnings: tuple[str, ...]

@@ -78,6 +78,7 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "device": report.device,
         "seed": report.seed,
         "samples": report.samples,
+        "attention": report.attention,
         "rejected_samples": report.rejected_samples,
         "heights_mm": {
             "original": loss.original.as_dict(),
