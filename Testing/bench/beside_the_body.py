@@ -1,9 +1,9 @@
 """How far around a regrown body should what was drawn replace the patient's own tissue?
 `python Testing/bench/beside_the_body.py --spines 24`.
 
-Prints the table of docs/decisions.md, "Drawn tissue ends where the body's border stayed": the deepest fracture of
-generated spines, regrown by the neighbours alone and held against the healthy twin, lower plate on lower plate, and
-healthy levels of the real lumbar CT, hidden and regrown.
+Prints the table of docs/trials.md, "Beside the body": the deepest fracture of generated spines, regrown by the
+neighbours alone and held against the healthy twin, lower plate on lower plate, and healthy levels of the real lumbar
+CT, hidden and regrown.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Where does the wall lie that neighbours are laid over, does a fracture widen it, and does it help to take that back?
 Measured with the neighbours alone, without any model.
 
-Prints the tables of docs/decisions.md, "A healthy wall is the mean one" and "A fractured footprint is narrowed".
-How wide bodies are against what their neighbours' widths let expect, by the grade that VerSe's readers (see
-verse_scans) or the generator give them. Then fractured levels of generated spines put together from their neighbours,
-against their healthy twins, by more and less of the mean wall, followed more and less closely, and narrowed by more and
-less. What that does where nothing bulges: healthy levels of the real CT, as run, and treated as if they surely were
-fractured.
+Prints the tables of docs/trials.md, "The mean wall" and "The narrowed footprint". How wide bodies are against what
+their neighbours' widths predict, by the grade that VerSe's readers (see verse_scans) or the generator give them. Then
+fractured levels of generated spines put together from their neighbours, against their healthy twins, by more and less
+of the mean wall, followed more and less closely, and narrowed by more and less. What that does where nothing bulges:
+healthy levels of the real CT, as run, and treated as if they surely were fractured.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which weights draw better? `python Testing/bench/compare_weights.py diffusion others/diffusion.safetensors`.
 
-Prints the tables of docs/training.md, "The shipped weights": healthy levels of the real CT hidden and regrown, and
-fractured levels of generated spines held against their healthy twins; every level at the reference's height. The first
-weights are those that the others are held against, in brackets the 95 % interval of the difference.
+Prints the table of docs/trials.md, "The width of the diffusion model": healthy levels of the real CT hidden and
+regrown, and fractured levels of generated spines held against their healthy twins; every level at the reference's
+height. The first weights are those that the others are held against, in brackets the 95 % interval of the difference.
 """
 
 from __future__ import annotations

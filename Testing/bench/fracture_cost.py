@@ -1,6 +1,6 @@
 """What does a fracture hide? `python Testing/bench/fracture_cost.py --spines 24`.
 
-Prints the table of docs/method.md, "What a fracture hides": fractured levels of generated spines put together from
+Prints the table of docs/trials.md, "What a fracture hides": fractured levels of generated spines put together from
 their neighbours alone, as a run does it and with one thing at a time taken from the same person without fractures, held
 against that person.
 """

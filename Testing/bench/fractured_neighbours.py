@@ -1,10 +1,10 @@
 """Does it help to regrow fractured neighbours first? Measured on unseen phantoms with two and three fractures in a row.
 
-Prints the table of docs/method.md, "Fractured neighbours". Each spine has two or three adjacent fractures of grade 1 to
-3 and healthy levels beyond them. One of two, and the middle one of three is regrown without and with passes over the
-neighbours, and compared with the healthy twin; order and a second pass are measured where several neighbours are
-regrown. A target none of whose neighbours looks fractured is left out, since nothing would be regrown beside it. Every
-row is kept in --rows, so that a stopped run goes on where it was.
+Prints the table of docs/trials.md, "Passes over fractured neighbours". Each spine has two or three adjacent fractures
+of grade 1 to 3 and healthy levels beyond them. One of two, and the middle one of three is regrown without and with
+passes over the neighbours, and compared with the healthy twin; order and a second pass are measured where several
+neighbours are regrown. A target none of whose neighbours looks fractured is left out, since nothing would be regrown
+beside it. Every row is kept in --rows, so that a stopped run goes on where it was.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What does attention add to the result? Measured on unseen phantoms, on healthy levels beside fractured ones.
 
-Prints the table of docs/method.md, "Attention". Every level is regrown from one and the same conditioning with four
-maps of attention: of the heights' suspicion, of the fracture classifier, none (trust everywhere), and the classifier's
-upside down, which says as much of the wrong places. Every row is kept in --rows, so that a stopped run goes on where it
-was.
+Prints the table of docs/trials.md, "Attention maps". Every level is regrown from one and the same conditioning with
+four maps of attention: of the heights' suspicion, of the fracture classifier, none (trust everywhere), and the
+classifier's upside down, which says as much of the wrong places. Every row is kept in --rows, so that a stopped run
+goes on where it was.
 """
 
 from __future__ import annotations

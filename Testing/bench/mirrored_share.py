@@ -1,7 +1,7 @@
 """How much of a neighbour should be its mirror image? Measured with the neighbours alone, without any model.
 
-Prints the table of docs/decisions.md, "Neighbours are mirrored, too": healthy levels hidden and put together from
-their neighbours, on the real lumbar CT, on the real CT of VerSe (see verse_scans) and on generated spines.
+Prints the table of docs/trials.md, "Mirrored neighbours": healthy levels hidden and put together from their neighbours,
+on the real lumbar CT, on the real CT of VerSe (see verse_scans) and on generated spines.
 """
 
 from __future__ import annotations

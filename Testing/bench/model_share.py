@@ -1,9 +1,9 @@
 """How much of a regrown vertebra should be the model's, and how much the neighbours'?
 `python Testing/bench/model_share.py --model MODEL --spines 12`.
 
-Prints the table of docs/decisions.md, "The model counts as one more neighbour": healthy levels of the real spines and
-of generated ones, hidden and regrown, and fractured levels in a row, beside which few healthy neighbours are in the
-scan, held against their healthy twins. Every level at the reference's height.
+Prints the table of docs/trials.md, "The share of the model": healthy levels of the real spines and of generated ones,
+hidden and regrown, and fractured levels in a row, beside which few healthy neighbours are in the scan, held against
+their healthy twins. Every level at the reference's height.
 """
 
 from __future__ import annotations

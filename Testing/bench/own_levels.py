@@ -1,9 +1,9 @@
 """Does the diffusion model draw a vertebra better if it first learns on the other vertebrae of the patient?
 `python Testing/bench/own_levels.py`.
 
-Prints the table of docs/training.md, "What the patient's own levels add": healthy levels of the real CT, hidden and
-regrown at the reference's height, before and after the shipped weights were taught a few steps more on the scan's other
-healthy levels, for which the hidden one was no neighbour to look at. Scans with fewer than four levels are left out.
+Prints the table of docs/trials.md, "The patient's own levels": healthy levels of the real CT, hidden and regrown at the
+reference's height, before and after the shipped weights were taught a few steps more on the scan's other healthy
+levels, for which the hidden one was no neighbour to look at. Scans with fewer than four levels are left out.
 """
 
 from __future__ import annotations

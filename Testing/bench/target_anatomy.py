@@ -1,6 +1,6 @@
 """Does what a fracture leaves of a vertebra tell how high it was? Measured on the healthy levels of real spines.
 
-Prints the table of docs/method.md, "What the neighbours say". A collapse hardly changes the widths of a body or its
+Prints the table of docs/trials.md, "The target's own anatomy". A collapse hardly changes the widths of a body or its
 pedicles, so these could be used without telling the collapse. They would have to tell by how much a level is higher
 than the reference expects, from how much larger it is than its two neighbours. Each spine is corrected by what all
 others show.

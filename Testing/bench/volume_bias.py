@@ -1,8 +1,8 @@
 """Are bodies drawn too large? `python Testing/bench/volume_bias.py --model MODEL --spines 9`.
 
-Prints the table of docs/method.md, "Volume": the levels of model_share.py and the healthy ones of VerSe's real CT,
-regrown, with the log odds of what the model calls body as they are and lowered. Cells are Dice, SSIM and by how many
-percent the drawn body is larger than the true one. Every level at the reference's height.
+Prints the table of docs/trials.md, "The volume of the body": the levels of model_share.py and the healthy ones of
+VerSe's real CT, regrown, with the log odds of what the model calls body as they are and lowered. Cells are Dice, SSIM
+and by how many percent the drawn body is larger than the true one. Every level at the reference's height.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Would a network that sees the body in 3D draw it better than two planes of slices fused?
 
-Prints the table of docs/method.md, "One volume". A small U-Net over the gap and a little of what lies beside it is
+Prints the table of docs/trials.md, "One volume". A small U-Net over the gap and a little of what lies beside it is
 trained on the same samples as the shipped models, from the same prior, with losses of picture and body; then it stands
 beside the prior, the shipped models' two planes, and the mean of each with the prior. In: folders of `healthivert
 samples`, of generated spines or, with --from, of real ones. Weights and rows are kept in --work, so that a stopped
