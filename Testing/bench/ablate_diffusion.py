@@ -162,7 +162,7 @@ def chosen_shards(folder: Path, levels: int) -> list[Path]:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.npz") if ".partial-" not in path.name)
+    return sorted(folder.glob("*.npz"))
 
 
 def seconds_per_slice(width: int) -> dict[str, float]:

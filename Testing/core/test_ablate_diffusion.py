@@ -191,7 +191,7 @@ def test_a_training_that_diverges_is_said_in_its_row(tmp_path, monkeypatch, caps
 def test_vertebrae_are_spread_over_spines_and_levels(tmp_path):
     for name in ("sample_1_L1", "sample_1_L3", "sample_1_T8", "sample_2_L1", "sample_2_L3"):
         (tmp_path / f"{name}.npz").touch()
-    (tmp_path / "sample_3_L1.partial-7.npz").touch()
+    (tmp_path / "sample_3_L1.npz.partial-7").touch()
     assert [path.stem for path in ablation.chosen_shards(tmp_path, 1)] == ["sample_1_L1", "sample_2_L3"]
     two = [path.stem for path in ablation.chosen_shards(tmp_path, 2)]
     assert two == ["sample_1_L1", "sample_1_L3", "sample_2_L3", "sample_2_L1"]

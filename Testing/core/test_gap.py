@@ -13,7 +13,6 @@ from healthivert.gap import (
     GAP,
     GAP_ROWS,
     ROWS,
-    close_gap,
     find_cut,
     from_window,
     make_conditioning,
@@ -37,6 +36,18 @@ def seen_by_generator(straight: StraightenedSpine, level: str) -> Conditioning:
 def straightened(case: SpineCase, level: str):
     bodies = find_bodies(case)
     return straighten_around(case, bodies, centreline(bodies), level, 44.0)
+
+
+def close_gap(gapped: np.ndarray, cut: tuple[int, int], into: np.ndarray) -> np.ndarray:
+    """The inverse of open_gap: into (SI, ...) with the rows beside the cut taken back from gapped; the cut stays
+    into's."""
+    first, last = cut
+    out = into.copy()
+    below = min(CONTEXT_ROWS, first)
+    above = min(CONTEXT_ROWS, len(into) - last)
+    out[first - below : first] = gapped[CONTEXT_ROWS - below : CONTEXT_ROWS]
+    out[last : last + above] = gapped[GAP[1] : GAP[1] + above]
+    return out
 
 
 @settings(max_examples=50, deadline=None)

@@ -92,7 +92,7 @@ def test_patches_for_the_classifier_are_made_by_one_call_at_a_time(tmp_path):
 
 def test_a_second_call_of_samples_is_refused_and_spoils_nothing_of_the_first(tmp_path, capsys):
     (tmp_path / "data").mkdir()
-    begun = tmp_path / "data" / "sample_000001_L1.partial-1.npz"
+    begun = tmp_path / "data" / "sample_000001_L1.npz.partial-1"
     begun.touch()
     with held(tmp_path / "data"):
         assert call("samples", "--out", tmp_path / "data", "--count", 1) == 2

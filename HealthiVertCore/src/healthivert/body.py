@@ -29,9 +29,8 @@ from healthivert.types import FloatArray, SpineCase, VertebralBody
 STEP_MM = 1.0  # of the local frame; endplates are interpolated below it
 BOX_MM = (60.0, 72.0, 80.0)  # SI, AP, LR: the largest lumbar body and its canal
 BAND_HALF_WIDTH_MM = 4.0  # mid-sagittal band: narrower than any adult canal (at least 12 mm wide)
-ENDPLATE_SHARE = (
-    0.25  # how far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md
-)
+# How far the axis turns from the centreline's tangent to the endplates' bisector: see docs/decisions.md.
+ENDPLATE_SHARE = 0.25
 WIDEST = 1.25  # times the normal width for this depth: what is wider is the base of a transverse process (L5)
 # A body whose section at the scan's border is larger than this share of its largest goes on beyond it. Where a scan was
 # cropped to its spine, bodies touch the border: a tilted plate with an edge, a wall with a strip as wide as its bend.
@@ -90,9 +89,8 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     core = depth > 0.6 * depth.max()
     padded = np.pad(mask, 2).astype(np.float32)
-    occupancy = ndimage.gaussian_filter(
-        padded, 0.5
-    )  # voxels; takes the staircase off, leaves flat faces where they are
+    # half a voxel takes the staircase off and leaves flat faces where they are
+    occupancy = ndimage.gaussian_filter(padded, 0.5)
     affine = type(patch.affine)(patch.affine.matrix, patch.affine.to_lps(np.full(3, -2.0)))
     return _Landmark(
         level,

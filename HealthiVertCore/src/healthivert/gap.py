@@ -74,18 +74,6 @@ def open_gap(array: NDArray, cut: tuple[int, int], fill: float) -> NDArray:
     return out
 
 
-def close_gap(gapped: NDArray, cut: tuple[int, int], into: NDArray) -> NDArray:
-    """The inverse of open_gap: into (SI, ...) with the rows beside the cut taken back from gapped; the cut stays
-    into's."""
-    first, last = cut
-    out = into.copy()
-    below = min(CONTEXT_ROWS, first)
-    above = min(CONTEXT_ROWS, len(into) - last)
-    out[first - below : first] = gapped[CONTEXT_ROWS - below : CONTEXT_ROWS]
-    out[last : last + above] = gapped[GAP[1] : GAP[1] + above]
-    return out
-
-
 def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
     """The cut rows themselves, stretched or squeezed to GAP_ROWS by linear interpolation: what a generator should
     draw."""

@@ -1,7 +1,6 @@
 """Regrow a vertebra: slices of the conditioning through a generator in both planes, fused to one volume.
 
-In: Conditioning (numpy) and a model behind models.interface. Out: PseudoHealthy per sample. The only module in which
-arrays become tensors and back.
+In: Conditioning (numpy) and a model behind models.interface. Out: PseudoHealthy per sample.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Image grids and points: index <-> LPS millimetres, and sampling an image at points.
 
-The only place that knows how SimpleITK stores a grid; everything else speaks LPS millimetres and (SI, AP, LR) arrays.
+Here SimpleITK's grids become LPS millimetres and (SI, AP, LR) arrays, which all steps after the reading speak.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def _spur_columns(heights: FloatArray, column_mm: float, rim_mm: float) -> int:
 
 
 def third_heights(height_map: FloatArray, column_mm: float, rim_mm: float = 1.0) -> Heights:
-    """Mean heights of the anterior, middle and posterior third of the mid-sagittal band, and of the whole band.
+    """Mean heights of the anterior, middle and posterior third of the mid-sagittal band, rims left out, and their mean.
 
     height_map: (AP, LR) mm. rim_mm: how far the map's resolution may round a rim; a longer low stretch is a spur.
     """

@@ -1,7 +1,7 @@
 """One vertebra from the case to its height loss: the steps of the data's way in their order.
 
-In: SpineCase, a level, a loaded generator. Out: Outcome (Report and the images on the patient's grid). Writing them is
-cli's and report's business.
+In: SpineCase, a level, a loaded generator. Out: Outcome (the height loss, pictures, and images on the patient's grid).
+Making a report of it and writing it is the business of commands and of the report package.
 """
 
 from __future__ import annotations

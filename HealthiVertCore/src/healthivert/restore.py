@@ -63,7 +63,7 @@ class Placement:
         """Arc length of the middle of each gap row (GAP_ROWS,)."""
         return self.arc_bottom + self.bottom_mm + (np.arange(GAP_ROWS) + 0.5) * self.row_mm
 
-    def rows_at(self, arc: FloatArray) -> FloatArray:
+    def gap_rows(self, arc: FloatArray) -> FloatArray:
         """Row of the gap frame at each arc length; at either end, from the gap's outermost row to the first visible
         one, so that what was cut too much is bridged smoothly, and on with that one."""
         low, high = self.arc_bottom + self.bottom_mm, self.arc_top - self.top_mm
@@ -81,7 +81,7 @@ def place(
     if they do not lie over each other.
     """
     row_mm = generated_row_mm(vertebra, straight.spacing_mm)
-    edge_mm = conditioning.margin_mm - MARGIN_MM  # a gap holds the body and MARGIN_MM, see training.samples
+    edge_mm = conditioning.margin_mm - MARGIN_MM  # a gap holds the body and MARGIN_MM, see prior.canonical_slab
     cut_low, cut_high = (straight.arc_start + row * straight.spacing_mm for row in conditioning.cut)
     plates = plate_rows(old_body)
     side_above = _lower_side_above(straight, conditioning.level, plates[1])
@@ -171,7 +171,7 @@ def _slab_rows(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Drawn CT and body at arc (SI,), and how far inside the slab each row is (0..1 over one millimetre at its
     edges)."""
-    row = placement.rows_at(arc)
+    row = placement.gap_rows(arc)
     inside = np.clip(np.minimum(arc - placement.arc_bottom, placement.arc_top - arc) + 0.5, 0.0, 1.0)
     body = rows_at(vertebra.body, row) * (inside > 0)[:, None, None]
     return rows_at(vertebra.ct, row), body, inside

@@ -222,7 +222,7 @@ class _Drawing:
         mm."""
         across, behind, arc = to_straightened(self.frame, points).T
         above, below = arc - self.placement.arc_bottom, self.placement.arc_top - arc
-        row = self.placement.rows_at(arc) - FRAME.start
+        row = self.placement.gap_rows(arc) - FRAME.start
         index = np.stack([row, *_tube_index(behind, across, self.ct.shape, self.spacing_mm)])
         inside = np.clip(np.minimum(above, below) + 0.5, 0, 1) * ((above >= 0) & (below >= 0))
         ct = ndimage.map_coordinates(self.ct, index, order=1, mode="nearest")

@@ -1,6 +1,6 @@
 """The typed objects that pass from step to step of the data's way.
 
-case -> anatomy -> body -> straighten -> gap -> attention -> generate -> restore -> measure -> grade -> report
+case -> body -> straighten -> attention -> prior -> gap -> generate -> restore -> measure -> grade -> report
 
 Conventions, everywhere in the package:
   * points and vectors are LPS millimetres (x to the patient's left, y to posterior, z to superior), float64;
@@ -53,7 +53,8 @@ class SpineCase:
 
 @dataclass(frozen=True)
 class Heights:
-    """Body heights in mm: the mean of the columns of each AP third in the mid-sagittal band, and of all of them."""
+    """Body heights in mm: the mean of the columns of each AP third in the mid-sagittal band, rims left out; mean is
+    that of the three thirds."""
 
     anterior: float
     middle: float
@@ -73,7 +74,8 @@ class VertebralBody:
     """One vertebral body without its posterior elements, in its own frame.
 
     centre: (3,) LPS mm. axes: (3, 3), rows are unit vectors to the patient's left, to posterior, to superior
-    (right-handed: left x posterior = superior), superior along the bisector of the two endplates.
+    (right-handed: left x posterior = superior). superior: the centreline's tangent turned by body.ENDPLATE_SHARE
+    towards the bisector of the two endplates; the bisector itself where no other level is whole.
     superior, inferior: (AP, LR) endplate positions in mm along the superior axis from centre, NaN outside the body's
     footprint; columns are column_mm apart, the middle column is at the centre.
     occupancy: (SI, AP, LR) 0..1 of the body in the same frame and step, its middle voxel at the centre.

@@ -25,7 +25,7 @@ class LossWeights:
 
     Published, at batch 12 on 256 x 256: L1 200 / 12 per masked pixel, for each stage; Dice 15 (fine) and 10 (coarse);
     edge 800 on the image's mean, which is 125 on the gap's; height 40 per stage. The edge term is lowered: now that it
-    has a gradient it would drown the others.
+    has a gradient it would drown the others. So is the height's, a little: it is of a logarithm of a ratio here.
     """
 
     ct: float = 1.0  # each stage

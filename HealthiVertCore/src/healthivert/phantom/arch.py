@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from healthivert.phantom.shape import smooth_max
 from healthivert.phantom.spine import Vertebra
 from healthivert.types import FloatArray
 
@@ -54,7 +55,7 @@ def plate(start: Point, end: Point, thickness: float, height: float) -> Solid:
         place = np.clip(((left - a[0]) * along[0] + (posterior - a[1]) * along[1]) / squared, 0, 1)
         across = np.hypot(left - a[0] - place * along[0], posterior - a[1] - place * along[1]) - thickness / 2
         upright = np.abs(superior - a[2] - place * along[2]) - height / 2
-        return _rounded(across, upright, 1.5)
+        return smooth_max(across, upright, 1.5)
 
     reach = thickness / 2 + 2
     side = max(start[0], end[0]) + reach
@@ -74,17 +75,12 @@ def blade(start: Point, length: float, angle: float, height: float, thickness: f
         across = np.hypot(along - place, y * down + z * back)
         share = place / length
         profile = across - height / 2 * (0.8 + 0.2 * share)
-        return _rounded(profile, left - thickness / 2 * (0.8 + 0.5 * share * share), 1.5)
+        return smooth_max(profile, left - thickness / 2 * (0.8 + 0.5 * share * share), 1.5)
 
     reach = height * 0.55 + 2
     tip = (start[1] + length * back, start[2] - length * down)
     low = (-thickness, start[1] - reach, tip[1] - reach)
     return Solid(low, (thickness, tip[0] + reach, start[2] + reach), distance)
-
-
-def _rounded(a: FloatArray, b: FloatArray, radius: float) -> FloatArray:
-    blend = np.clip(radius - np.abs(a - b), 0, None)
-    return np.maximum(a, b) + blend * blend / (4 * radius)
 
 
 def canal_distance(vertebra: Vertebra, left: FloatArray, posterior: FloatArray, shrink_mm: float = 0.0) -> FloatArray:
@@ -156,10 +152,15 @@ def _transverse(vertebra: Vertebra, pedicle: float, back: float, root: float) ->
         start = (pedicle + 1, back - 0.5 * vertebra.canal_depth, root - 1)
         return rod(start, (reach, back - 0.2 * vertebra.canal_depth, root + 1), 4.2 * k, 2.8 * k, 1.25)
     number = int(vertebra.level[1:])
-    reach = float(np.interp(number, [1, 3, 9, 11, 12, 13], [36, 31, 29, 22, 16, 16])) * k
+    reach = _thoracic_reach(number) * k
     return rod(
         (pedicle + 1, back - 0.35 * vertebra.canal_depth, root), (reach, back + 8 * k, root + 2), 4.6 * k, 4.6 * k
     )
+
+
+def _thoracic_reach(number: int) -> float:
+    """How far to the side, in mm, the transverse process of a thoracic level of middle size ends."""
+    return float(np.interp(number, [1, 3, 9, 11, 12, 13], [36, 31, 29, 22, 16, 16]))
 
 
 def _spinous(vertebra: Vertebra) -> tuple[float, float, float, float]:
@@ -181,7 +182,7 @@ def ribs(vertebra: Vertebra) -> list[Solid]:
     back = canal_centre(vertebra) + vertebra.canal_depth / 2
     out = float(np.interp(number, [1, 2, 4, 8, 12], [0.45, 0.65, 0.9, 1.1, 1.1])) * k
     high = vertebra.height * (0.32 if 1 < number < 11 else 0.12)
-    tip = float(np.interp(number, [1, 3, 9, 11, 12, 13], [36, 31, 29, 22, 16, 16])) * k
+    tip = _thoracic_reach(number) * k
     points: list[Point] = [
         (vertebra.width / 2 + 1, vertebra.depth / 2 - 4, high),
         (max(tip - 4, vertebra.width / 2 + 6), back + 2, high + 1),
@@ -212,6 +213,6 @@ def _tapered_block(width: float, depth: float) -> Solid:
         down = np.clip(-superior, 0, 70)
         bend = posterior - 0.0035 * down * down - 0.10 * down
         across = np.hypot(left / (width / 2 - 0.28 * down), bend / (depth / 2 - 0.17 * down)) - 1
-        return _rounded(across * (depth / 2 - 0.17 * down), np.maximum(superior, -superior - 68), 2.0)
+        return smooth_max(across * (depth / 2 - 0.17 * down), np.maximum(superior, -superior - 68), 2.0)
 
     return Solid((-width * 0.55, -depth * 0.6, -72), (width * 0.55, depth * 0.6 + 20, 3), distance)

@@ -6,15 +6,15 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from healthivert.grade import genant_grade
 from healthivert.measure import relative_height_loss, third_heights
 from healthivert.phantom.posture import standing
 from healthivert.phantom.shape import height_map
 from healthivert.phantom.spine import PhantomSpine, Vertebra
-from healthivert.types import THIRDS, Heights
+from healthivert.types import Heights
 
 COLUMN_MM = 0.5
 POSES = ("pose", "healthy_pose")  # as standing() tells them
-GENANT_LIMITS = (0.20, 0.25, 0.40)  # loss of the worst third (Genant 1993; Buckens 2013, PLOS ONE 8:e71204)
 
 
 def true_heights(vertebra: Vertebra) -> Heights:
@@ -35,7 +35,6 @@ def _row(spine: PhantomSpine, level: str) -> dict[str, Any]:
     vertebra = spine.vertebra(level)
     original, healthy = true_heights(vertebra), true_heights(replace(vertebra, fracture=None))
     loss = relative_height_loss(original, healthy)
-    worst = max(getattr(loss, third) for third in THIRDS)
     return {
         "level": vertebra.level,
         "label": vertebra.number,
@@ -44,6 +43,6 @@ def _row(spine: PhantomSpine, level: str) -> dict[str, Any]:
         "heights_mm": original.as_dict(),
         "healthy_heights_mm": healthy.as_dict(),
         "rhlv": loss.as_dict(),
-        "genant": sum(worst >= limit for limit in GENANT_LIMITS),
+        "genant": genant_grade(loss).grade,
         **{name: pose.as_dict() for name, pose in zip(POSES, standing(spine, level), strict=True)},
     }

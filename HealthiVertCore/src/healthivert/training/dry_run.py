@@ -14,7 +14,7 @@ import torch
 
 from healthivert.training.batches import StepBatches
 from healthivert.training.task import RunSettings
-from healthivert.training.trainer import Progress, prepare, this_process
+from healthivert.training.trainer import Progress, ready_run, this_process
 
 
 def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, progress: Progress) -> dict[str, Any]:
@@ -24,9 +24,9 @@ def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, 
     """
     with this_process(settings) as (processes, device):
         with processes.all_or_none():
-            prepared = prepare(settings, data_dir, run_dir, resume, processes, device, progress)
-        task, share = prepared.task, processes.share(settings.batch_size)
-        batches = StepBatches(prepared.data, settings.augmentation, settings.seed, share)
+            ready = ready_run(settings, data_dir, run_dir, resume, processes, device, progress)
+        task, share = ready.task, processes.share(settings.batch_size)
+        batches = StepBatches(ready.data, settings.augmentation, settings.seed, share)
         before, seconds = task.step, 0.0
         for _ in range(2):  # the first one also sets up what all the others use
             progress("train", 0.0, "trying a step")
@@ -39,7 +39,7 @@ def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, 
             "memory_mb": _peak_memory_mb(device),
             "hours_left": round((settings.steps - before) * seconds / 3600, 2),
         }
-        return {**prepared.configuration, "starts_at_step": before, "step": cost}
+        return {**ready.configuration, "starts_at_step": before, "step": cost}
 
 
 def _peak_memory_mb(device: torch.device) -> float | None:

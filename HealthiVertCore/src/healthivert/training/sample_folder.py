@@ -15,6 +15,7 @@ from healthivert.errors import HealthiVertError
 from healthivert.image_files import complaint, suffix_of
 from healthivert.output_folder import NO_SPACE
 from healthivert.training.sole_use import sole_use
+from healthivert.whole_file import remove_unfinished
 
 
 @contextmanager
@@ -28,8 +29,7 @@ def filling(folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                for unfinished in folder.glob("*.partial-*.npz"):
-                    unfinished.unlink(missing_ok=True)
+                remove_unfinished(folder, r".*\.npz")
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
@@ -44,7 +44,7 @@ def shards(folder: Path, held_out: float) -> tuple[list[Path], list[Path]]:
     The last `held_out` of the sorted spines validate, at least one, and at least one does not. Raises HealthiVertError
     if there are not two spines.
     """
-    paths = sorted(path for path in folder.glob("*.npz") if ".partial-" not in path.name)
+    paths = sorted(folder.glob("*.npz"))
     if not paths:
         raise _without_shards(folder)
     spines = sorted({spine_of(path) for path in paths})

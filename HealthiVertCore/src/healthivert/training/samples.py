@@ -1,12 +1,12 @@
-"""Training samples: a phantom vertebra as the generator will see it in a patient, with the healthy truth in the gap.
+"""Training samples: a vertebra as the generator will see it in a patient, with the healthy truth in the gap.
 
-In: seeds. Out: one .npz shard per vertebra. The conditioning is made by the very functions that `run` uses, on the
-rendered labels, mostly from a fractured scan whose healthy twin is the truth.
+In: a scan and the truth behind it, which is a phantom's healthy twin or, of a healthy level, the scan itself. Out: one
+.npz shard per vertebra. The conditioning is made by the very functions that `run` uses.
 """
 
 from __future__ import annotations
 
-import os
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from healthivert.phantom import Pose
 from healthivert.pipeline import Prepared, complete_body, prepare
 from healthivert.prior import canonical_slab
 from healthivert.types import Conditioning, FloatArray, SpineCase
+from healthivert.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def _sample(given: Prepared, healthy: SpineCase, truth: SpineAnalysis, level: st
 def save_sample(sample: TrainingSample, path: Path) -> None:
     """One compressed .npz, written whole or not at all. Volumes are 8 bit: finer than the scanner's noise."""
     c = sample.conditioning
-    partial = path.with_suffix(f".partial-{os.getpid()}.npz")
+    shard = io.BytesIO()
     np.savez_compressed(
-        partial,
+        shard,
         ct=_encode(c.ct, True),
         mask=_encode(c.mask, False),
         attention=_encode(c.attention, False),
@@ -91,7 +92,7 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
         cut=np.array(c.cut),
         level=np.array(c.level),
     )
-    os.replace(partial, path)
+    write_whole(path, shard.getvalue())
 
 
 def load_sample(path: Path) -> TrainingSample:

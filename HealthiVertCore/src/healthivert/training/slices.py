@@ -1,4 +1,4 @@
-"""Training batches: random slices of both planes, varied, with what the generator should have drawn.
+"""Slices to learn from: random ones of both planes, varied, with what the generator should have drawn.
 
 In: shards of training.samples (one vertebra each). Out: SliceBatch and SliceTargets. All volumes stay in memory as
 8 bit, and a batch is put together by array operations, so that the model never waits for it.

@@ -28,6 +28,7 @@ from healthivert.gap import GAP, HU_WINDOW, ROWS
 from healthivert.models.devices import choose_device
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
+from healthivert.progress import quiet
 from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
     NEW_RUN,
@@ -85,7 +86,7 @@ class TrainingEnd:
         return rates_in_words(self.images_per_second, self.data_share)
 
 
-class Prepared(NamedTuple):
+class ReadyRun(NamedTuple):
     """A run that could begin: its data (contents: what they are told by), its networks (restored if it goes on), and of
     the steps so far the last validation, the hours they took and the machines that made them."""
 
@@ -114,15 +115,15 @@ def train(
         _told_plainly(run_dir),
         ExitStack() as folder,
     ):
-        tell = progress if progress is not None and processes.first else _silent
+        tell = progress if progress is not None and processes.first else quiet
         with processes.all_or_none():
             if processes.first:
                 folder.enter_context(sole_use(run_dir, "training"))
-            prepared = prepare(settings, data_dir, run_dir, resume, processes, device, tell)
-        return _loop(settings, prepared, run_dir, processes, device, stop, tell)
+            ready = ready_run(settings, data_dir, run_dir, resume, processes, device, tell)
+        return _loop(settings, ready, run_dir, processes, device, stop, tell)
 
 
-def prepare(
+def ready_run(
     settings: RunSettings,
     data_dir: Path,
     run_dir: Path,
@@ -130,7 +131,7 @@ def prepare(
     processes: Processes,
     device: torch.device,
     tell: Progress,
-) -> Prepared:
+) -> ReadyRun:
     """Everything that can be wrong before the first step. Writes nothing."""
     if not resume:
         check_free(run_dir)
@@ -162,19 +163,19 @@ def prepare(
     here = machine(device) if processes.count == 1 else f"{processes.count} processes on {machine(device)}"
     machines = tuple(dict.fromkeys([*record.get("machines", ()), here]))
     hours = record.get("hours", 0.0)  # a checkpoint of an earlier version does not say
-    return Prepared(data, held_out, contents, task, record.get("validation", {}), hours, machines, configuration)
+    return ReadyRun(data, held_out, contents, task, record.get("validation", {}), hours, machines, configuration)
 
 
 def _loop(
     settings: RunSettings,
-    prepared: Prepared,
+    ready: ReadyRun,
     run_dir: Path,
     processes: Processes,
     device: torch.device,
     stop: _StopRequest,
     tell: Progress,
 ) -> TrainingEnd:
-    data, held_out, contents, task, validation, hours_before, machines, configuration = prepared
+    data, held_out, contents, task, validation, hours_before, machines, configuration = ready
     log = _open_run(run_dir, task.step, configuration) if processes.first else None
     share = processes.share(settings.batch_size)
     batches = batches_of(
@@ -351,7 +352,3 @@ def _first_difference(error: Exception) -> str:
 
 def rates_in_words(images_per_second: float, data_share: float, **others: float) -> str:
     return f"{images_per_second:.1f} images/s, {100 * data_share:.0f} % of the time waiting for data"
-
-
-def _silent(stage: str, fraction: float, message: str) -> None:
-    """The progress of all processes but the first, and of library use."""

@@ -101,7 +101,7 @@ class ResidualBlock(nn.Module):
 
 
 def sinusoids(timesteps: Tensor) -> Tensor:
-    """Timesteps [B] -> [B, SINUSOIDS] cosines and sines of periods from 2 pi to 2 pi * 10000 (Vaswani 2017)."""
+    """Timesteps [B] -> [B, SINUSOIDS] cosines and sines of periods from 2 pi to nearly 2 pi * 10000 (Vaswani 2017)."""
     exponents = torch.arange(SINUSOIDS // 2, device=timesteps.device) / (SINUSOIDS // 2)
     angles = timesteps[:, None].float() * torch.exp(-math.log(10_000) * exponents)
     return torch.cat([angles.cos(), angles.sin()], dim=1)
