@@ -4,11 +4,14 @@ Prints the table of docs/trials.md, "The target's own anatomy". A collapse hardl
 pedicles, so these could be used without telling the collapse. They would have to tell by how much a level is higher
 than the reference expects, from how much larger it is than its two neighbours. Each spine is corrected by what all
 others show.
+
+A wedge or a biconcave fracture spares the posterior wall, too. A wall that is higher than expected would have to tell
+that the front and the middle are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,12 +30,13 @@ ARCH_BOX_MM, STEP_MM = (60.0, 110.0, 90.0), 1.0  # SI, AP, LR around a body, wit
 BEHIND_MM, BESIDE_MM = (3, 6), (8, 26)  # where pedicles are: from the posterior wall, from the middle
 LEAST_PEDICLE_MM = 5.0
 QUANTITIES = ("width", "depth", "footprint", "pedicle height")
+WALL = "posterior wall"
 SEED = 0
 
 
 class Level(NamedTuple):
-    """excess: log of height over what the reference expects. larger: for each of QUANTITIES, the log of its ratio to
-    the mean of the two neighbours, NaN where one cannot be measured."""
+    """excess: log of height over what the reference expects. larger: for each of some quantities the log of its ratio
+    to what is expected of it, NaN where one cannot be measured."""
 
     spine: str
     name: str
@@ -70,8 +74,8 @@ def pedicle_height(labels: sitk.Image, box: tuple[Index, Index], body: Vertebral
     return float(np.mean(sides)) if min(sides) >= LEAST_PEDICLE_MM else np.nan
 
 
-def levels_of(name: str, case: SpineCase, fractured: set[str]) -> Iterator[Level]:
-    analysis: SpineAnalysis = analyse(case)
+def levels_of(name: str, case: SpineCase, analysis: SpineAnalysis, fractured: set[str]) -> Iterator[Level]:
+    """Of the inner levels: mean height, told by QUANTITIES, of which the mean of the two neighbours is expected."""
     whole = [level for level, body in analysis.bodies.items() if body.complete and level not in fractured]
     boxes = label_boxes(case.labels)
     own = {v: np.log(sizes(case.labels, boxes[LEVEL_NUMBER[v]], analysis.bodies[v])) for v in whole}
@@ -81,6 +85,15 @@ def levels_of(name: str, case: SpineCase, fractured: set[str]) -> Iterator[Level
             continue
         excess = np.log(found.heights.mean / found.neighbour_reference.mean)
         yield Level(name, level, float(excess), own[level] - (own[above] + own[below]) / 2)
+
+
+def walls_of(name: str, analysis: SpineAnalysis, fractured: set[str]) -> Iterator[Level]:
+    """Of every whole level: height of the anterior and middle third, told by that of the posterior one."""
+    for level, found in analysis.levels.items():
+        expected = found.neighbour_reference
+        if analysis.bodies[level].complete and level not in fractured and expected is not None:
+            front, middle, wall = np.log(np.array(found.heights.thirds) / expected.thirds)
+            yield Level(name, level, (front + middle) / 2, np.array([wall]))
 
 
 def corrected(excess: FloatArray, larger: FloatArray, spine: list[str]) -> FloatArray:
@@ -93,12 +106,12 @@ def corrected(excess: FloatArray, larger: FloatArray, spine: list[str]) -> Float
     return left
 
 
-def table(levels: list[Level]) -> str:
+def table(levels: list[Level], quantities: Sequence[str]) -> str:
     lines = [
         "| told by | levels | spines | correlation | reference's error, % | corrected, % |",
         "|---|---|---|---|---|---|",
     ]
-    for number, quantity in enumerate(QUANTITIES):
+    for number, quantity in enumerate(quantities):
         seen = [level for level in levels if np.isfinite(level.larger[number])]
         spine = [level.spine for level in seen]
         excess = np.array([level.excess for level in seen])
@@ -112,5 +125,11 @@ def table(levels: list[Level]) -> str:
     return "\n".join(lines)
 
 
+def main() -> None:
+    seen = [(name, case, analyse(case), fractured) for name, case, fractured in spines()]
+    print(table([level for spine in seen for level in levels_of(*spine)], QUANTITIES))
+    print(table([level for name, _, *found in seen for level in walls_of(name, *found)], (WALL,)))
+
+
 if __name__ == "__main__":
-    print(table([level for spine in spines() for level in levels_of(*spine)]))
+    main()
