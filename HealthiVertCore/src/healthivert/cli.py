@@ -47,18 +47,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"healthivert {__version__}")
     commands_of = parser.add_subparsers(dest="command", required=True, parser_class=_Parser, metavar="COMMAND")
+    for name, call, add_options, text in (
+        ("demo", _demo, _demo_options, "regrow the fractured vertebra of the bundled phantom"),
+        ("inspect", _inspect, _inspect_options, "heights and suspicion of every level; writes nothing"),
+        ("run", _run, _run_options, "regrow one vertebra and measure its height loss"),
+        ("cohort", _cohort, _cohort_options, "run on every scan of a table; goes on where it was stopped"),
+        ("evaluate", _evaluate, _evaluate_options, "hide and regrow levels whose truth is known, and compare"),
+        ("fit-grading", _fit_grading, _fit_grading_options, "fit a machine that grades height loss, on phantoms"),
+        ("phantom", _phantom, _phantom_options, "generate spines with known truth"),
+        ("paint", _paint, _paint_options, "paint a CT onto a real label map"),
+        ("train", _train, _train_options, "train a generator on prepared samples"),
+        ("samples", _samples, _samples_options, "make training samples from generated spines or real scans"),
+    ):
+        sub = commands_of.add_parser(name, help=text, description=text)
+        sub.add_argument("--json-progress", action="store_true", help="one JSON line per step on standard output")
+        add_options(sub)
+        sub.set_defaults(call=call)
+    return parser
 
-    sub = _command(commands_of, "demo", _demo, "regrow the fractured vertebra of the bundled phantom")
+
+def _demo_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, metavar="DIR", default=Path("healthivert-demo"), help="folder for the results")
     _generator_options(sub)
     _samples_option(sub)
     _force_option(sub)
 
-    sub = _command(commands_of, "inspect", _inspect, "heights and suspicion of every level; writes nothing")
+
+def _inspect_options(sub: argparse.ArgumentParser) -> None:
     _scan_arguments(sub)
     sub.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
-    sub = _command(commands_of, "run", _run, "regrow one vertebra and measure its height loss")
+
+def _run_options(sub: argparse.ArgumentParser) -> None:
     _scan_arguments(sub)
     sub.add_argument("--vertebra", required=True, metavar="LEVEL", help="the level to regrow, for example L1")
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
@@ -75,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     _grade_option(sub)
     _force_option(sub)
 
-    sub = _command(commands_of, "cohort", _cohort, "run on every scan of a table; goes on where it was stopped")
+
+def _cohort_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "manifest", type=Path, metavar="MANIFEST.csv", help="columns ct, seg, vertebra (empty: all suspicious), id"
     )
@@ -88,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     _samples_option(sub)
     _grade_option(sub)
 
-    sub = _command(commands_of, "evaluate", _evaluate, "hide and regrow levels whose truth is known, and compare")
+
+def _evaluate_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("images", nargs="*", type=Path, metavar="CT SEG", help="pairs of a CT and its segmentation")
     sub.add_argument("--phantoms", type=Path, metavar="DIR", help="cases of `healthivert phantom` instead of scans")
     sub.add_argument(
@@ -100,19 +122,22 @@ def _parser() -> argparse.ArgumentParser:
     _attention_option(sub)
     _force_option(sub)
 
-    sub = _command(commands_of, "fit-grading", _fit_grading, "fit a machine that grades height loss, on phantoms")
+
+def _fit_grading_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--phantoms", type=Path, metavar="DIR", required=True, help="cases of `healthivert phantom`")
     sub.add_argument("--out", type=Path, metavar="FILE", required=True, help="the .json file to write")
     _generator_options(sub)
     _force_option(sub)
 
-    sub = _command(commands_of, "phantom", _phantom, "generate spines with known truth")
+
+def _phantom_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the cases")
     sub.add_argument("--count", type=int, metavar="N", required=True, help="how many")
     _seed_option(sub)
     sub.add_argument("--fractured", action="store_true", help="with fractures, and the healthy twin beside each")
 
-    sub = _command(commands_of, "paint", _paint, "paint a CT onto a real label map")
+
+def _paint_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("segmentation", type=Path, metavar="SEG", help="label map or folder of masks")
     sub.add_argument(
         "--out", type=Path, metavar="FILE", required=True, help="the CT file to write (.nii.gz, .nii, .nrrd or .mha)"
@@ -121,21 +146,15 @@ def _parser() -> argparse.ArgumentParser:
     _level_map_option(sub)
     _force_option(sub)
 
-    sub = _command(commands_of, "train", _train, "train a generator on prepared samples")
+
+def _train_options(sub: argparse.ArgumentParser) -> None:
     _model_option(sub)
     training_cli.add_train_options(sub)
 
-    sub = _command(commands_of, "samples", _samples, "make training samples from generated spines or real scans")
+
+def _samples_options(sub: argparse.ArgumentParser) -> None:
     training_cli.add_samples_options(sub)
     _seed_option(sub)
-    return parser
-
-
-def _command(commands_of, name: str, call, text: str) -> argparse.ArgumentParser:
-    sub = commands_of.add_parser(name, help=text, description=text)
-    sub.add_argument("--json-progress", action="store_true", help="one JSON line per step on standard output")
-    sub.set_defaults(call=call)
-    return sub
 
 
 def _scan_arguments(sub: argparse.ArgumentParser) -> None:
