@@ -23,13 +23,16 @@ class Affine:
     origin: FloatArray  # (3,)
 
     def to_lps(self, index: FloatArray) -> FloatArray:
+        """(..., 3) indices (i, j, k), whole or not, -> (..., 3) LPS mm."""
         return index @ self.matrix.T + self.origin
 
     def to_index(self, points: FloatArray) -> FloatArray:
+        """(..., 3) LPS mm -> (..., 3) indices (i, j, k), not rounded."""
         return (points - self.origin) @ np.linalg.inv(self.matrix).T
 
 
 def affine_of(image: sitk.Image) -> Affine:
+    """Of a 3D image's grid."""
     direction = np.array(image.GetDirection()).reshape(3, 3)
     return Affine(direction * np.array(image.GetSpacing()), np.array(image.GetOrigin()))
 

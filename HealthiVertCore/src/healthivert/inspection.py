@@ -25,6 +25,9 @@ ORDER_TOLERANCE_MM = 8.0  # a spine bent to a right angle brings neighbours to o
 
 @dataclass(frozen=True)
 class SpineAnalysis:
+    """A case's bodies and what their heights say of each other; both by level, from cranial to caudal. frame: of the
+    line through the bodies."""
+
     bodies: Mapping[str, VertebralBody]
     frame: StraightFrame
     levels: Mapping[str, LevelSummary]

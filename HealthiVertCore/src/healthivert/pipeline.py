@@ -79,6 +79,8 @@ class Prepared(NamedTuple):
 
 @dataclass(frozen=True)
 class Outcome:
+    """What came of one vertebra: its loss, the restored scan, and what pictures and report show of it."""
+
     loss: HeightLoss
     restored: Restored
     withheld: sitk.Image  # 1 where the generator saw nothing, on a part of the patient's grid

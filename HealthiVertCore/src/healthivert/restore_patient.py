@@ -51,6 +51,8 @@ class _Motion:
         return points - self.placement.shift_mm * self.ramp(points)[..., None] * self.up
 
     def ramp_at(self, height: FloatArray, behind: FloatArray, left: FloatArray) -> FloatArray:
+        """0 (below, at rest) to 1 (above, moved as a whole) at places in mm above the corner, behind it and to its
+        left; arrays of one shape."""
         floor = self.arch_floor * np.clip((behind - self.wall) / ARCH_RAMP_MM, 0.0, 1.0)
         ramp = np.clip((height - floor) / self.placement.slab_mm, 0.0, 1.0)
         lower = (ramp > 0) & (ramp < 1) & (np.abs(behind) < FOOTPRINT_MM) & (np.abs(left) < FOOTPRINT_MM)

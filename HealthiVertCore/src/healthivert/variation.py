@@ -39,6 +39,7 @@ class Variation:
     noise: float = 0.0
 
     def apply(self, conditioning: Conditioning, seed: int) -> Conditioning:
+        """The conditioning varied in this way, with noise of that seed; itself where nothing is varied."""
         if self == Variation():
             return conditioning
         conditioning = self._with_one_neighbour(conditioning)

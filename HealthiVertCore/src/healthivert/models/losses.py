@@ -30,7 +30,7 @@ class LossWeights:
 
     ct: float = 1.0  # each stage
     gradient: float = 0.5  # fine stage: against blur
-    # Soft Dice is won by a body that is too large wherever it is uncertain (docs/method.md, "Volume"); cross entropy,
+    # Soft Dice is won by a body that is too large wherever it is uncertain (docs/trials.md, "The volume of the body"); cross entropy,
     # which is not published, asks for the likelihood itself. Nor is it blind to slices without any body, and it leaves
     # an endplate its partial volume, from which its height is read.
     fine_dice: float = 0.0
@@ -74,6 +74,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """[B]: mean absolute difference of [B, 1, H, W] where mask is 1, in their unit."""
     return masked_mean((predicted - target).abs(), mask)
 
 

@@ -24,8 +24,8 @@ LARGEST_CHANGE = 0.6  # 330 HU, bone against soft tissue: a change this large is
 
 @dataclass(frozen=True)
 class DiffusionSettings(SchedulerSettings):
-    """width: channels of the U-Net's finest level. steps: timesteps visited when a slice is drawn. By itself the
-    width is the published design's; the rest is what was measured to be best (docs/method.md)."""
+    """width: channels of the U-Net's finest level; half of it was measured, too (docs/trials.md). steps: timesteps
+    visited when a slice is drawn. The defaults are what was measured to be best (docs/method.md)."""
 
     width: int = multiple_of(GROUPS, 32)
     steps: int = at_least(2, 3)  # odd, so that the middle of the process is one of them
