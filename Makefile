@@ -7,7 +7,8 @@
 #
 # TORCH is handed to `pip install` as it stands:
 #   make demo TORCH=torch                                                          the newest, with CUDA on Linux
-#   make demo TORCH="torch==2.13.0 --index-url URL-OF-PYTORCH-CPU-WHEELS"   the small one, without CUDA
+#   make demo TORCH="torch==2.13.0 --index-url URL-OF-PYTORCH-CPU-WHEELS"   the small one, without CUDA; the URL is what
+#                                                                           pytorch.org/get-started shows for "CPU"
 
 TORCH ?= torch==2.13.0
 # Some installations have a python3.13 that does not start, or one without venv: take the first that really works.

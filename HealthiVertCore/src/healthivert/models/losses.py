@@ -30,9 +30,9 @@ class LossWeights:
 
     ct: float = 1.0  # each stage
     gradient: float = 0.5  # fine stage: against blur
-    # Soft Dice is won by a body that is too large wherever it is uncertain (docs/trials.md, "The volume of the body"); cross entropy,
-    # which is not published, asks for the likelihood itself. Nor is it blind to slices without any body, and it leaves
-    # an endplate its partial volume, from which its height is read.
+    # Soft Dice is won by a body that is too large wherever it is uncertain (docs/trials.md, "The volume of the body");
+    # cross entropy, which is not published, asks for the likelihood itself. Nor is it blind to slices without any body,
+    # and it leaves an endplate its partial volume, from which its height is read.
     fine_dice: float = 0.0
     coarse_dice: float = 0.6
     fine_cross_entropy: float = 2.0
