@@ -1,10 +1,11 @@
 """Make the pictures of README and of the extension: Resources/HealthiVert.png and Resources/report.png.
 
-The second is the top of the demo's report.html as a browser (chromium) shows it.
+The second is the demo's report.html as a browser (chromium) shows it, from its top to the end of the pairs of pictures.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,8 +21,11 @@ from healthivert.progress import quiet
 RESOURCES = Path(__file__).resolve().parents[2] / "Resources"
 BROWSER_FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1200,985"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+WIDTH, TALLEST = 1200, 4000  # pixels
+END = 'document.body.dataset.end = Math.ceil(document.querySelector(".pairs").getBoundingClientRect().bottom)'
+MARGIN = 14  # below the pairs' captions: less than the page's own gap, so that nothing of what follows is seen
 
 
 def body(left: float, right: float, bottom: float, anterior: float, posterior: float) -> np.ndarray:
@@ -46,12 +50,28 @@ def icon(path: Path) -> None:
 
 
 def report(path: Path) -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "demo"
         commands.demo(out, commands.GeneratorChoice(), quiet, force=False)
-        command = [browser, *BROWSER_FLAGS, f"--screenshot={path}", (out / "report.html").as_uri()]
-        subprocess.run(command, check=True, capture_output=True)
+        page = out / "report.html"
+        browse(page, f"--window-size={WIDTH},{end_of_pairs(page) + MARGIN}", f"--screenshot={path}")
+
+
+def end_of_pairs(page: Path) -> int:
+    """How far the pairs of pictures reach down the page, with their captions, in pixels. The page itself has no
+    scripts, so a copy of it is asked."""
+    asked = page.with_name("asked.html")
+    text = page.read_text(encoding="utf-8")
+    asked.write_text(text.replace("</body>", f"<script>{END}</script></body>"), encoding="utf-8")
+    found = re.search(r'data-end="(\d+)"', browse(asked, f"--window-size={WIDTH},{TALLEST}", "--dump-dom"))
+    assert found is not None, "the page has no pairs of pictures"
+    return int(found[1])
+
+
+def browse(page: Path, *arguments: str) -> str:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    command = [browser, *BROWSER_FLAGS, *arguments, page.as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":
