@@ -385,6 +385,7 @@ def test_a_vertebra_that_never_looks_healthy_is_the_plain_drawing_with_a_warning
     assert any("looks fractured itself" in warning for warning in outcome.loss.warnings)
     half = regrow(*case_and_analysis, "L2", lambda given: [plain, doubtful], quiet)
     assert half.rejected_samples == 4
+    assert "L2 was drawn again 4 times, because it looked fractured" in half.loss.warnings
     assert not any("looks fractured itself" in warning for warning in half.loss.warnings)
 
 

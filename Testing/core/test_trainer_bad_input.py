@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from training_case import TINY, TINY_DIFFUSION, write_vertebrae
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
+from healthivert.progress import Progress
 from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
 from healthivert.training.configuration import as_json, check_unchanged
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
@@ -117,6 +121,35 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(folder, tmp_path):
     train(replace(TINY, steps=3), folder, tmp_path / "whole")
     one, other = load_checkpoint(run)[0], load_checkpoint(tmp_path / "whole")[0]
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_damaged_checkpoint_is_said_where_no_terminal_is(folder, tmp_path):
+    run, log = tmp_path / "run", io.StringIO()
+    train(replace(TINY, steps=2, checkpoint_minutes=0.0), folder, run)
+    tensors = run / "checkpoint_00000002.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
+    train(replace(TINY, steps=3), folder, run, resume=True, progress=Progress(stream=log))
+    (line,) = log.getvalue().splitlines()
+    assert "warning: " in line and "is damaged; going on from the one before it, step 1" in line
+
+
+def test_a_full_disk_is_no_traceback_of_a_thread_that_writes_beside_the_training(folder, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+
+    def write_beside(stage: str, fraction: float, message: str) -> None:
+        for error in (OSError(errno.ENOSPC, "No space left on device"), ValueError("a bug")):
+            thread = threading.Thread(target=partial(throw, error))
+            thread.start()
+            thread.join()
+
+    train(replace(TINY, steps=1), folder, tmp_path / "run", progress=write_beside)
+    assert seen and {told.exc_type for told in seen} == {ValueError}
+    assert threading.excepthook == seen.append
+
+
+def throw(error: Exception) -> None:
+    raise error
 
 
 def test_a_damaged_checkpoint_without_one_before_it_is_refused(folder, run):

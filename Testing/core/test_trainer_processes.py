@@ -104,8 +104,21 @@ def test_a_process_that_loses_the_other_says_so_and_keeps_the_checkpoint(folder,
     _, told = started[0].communicate(timeout=120)
     started[1].communicate()
     assert started[0].returncode == 2
-    assert "process 0 of 2 has lost the others" in told and "--resume" in told
+    assert re.search(r"process 0 of 2 has lost the others.*checkpoint\.json of step \d+.*--resume", told)
     assert load_checkpoint(run)[1]["step"] >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
+def test_a_killed_data_worker_of_one_process_ends_all_and_is_named(folder, tmp_path):
+    run = tmp_path / "run"
+    started = two_processes(folder, run, steps=10_000, checkpoint_minutes=0.0, workers=1)
+    wait_for_checkpoint(run, started[0])
+    for child in Path(f"/proc/{started[1].pid}/task/{started[1].pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    told = [process.communicate(timeout=60)[1] for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    assert "has lost the others" in told[0] and "prepares batches was killed" in told[1]
+    assert all("checkpoint.json of step" in words and "Traceback" not in words for words in told)
 
 
 def two_processes(folder: Path, run: Path, **settings: object) -> list[subprocess.Popen[str]]:

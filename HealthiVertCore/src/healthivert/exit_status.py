@@ -29,6 +29,7 @@ def exit_status(work: Callable[[], int | None], cancellation: Cancellation) -> i
         ignore_signals()  # the results are in place: a late signal cannot undo them
         return status
     except HealthiVertError as error:
+        ignore_signals()  # torchrun sends one to the processes that are left
         return complain(str(error))
     except KeyboardInterrupt:
         ignore_signals()  # what was begun is removed: an impatient second signal must not change the exit status

@@ -223,7 +223,7 @@ def _measure(
         warnings=(
             *_loss_warnings(body.level, analysis, prepared, healthy),
             *hollow_warnings(body, genant),
-            *_realism_warnings(body.level, vertebra),
+            *_realism_warnings(body.level, vertebra, sum(sample.rejected for sample in samples)),
         ),
     )
     # against the healthy body's depth; the original's is scaled onto it
@@ -269,9 +269,11 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
     return warnings
 
 
-def _realism_warnings(level: str, vertebra: PseudoHealthy) -> list[str]:
+def _realism_warnings(level: str, vertebra: PseudoHealthy, rejected: int) -> list[str]:
+    """rejected: drawings that were thrown away, of all samples."""
     if vertebra.accepted:
-        return []
+        how_often = "once" if rejected == 1 else f"{rejected} times"
+        return [f"{level} was drawn again {how_often}, because it looked fractured"] if rejected else []
     return [
         f"the regrown {level} looks fractured itself, in each of {vertebra.rejected} drawings: "
         "its healthy heights are in doubt"

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TextIO
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WARNING = "warning"  # the stage of a message that must not be lost, wherever the others go
 LOG_EVERY_S = 60.0  # so that a command of hours says how far it is where nobody looks, and a short one nothing
 
 
@@ -41,7 +42,7 @@ class Progress:
     def __call__(self, stage: str, fraction: float, message: str = "") -> None:
         if self.cancellation is not None and self.cancellation.signal is not None:
             raise KeyboardInterrupt
-        if not self.shown and not self._log_is_due():
+        if not self.shown and stage != WARNING and not self._log_is_due():
             return
         fraction = round(min(1.0, max(0.0, float(fraction))), 4)
         if self.json_lines:

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import PLANES
+from healthivert.training.lost_worker import from_workers
 from healthivert.training.slices import Augmentation, SliceDataset
 
 IMAGE, NOISE, STEP, NETWORK = range(1, 5)  # what a stream of random numbers is for
@@ -71,7 +72,7 @@ def batches_of(batches: StepBatches, steps: range, workers: int, pinned: bool) -
     """The batches of the steps in their order. Raises RuntimeError if a worker is killed."""
     ahead: dict[str, Any] = {"prefetch_factor": AHEAD, "worker_init_fn": _leave_signals_to_parent} if workers else {}
     loader = DataLoader(batches, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pinned, **ahead)
-    return iter(loader)
+    return from_workers(iter(loader)) if workers else iter(loader)
 
 
 def _leave_signals_to_parent(worker: int) -> None:

@@ -22,10 +22,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from healthivert.errors import HealthiVertError
+from healthivert.training.lost_worker import is_of_lost_worker
 from healthivert.types import FloatArray
 
 CPU = torch.device("cpu")
 FAREWELL = timedelta(seconds=5)  # how long a process waits for the others at its end
+
+
+class LostProcesses(HealthiVertError):
+    """Another process has ended before this one."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class Processes:
         except HealthiVertError as error:
             complaint = error
         failed = self.any(*(complaint is not None and rank == self.rank for rank in range(self.count)))
+        if self.count > 1 and any(failed):
+            _wait_for_the_others()
         if any(failed) and failed.index(True) != self.rank:
             raise SystemExit(2)
         if complaint is not None:
@@ -104,13 +111,12 @@ class Processes:
             try:
                 dist.all_reduce(values)
             except RuntimeError as error:
-                raise self._lost() from error
-
-    def _lost(self) -> HealthiVertError:
-        return HealthiVertError(
-            f"process {self.rank} of {self.count} has lost the others: one of them was killed or stopped; "
-            "see what it says, and go on from the last checkpoint with --resume"
-        )
+                if is_of_lost_worker(error):
+                    raise
+                raise LostProcesses(
+                    f"process {self.rank} of {self.count} has lost the others: one of them was killed or stopped; "
+                    "see what it says"
+                ) from error
 
 
 ALONE = Processes()
@@ -131,15 +137,24 @@ def processes_of_torchrun(device: torch.device) -> Iterator[tuple[Processes, tor
         dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
         atexit.register(_leave)
     exchange = own if own.type == "cuda" else CPU
-    yield Processes(dist.get_rank(), dist.get_world_size(), exchange), own
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), exchange), own
+    except BaseException:
+        atexit.unregister(_leave)  # the others may still be at work, and would be waited for as long as that takes
+        raise
 
 
 def _leave() -> None:
-    """Close the connections, all processes at once: where one was faster, another was seen to abort (Gloo)."""
+    """Close the connections, all processes at once."""
+    _wait_for_the_others()
+    dist.destroy_process_group()
+
+
+def _wait_for_the_others() -> None:
+    """Before the end that all come to: where one was faster, another was seen to abort (Gloo)."""
     if dist.get_backend() == "gloo":
         with suppress(RuntimeError):  # the others are gone or stuck
             dist.monitored_barrier(timeout=FAREWELL)
-    dist.destroy_process_group()
 
 
 def is_first_process() -> bool:

@@ -13,9 +13,11 @@ import json
 import math
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -28,7 +30,7 @@ from healthivert.gap import GAP, HU_WINDOW, ROWS
 from healthivert.models.devices import choose_device
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
-from healthivert.progress import quiet
+from healthivert.progress import WARNING, quiet
 from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
     NEW_RUN,
@@ -47,7 +49,8 @@ from healthivert.training.configuration import (
     resolved_configuration,
     worker_count,
 )
-from healthivert.training.distributed import Processes, processes_of_torchrun
+from healthivert.training.distributed import LostProcesses, Processes, processes_of_torchrun
+from healthivert.training.lost_worker import is_of_lost_worker, let_go_of_workers
 from healthivert.training.machine import machine
 from healthivert.training.metrics import METRICS, MetricsLog, Stopwatch
 from healthivert.training.numerics import determinism
@@ -135,7 +138,7 @@ def ready_run(
     """Everything that can be wrong before the first step. Writes nothing."""
     if not resume:
         check_free(run_dir)
-    stored = load_checkpoint(run_dir, lambda warning: tell("load", 0.0, warning)) if resume else None
+    stored = load_checkpoint(run_dir, partial(tell, WARNING, 0.0)) if resume else None
     processes.share(settings.batch_size)
     training_paths, validation_paths = shards(data_dir, settings.held_out)
     contents = contents_of([*training_paths, *validation_paths])
@@ -328,20 +331,31 @@ def _told_plainly(run_dir: Path, loss: str = "") -> Iterator[None]:
 
     loss: what a full disk prevents.
     """
+    of_threads = threading.excepthook
+    threading.excepthook = lambda told: None if _is_full(told.exc_value) else of_threads(told)  # TensorBoard's writer
     try:
         yield
+    except LostProcesses as error:
+        raise HealthiVertError(f"{error}; {last_good(run_dir)}") from error
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if not _is_full(error):
             raise
         full = f"the disk is full{loss and f', so {loss}'}"
         raise HealthiVertError(f"{run_dir}: {full}; free some space; {last_good(run_dir)}") from error
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not is_of_lost_worker(error):
             raise
+        let_go_of_workers()
         raise HealthiVertError(
             f"a process that prepares batches was killed, most often for want of memory; "
             f"{last_good(run_dir, 'fewer --workers')}"
         ) from error
+    finally:
+        threading.excepthook = of_threads
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_SPACE
 
 
 def _first_difference(error: Exception) -> str:
