@@ -15,7 +15,7 @@ import numpy as np
 
 from healthivert.errors import HealthiVertError
 from healthivert.report.charts import draw_height_profile, draw_loss_map, draw_spine
-from healthivert.report.slices import draw_before_after, draw_conditioning
+from healthivert.report.slices import draw_before_after, draw_conditioning, shown_rows
 from healthivert.report.style import PNG_DPI, STYLE
 from healthivert.report.wording import format_mm, format_percent
 from healthivert.types import Report
@@ -57,10 +57,11 @@ def draw_pictures(report: Report) -> tuple[Picture, ...]:
 def _before_after_pictures(report: Report) -> Iterator[Picture]:
     loss = report.loss
     heights = f"mean height {format_mm(loss.original.mean)} mm before, {format_mm(loss.pseudo_healthy.mean)} mm after"
+    rows = shown_rows(report.views) if report.views else (0.0, 0.0)
     for view in report.views:
         yield Picture(
             view.plane,
-            png_of(draw_before_after(view, loss, report.vertebra)),
+            png_of(draw_before_after(view, loss, report.vertebra, rows)),
             f"{view.plane.capitalize()} cut through the straightened spine: the scan (orange) and {report.vertebra} "
             "regrown healthy (blue). Thick lines are the endplates; the dashed line is the body before.",
             f"{view.plane.capitalize()} CT of {report.vertebra} before and after regrowth, bodies outlined: {heights}.",

@@ -8,6 +8,7 @@ Out: matplotlib figures with square millimetres and a scale bar.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ SMALL_PANEL_INCHES = 1.8
 SCALE_BAR_MM = 20.0
 CONTEXT_SI_MM = 42.0  # a neighbour and its disc on either side of the target
 CONTEXT_ACROSS_MM = 32.0
+PAIR_ACROSS_MM = 64.0  # in either plane, so that both pairs have one scale and one height
 WALL_SHARE = 0.07  # of the body's depth at either end, where the outline is a wall and no endplate
 DIRECTIONS = {"sagittal": ("A", "P"), "coronal": ("R", "L")}
 
@@ -46,9 +48,31 @@ def endplates(body: FloatArray, spacing_mm: float) -> tuple[FloatArray, FloatArr
     return tuple((index + 0.5) * spacing_mm for index in (columns, inferior, superior))  # type: ignore[return-value]
 
 
-def draw_before_after(view: View, loss: HeightLoss, vertebra: str) -> Figure:
-    """The scan and the regrown vertebra side by side, at one scale and one window of HU."""
-    window = _window_around(np.maximum(view.body_before, view.body_after) >= 0.5, view.spacing_mm)
+def shown_rows(views: Sequence[View]) -> tuple[float, float]:
+    """Lower and upper end in mm of what the pairs show: the bodies in all planes with some context."""
+    bodies = [np.maximum(view.body_before, view.body_after) >= 0.5 for view in views]
+    occupied = np.any([body.any(axis=1) for body in bodies], axis=0)
+    spacing_mm, rows = views[0].spacing_mm, len(occupied)
+    if not occupied.any():
+        return 0.0, rows * spacing_mm
+    first, end = _first_and_end(occupied)
+    return max(first * spacing_mm - CONTEXT_SI_MM, 0.0), min(end * spacing_mm + CONTEXT_SI_MM, rows * spacing_mm)
+
+
+def _pair_window(body: NDArray[np.bool_], spacing_mm: float, rows: tuple[float, float]) -> Window:
+    """PAIR_ACROSS_MM around the body, never beyond the array; the whole of it if there is no body."""
+    whole = body.shape[1] * spacing_mm
+    if not body.any():
+        return 0.0, whole, *rows
+    width = min(PAIR_ACROSS_MM, whole)
+    first, end = _first_and_end(body.any(axis=0))
+    left = float(np.clip((first + end) / 2 * spacing_mm - width / 2, 0.0, whole - width))
+    return left, left + width, *rows
+
+
+def draw_before_after(view: View, loss: HeightLoss, vertebra: str, rows: tuple[float, float]) -> Figure:
+    """The scan and the regrown vertebra side by side, at one scale and one window of HU. rows: see shown_rows."""
+    window = _pair_window(np.maximum(view.body_before, view.body_after) >= 0.5, view.spacing_mm, rows)
     figure, (left, right) = _panels(2, window, PANEL_INCHES)
     _show_ct(left, view.before, view, window, HU_WINDOW)
     _outline(left, view.body_before, view.spacing_mm, BEFORE_LINE)
