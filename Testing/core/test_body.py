@@ -96,6 +96,35 @@ def test_a_body_that_goes_on_beyond_the_border_is_cut(below, above, cut):
     assert cut_levels(cropped_to_labels(case, below, above)) == cut.split()
 
 
+def test_an_arch_that_the_border_has_left_alone_is_no_level_and_bends_no_other(healthy_case):
+    """Arches reach lower than their bodies: of T12, at the upper border of a cropped scan, the arch alone is left."""
+    labels = sitk.GetArrayFromImage(healthy_case.labels)
+    z = healthy_case.labels.GetOrigin()[2] + np.arange(len(labels))
+    y = healthy_case.labels.GetOrigin()[1] + np.arange(labels.shape[1])
+    body_of_t12 = (labels == 19) & (y < 24)[None, :, None]
+    labels[body_of_t12] = 0
+    cut = z < 35 * 5 + 24  # through that arch
+    cropped = sitk.GetImageFromArray(labels[cut])
+    cropped.SetOrigin(healthy_case.labels.GetOrigin())
+    case = SpineCase(healthy_case.ct[:, :, : int(cut.sum())], cropped, "cropped", "LPS", healthy_case.label_values)
+    bodies, whole = find_bodies(case), find_bodies(healthy_case)
+    assert "T12" in whole and set(bodies) == set(whole) - {"T12"}
+    for level, body in bodies.items():
+        assert body_heights(body).thirds == pytest.approx(body_heights(whole[level]).thirds, abs=0.1), level
+
+
+def test_a_hole_in_the_labels_is_no_loss_of_height(healthy_case):
+    labels = sitk.GetArrayFromImage(healthy_case.labels)
+    middle = np.argwhere(labels == 22)[:, 0].mean()
+    at = np.stack(np.indices(labels.shape))
+    centre = np.array([middle, *(np.array(labels.shape[1:]) / 2 - (10, 0))])[:, None, None, None]
+    labels[((at - centre) ** 2).sum(axis=0) < 6**2] = 0
+    holed = sitk.GetImageFromArray(labels)
+    holed.CopyInformation(healthy_case.labels)
+    case = SpineCase(healthy_case.ct, holed, "holed", "LPS", healthy_case.label_values)
+    assert heights(case, "L3").thirds == pytest.approx(heights(healthy_case, "L3").thirds, abs=0.1)
+
+
 def test_labels_without_any_body_are_refused():
     labels = sitk.Image(40, 40, 40, sitk.sitkUInt8)
     labels[20, 20, 20] = 20

@@ -157,6 +157,11 @@ def the_ct_is_a_colour_image(folder: Path) -> Paths:
     return with_ct(folder, write(sitk.Compose(grey, grey, grey), folder / "bad.nrrd"))
 
 
+@bad("bad.nii.gz", "every voxel is NaN")
+def every_voxel_of_a_nifti_is_nan(folder: Path) -> Paths:
+    return with_ct(folder, write(np.full(SHAPE, np.nan, np.float32), folder / "bad.nii.gz"))
+
+
 @bad("bad.nrrd", "every voxel is NaN")
 def every_voxel_is_nan(folder: Path) -> Paths:
     return with_ct(folder, write(np.full(SHAPE, np.nan, np.float32), folder / "bad.nrrd"))

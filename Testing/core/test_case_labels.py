@@ -139,6 +139,14 @@ def test_numbers_in_no_order_are_asked_for() -> None:
         recognise_values(stacked([20, 22, 21, 24, 23]), "seg")
 
 
+def test_exchanged_labels_are_named_and_no_single_label_is_believed_instead() -> None:
+    exchanged = [19, 28, 20, 22, 21, 23]  # 28 is T13 in VerSe's numbers, and L4 in TotalSegmentator's
+    with pytest.raises(
+        HealthiVertError, match=r"as VerSe's, 1 of 5 neighbours lie in the wrong order: are labels exch"
+    ):
+        recognise_values(stacked(exchanged), "seg")
+
+
 def test_unknown_values_are_left_out_and_said() -> None:
     assert "200" in recognise_values(stacked([20, 21, 22, 200]), "seg").warnings[0]
 

@@ -134,13 +134,25 @@ def test_a_4d_file_with_one_volume_is_read_and_said(tmp_path: Path) -> None:
     assert any("4D" in words for words in case.warnings)
 
 
-def test_a_few_nan_become_air_and_are_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii", ".nii.gz", ".mha"])
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_a_few_nan_become_air_and_are_said(tmp_path: Path, suffix: str, number: type) -> None:
     _, seg = write_case(tmp_path)
-    hu = lumbar_hu().astype(np.float32)
+    hu = lumbar_hu().astype(number)
     hu[:2, :3] = np.nan
-    case = load_case(write(hu, tmp_path / "holes.nrrd"), seg)
-    assert (arrays(case)[0][:2, :3] == -1024).all()
+    hu[2, :3] = np.inf
+    case = load_case(write(hu, tmp_path / f"holes{suffix}"), seg)
+    assert (arrays(case)[0][:3, :3] == -1024).all()
+    assert np.array_equal(arrays(case)[0][3:], lumbar_hu()[3:])
     assert any("NaN" in words for words in case.warnings)
+
+
+def test_a_packed_nifti_is_read_itself_where_its_unpacked_namesake_lies_beside_it(tmp_path: Path) -> None:
+    ct, seg = write_case(tmp_path)
+    write(np.zeros_like(lumbar_hu()), tmp_path / "ct.nii")
+    write(np.zeros_like(lumbar_numbers()), tmp_path / "seg.nii")
+    case = load_case(ct, seg)
+    assert np.array_equal(arrays(case)[0], lumbar_hu()) and np.array_equal(arrays(case)[1], lumbar_numbers())
 
 
 def test_a_nifti_without_orientation_is_said(tmp_path: Path) -> None:

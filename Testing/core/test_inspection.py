@@ -33,6 +33,13 @@ def test_a_spine_upside_down_is_refused():
         analyse(block_spine(blocks))
 
 
+def test_a_level_that_is_implausibly_tall_is_warned_of():
+    tall = analyse(block_spine(lumbar_blocks(L3=(33.0, 33.0))))
+    assert [level for level, one in tall.levels.items() if any("taller than" in w for w in one.warnings)] == ["L3"]
+    (warning,) = (w for w in tall.levels["L3"].warnings if "taller" in w)
+    assert re.match(r"L3 is 2\d % taller than the other levels predict: either they have lost height, or more", warning)
+
+
 @pytest.fixture(scope="module")
 def hollow_case(healthy_case) -> SpineCase:
     """Every body 6 of its 27 mm lower in its middle third, in all of its width."""

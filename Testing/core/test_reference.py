@@ -100,6 +100,14 @@ def test_where_everything_is_crushed_the_size_of_the_person_takes_over():
     assert predictions(crushed, 0.0)["L1"].spread.mean > 1.5 * predictions(crushed)["L1"].spread.mean
 
 
+def test_of_two_levels_the_size_of_the_person_tells_which_has_collapsed():
+    heights = {level: normal_heights(level) for level in ("L1", "L2")}
+    heights["L2"] = Heights(*(0.5 * value for value in (*heights["L2"].thirds, heights["L2"].mean)))
+    expected = predictions(heights, 0.0)["L1"].heights.mean
+    assert expected == pytest.approx(normal_heights("L1").mean, rel=0.12)
+    assert predictions(heights)["L1"].heights.mean < 0.6 * normal_heights("L1").mean
+
+
 def test_where_levels_are_healthy_the_size_hardly_counts():
     heights = {level: scaled(level, 0.95) for level in SPINE}
     for level, seen in predictions(heights, 0.06).items():

@@ -35,6 +35,9 @@ WIDEST = 1.25  # times the normal width for this depth: what is wider is the bas
 # A body whose section at the scan's border is larger than this share of its largest goes on beyond it. Where a scan was
 # cropped to its spine, bodies touch the border: a tilted plate with an edge, a wall with a strip as wide as its bend.
 CUT_PLATE, CUT_WALL = 0.2, 0.6
+# At the scan's border a level may have left its arch alone, whose thickest part lies this far from the line through the
+# next two bodies; kyphosis moves a body by less.
+REMAINDER_MM = 28.0
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
 
 
@@ -58,7 +61,7 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     boxes = label_boxes(case.labels)
     present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
     found = two_at_a_time(lambda level: _landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]), present)
-    landmarks = [mark for mark in found if mark is not None]
+    landmarks = _without_remainders([mark for mark in found if mark is not None])
     bodies = _bodies_at(landmarks) if landmarks else {}
     if not bodies:
         raise HealthiVertError(
@@ -66,6 +69,21 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
             "a vertebral body; check the segmentation"
         )
     return bodies
+
+
+def _without_remainders(landmarks: list[_Landmark]) -> list[_Landmark]:
+    """The levels (cranial to caudal) less those at the ends of which the border has left no body: such an arch would
+    bend the line that the next levels' axes follow."""
+    kept = list(landmarks)
+    for end, beside, beyond in ((0, 1, 2), (-1, -2, -3)):
+        while len(kept) > 2 and kept[end].cut_off:
+            at, near, far = (kept[place].body_centre for place in (end, beside, beyond))
+            along = (near - far) / np.linalg.norm(near - far)
+            aside = (at - near) - ((at - near) @ along) * along
+            if np.linalg.norm(aside) <= REMAINDER_MM:
+                break
+            kept.pop(end)
+    return kept
 
 
 def _bodies_at(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
@@ -82,7 +100,7 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
     number = LEVEL_NUMBER[level]
     size = labels.GetSize()
     patch = cut_patch(labels, lower, upper, margin=4)
-    mask = patch.array == number
+    mask = _filled(patch.array == number)
     spacing = np.array(labels.GetSpacing())[::-1]
     if mask.sum() * spacing.prod() < 1500:  # mm3; the smallest thoracic body has about 5000
         return None
@@ -100,6 +118,12 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
         float(spacing.max()),
         any(a == 0 or b == s for a, b, s in zip(lower, upper, size, strict=True)),
     )
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """mask with its enclosed holes: a segmentation's hole is no collapse."""
+    beside, _ = ndimage.label(~np.pad(mask, 1))
+    return (beside != beside[0, 0, 0])[1:-1, 1:-1, 1:-1]
 
 
 def _weighted_mean_index(mask: np.ndarray, weight: FloatArray) -> FloatArray:

@@ -126,10 +126,14 @@ def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> 
         return [nothing_row(cohort_case.name)]
     grading = grading_of(options.grade_by)
     generator: LoadedGenerator | None = None
-    rows = []
+    rows: list[Row] = []
+    begun: set[str] = set()
     for name in wanted:
         try:
             level = parse_level(name, case)
+            if level in begun:
+                continue
+            begun.add(level)
             check_not_alone(case, level, cohort_case.seg)
             generator = generator or _load_generator(options)
             with OutputFolder(folder / level, force=True) as place:

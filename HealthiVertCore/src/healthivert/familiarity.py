@@ -61,7 +61,12 @@ def unfamiliar(found: Mapping[str, float], card: Mapping[str, Any]) -> list[str]
         if name in WORDS and name in found and not low - room <= found[name] <= high + room:
             what, unit = WORDS[name]
             sentences.append(
-                f"unlike what the model was trained on: the {what} is {found[name]:.3g} {unit}, in training "
-                f"{low:.3g} to {high:.3g} {unit}; trust the neighbours' reference more than the model"
+                f"unlike what the model was trained on: the {what} is {_plain(found[name])} {unit}, in training "
+                f"{_plain(low)} to {_plain(high)} {unit}; trust the neighbours' reference more than the model"
             )
     return sentences
+
+
+def _plain(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from healthivert.anatomy import LEVELS, levels_between, normal_spine
+from healthivert.anatomy import LEVELS, normal_spine
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.grade import GRADE_LIMITS, genant_grade
@@ -20,6 +20,7 @@ from healthivert.reference import normal_heights, predictions, suspicion
 from healthivert.straighten import centreline
 from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
 
+IMPLAUSIBLE_EXCESS = 0.15  # no healthy level differs so much from what the others predict
 ORDER_TOLERANCE_MM = 8.0  # a spine bent to a right angle brings neighbours to one height
 
 
@@ -53,7 +54,7 @@ def analyse(case: SpineCase) -> SpineAnalysis:
         comparable = reference is not None and bodies[level].complete
         grade = genant_grade(relative_height_loss(own, reference)) if reference and comparable else Genant(0, "normal")
         doubt = suspicion(own, reference) if comparable else 0.0
-        warnings = (*_level_warnings(level, bodies, reference), *hollow_warnings(bodies[level], grade))
+        warnings = (*_level_warnings(level, bodies, own, reference), *hollow_warnings(bodies[level], grade))
         summaries[level] = LevelSummary(
             level,
             case.label_values[level],
@@ -79,7 +80,9 @@ def check_order(bodies: Mapping[str, VertebralBody]) -> None:
             )
 
 
-def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: Heights | None) -> tuple[str, ...]:
+def _level_warnings(
+    level: str, bodies: Mapping[str, VertebralBody], own: Heights, reference: Heights | None
+) -> tuple[str, ...]:
     warnings = []
     if not bodies[level].complete:
         warnings.append(f"{level} is cut by the border of the scan: its height is not its whole height")
@@ -87,6 +90,11 @@ def _level_warnings(level: str, bodies: Mapping[str, VertebralBody], reference: 
         known = level in normal_spine()
         why = "no other complete level to compare with" if known else "cervical heights are not known here"
         warnings.append(f"{level}: {why}, so no grade can be guessed")
+    elif bodies[level].complete and (excess := own.mean / reference.mean - 1) > IMPLAUSIBLE_EXCESS:
+        warnings.append(
+            f"{level} is {100 * excess:.0f} % taller than the other levels predict: either they have lost height, or "
+            f"more than {level} is labelled as it"
+        )
     return tuple(warnings)
 
 
@@ -109,9 +117,6 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
     if lost:
         warnings.append(f"no vertebral body was found in {', '.join(lost)} (too small a part of it is labelled)")
     present = list(bodies)
-    for upper, lower in pairwise(present):
-        if levels_between(upper, lower) > 1:
-            warnings.append(f"levels are missing between {upper} and {lower}")
     for level, body in bodies.items():
         if body.complete:
             others = [bodies[v].centre for v in present if v != level]

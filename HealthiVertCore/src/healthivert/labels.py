@@ -44,6 +44,7 @@ SNOMED = {
     "54735007": SACRUM_NAME,
 }
 SHARED_VALUES = {25, 26, 27, 28}  # L6, sacrum, coccyx, T13 in VerSe; sacrum, S1, L5, L4 in TotalSegmentator
+NEARLY_ORDERED = 0.7  # of them: labels may be exchanged
 MINIMUM_ORDERED = 0.9  # of the neighbouring levels must lie one below the other for a convention to be believed
 OLD_CONVENTION = "TotalSegmentator v1"
 FEWEST_ORDERED_V1 = 3  # its numbers overlap with the others', and it is rare
@@ -164,24 +165,38 @@ def recognise_values(profiles: Mapping[int, LabelProfile], where: str) -> LabelM
         ("TotalSegmentator", TOTALSEGMENTATOR, 117),
         (OLD_CONVENTION, TOTALSEGMENTATOR_V1, 104),
     )
+    readings = {convention: {v: table[v] for v in sorted(profiles) if v in table} for convention, table, _ in named}
+    readings = {convention: levels for convention, levels in readings.items() if _plausible(convention, levels)}
+    order = {convention: _pairs_in_order(levels, profiles) for convention, levels in readings.items()}
+    exchanged = _exchanged(order)
     best: tuple[tuple[int, float], LabelMeaning] | None = None
-    for convention, table, last in named:
-        levels = {value: table[value] for value in sorted(profiles) if value in table}
-        if not _plausible(convention, levels):
+    for convention, _, last in named:
+        if convention not in readings:
             continue
-        in_order, pairs = _pairs_in_order(levels, profiles)
+        in_order, pairs = order[convention]
         if in_order < MINIMUM_ORDERED * pairs or (convention == OLD_CONVENTION and in_order < FEWEST_ORDERED_V1):
+            continue
+        if pairs == 0 and exchanged:  # a single vertebra is in order, whatever it is
             continue
         score = (in_order, sum(value <= last for value in profiles) / len(profiles))
         if best is None or score > best[0]:
-            best = score, LabelMeaning(levels, convention, _ignored(profiles, last, where))
+            best = score, LabelMeaning(readings[convention], convention, _ignored(profiles, last, where))
     if best is None:
         values = ", ".join(map(str, sorted(profiles)[:12]))
-        raise HealthiVertError(
-            f"{where}: the label values {values} fit neither VerSe nor TotalSegmentator numbering; {PASS_MAP}"
-        )
+        found = f"the label values {values} fit neither VerSe nor TotalSegmentator numbering"
+        raise HealthiVertError(f"{where}: {found}{exchanged}; {PASS_MAP}")
     _check_cervical_size(best[1], profiles, where)
     return best[1]
+
+
+def _exchanged(order: Mapping[str, tuple[int, int]]) -> str:
+    """What is wrong with the convention that fits best, where some levels lie out of order; "" where none nearly fits.
+    order: of each convention how many of its neighbours lie as they should, and how many there are."""
+    for convention, (in_order, pairs) in order.items():
+        if pairs > 1 and NEARLY_ORDERED * pairs <= in_order < MINIMUM_ORDERED * pairs:
+            wrong = f"{pairs - in_order} of {pairs} neighbours lie in the wrong order"
+            return f" (as {convention}'s, {wrong}: are labels exchanged?)"
+    return ""
 
 
 def _plausible(convention: str, levels: Mapping[int, str]) -> bool:

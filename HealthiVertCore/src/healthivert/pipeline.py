@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
+from healthivert.anatomy import normal_spine
 from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.bend import column_stretch
 from healthivert.errors import HealthiVertError
@@ -119,6 +120,10 @@ def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> Verte
     if level not in analysis.bodies:
         raise HealthiVertError(
             f"{case.name}: {level} is labelled, but no vertebral body was found in it; check its label"
+        )
+    if level not in normal_spine():
+        raise HealthiVertError(
+            f"{case.name}: {level} is cervical, and its healthy height is not known here; choose a level from T1 down"
         )
     body = analysis.bodies[level]
     if not body.complete:

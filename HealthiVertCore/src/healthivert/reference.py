@@ -97,17 +97,20 @@ def _place(level: str) -> float:
 def _health(place: FloatArray, ratio: FloatArray, size: float | None) -> FloatArray:
     """(N,) weights 0..1 of the levels: each is held against the line through the others, in its worst third,
     repeatedly, and against the person's size."""
-    health = np.ones(len(place))
-    if len(place) < 3:
-        return health
     beyond_doubt = np.full(len(place), -np.inf) if size is None else (size - SIZE_DOUBT - ratio).max(axis=1)
+    if len(place) < 3:  # of two, nothing tells which one has lost
+        return _health_after(beyond_doubt)
+    health = np.ones(len(place))
     for _ in range(8):
         lines = (_shares(place, health, i, size) for i in range(len(place)))
         fitted = np.array([share @ ratio + of_size * (size or 0.0) for share, of_size in lines])
         loss = np.maximum((fitted - ratio).max(axis=1), beyond_doubt)
-        new = np.clip((LOST_LOSS - loss) / (LOST_LOSS - HEALTHY_LOSS), LEAST_HEALTH, 1.0)
-        health = 0.5 * health + 0.5 * new
+        health = 0.5 * health + 0.5 * _health_after(loss)
     return health
+
+
+def _health_after(loss: FloatArray) -> FloatArray:
+    return np.clip((LOST_LOSS - loss) / (LOST_LOSS - HEALTHY_LOSS), LEAST_HEALTH, 1.0)
 
 
 def _shares(place: FloatArray, health: FloatArray, left_out: int, size: float | None) -> tuple[FloatArray, float]:

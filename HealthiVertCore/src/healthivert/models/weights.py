@@ -78,6 +78,8 @@ def load_weights(
     are missing, surplus, of the wrong shape or not finite.
     """
     path = _resolve(name_or_path, architectures)
+    if not path.is_file():
+        raise HealthiVertError(f"{path}: there is no such file of weights; check the path, or reinstall them")
     card = _read_card(path.with_suffix(".json"))
     try:
         content = path.read_bytes()

@@ -51,7 +51,7 @@ def endplates(body: FloatArray, spacing_mm: float) -> tuple[FloatArray, FloatArr
 def shown_rows(views: Sequence[View]) -> tuple[float, float]:
     """Lower and upper end in mm of what the pairs show: the bodies in all planes with some context."""
     bodies = [np.maximum(view.body_before, view.body_after) >= 0.5 for view in views]
-    occupied = np.any([body.any(axis=1) for body in bodies], axis=0)
+    occupied = np.logical_or.reduce([body.any(axis=1) for body in bodies])
     spacing_mm, rows = views[0].spacing_mm, len(occupied)
     if not occupied.any():
         return 0.0, rows * spacing_mm
@@ -65,7 +65,7 @@ def _pair_window(body: NDArray[np.bool_], spacing_mm: float, rows: tuple[float, 
     if not body.any():
         return 0.0, whole, *rows
     width = min(PAIR_ACROSS_MM, whole)
-    first, end = _first_and_end(body.any(axis=0))
+    first, end = _first_and_end(np.any(body, axis=0))
     left = float(np.clip((first + end) / 2 * spacing_mm - width / 2, 0.0, whole - width))
     return left, left + width, *rows
 
