@@ -115,7 +115,9 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
     warnings = []
     lost = [level for level in case.levels if level not in bodies]
     if lost:
-        warnings.append(f"no vertebral body was found in {', '.join(lost)} (too small a part of it is labelled)")
+        warnings.append(
+            f"no vertebral body was found in {', '.join(lost)} (too small a part of it is labelled, or in the scan)"
+        )
     present = list(bodies)
     for level, body in bodies.items():
         if body.complete:
