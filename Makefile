@@ -3,7 +3,7 @@
 # make test-slicer   the tests of the panel alone
 # make pictures      draw the panel's pictures for the documentation again
 # make bench    measure everything and write docs/results.md
-# make weights  train the shipped models again from generated data
+# make weights  train the shipped models again from generated data, and fit the grading to their losses
 #
 # TORCH is handed to `pip install` as it stands:
 #   make demo TORCH=torch                                                          the newest, with CUDA on Linux
@@ -53,6 +53,11 @@ weights: $(VENV)/installed
 		--out $(CORE)/src/healthivert/weights/$$model.safetensors || exit; done
 	$(RUN) -m healthivert.hgam.train --work runs/weights/hgam \
 		--out $(CORE)/src/healthivert/weights/fracture_cnn.safetensors
+	$(RUN) -m pip install --quiet --editable "$(CORE)[report,grading]"
+	test -e runs/weights/grading/case_0043/truth.json || { rm -rf runs/weights/grading; $(VENV)/bin/healthivert phantom \
+		--fractured --out runs/weights/grading --count 44 --seed 4100; }
+	$(VENV)/bin/healthivert fit-grading --phantoms runs/weights/grading --force \
+		--out $(CORE)/src/healthivert/data/genant_svm.json
 
 clean:
 	rm -rf $(VENV) demo

@@ -53,7 +53,7 @@ def test_every_orientation_gives_the_same_case_and_goes_back_to_its_own_grid(tmp
 def test_every_format_gives_the_same_case(tmp_path: Path, suffix: str) -> None:
     case = load_case(*write_case(tmp_path, suffix))
     assert case.levels == LUMBAR
-    assert case.name == "ct"
+    assert case.name == tmp_path.name  # every case's CT may be called ct
     assert not case.warnings
     assert np.array_equal(arrays(case)[0], lumbar_hu())
 

@@ -90,7 +90,11 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
 
 
 def _case_name(path: Path) -> str:
-    return stem_of(path) if path.is_file() else path.resolve().name
+    """The file's name, or its folder's where the file has that of every case (SUBJECT/ct.nii.gz)."""
+    if not path.is_file():
+        return path.resolve().name
+    stem = stem_of(path)
+    return path.resolve().parent.name if stem.lower() == "ct" else stem
 
 
 def _read_ct(path: Path) -> tuple[sitk.Image, list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ from healthivert.training.checkpoint import (
     save_checkpoint,
     with_prefix,
 )
+from healthivert.training.machine import machine
 from healthivert.training.sole_use import sole_use
 from healthivert.training.worker_processes import check_workers
 
@@ -88,8 +90,10 @@ def make_classifier(
     make_patches(folder, seeds, workers, part_of(progress, 0.0, 0.7))
     run = work / recipe.architecture
     patches = load_patches(folder, recipe.training_seeds)
+    begin = time.monotonic()
     with sole_use(run, "training"):
         model = train_classifier(recipe, patches, run, part_of(progress, 0.7, 1.0))
+    hours = (time.monotonic() - begin) / 3600
     held_out = load_patches(folder, recipe.calibration_seeds)
     calibration = fit_calibration(held_out.fractured, level_logits(model, held_out))
     test = load_patches(folder, recipe.test_seeds)
@@ -98,6 +102,8 @@ def make_classifier(
         "input": {"channels": ["ct", "body"], "side": test.ct.shape[-1], "spacing_mm": 1.0},
         "calibration": calibration._asdict(),
         "metrics": unseen_metrics(test, level_logits(model, test), calibration, recipe.seed),
+        "hours": round(hours, 3),  # of the last call's epochs
+        "machines": [machine(torch.device("cpu"))],
         "licence": "Apache-2.0",
     }
     return save_weights(out, model, card)  # type: ignore[arg-type]
