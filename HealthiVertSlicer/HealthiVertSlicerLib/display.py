@@ -43,6 +43,10 @@ CAMERA_FROM = np.array([-0.9, 1.0, 0.75])  # RAS: from the left, so that the fro
 CAMERA_DISTANCE = 4.2  # in heights of the body
 AMBIENT = 0.4  # light from everywhere, so that shade is not taken for a colour of the scale
 LABEL_SCALE = 2.8  # percent of the view: three numbers beside each other on a body
+LEGEND_GROUND = 0.6  # opacity of the black behind a legend, which may lie on bone
+LINE_THICKNESS = 0.5  # of the size of its ends
+BELOW_PLATE = 8.0  # pixels: a number clears the outline of the plate that its line ends on
+WHOLE_WITHIN_MM = 15.0  # of a view's plane a height line is drawn whole: the body's middle plane may be oblique to it
 DARK, LESS_DARK = (0.07, 0.08, 0.10), (0.22, 0.24, 0.28)  # legends are white
 
 
@@ -55,10 +59,9 @@ def show_inputs(volume: Any, segmentation: Any) -> None:
     segmentation.GetRASBounds(bounds)
     if (bounds[::2] > bounds[1::2]).any():  # nothing is segmented
         volume.GetRASBounds(bounds)
-    low, high = bounds[::2], bounds[1::2]
     for node, composite in layouts.slice_views():
         layouts.set_layers(composite, volume)
-        _frame(node, (low + high) / 2, ROOM_AROUND * (high - low)[2])
+        _frame_box(node, bounds[::2], bounds[1::2])
 
 
 def centre_on(volume: Any, segmentation: Any, segment_id: str) -> None:
@@ -95,7 +98,7 @@ def show_conditioning(results: Any) -> None:
     for node, composite in views:
         layouts.set_layers(composite, original, attention, ATTENTION_OPACITY, mask)
         layouts.outline_labels(node)
-        _frame(node, (low + high) / 2, ROOM_AROUND * (high - low)[2])
+        _frame_box(node, low, high)
     _legend(attention, _("Attention (0 to 1)"), "%.1f", [node for node, _composite in views[:1]])
 
 
@@ -199,6 +202,14 @@ def _frame(slice_node: Any, centre: np.ndarray | None, height_mm: float) -> None
         slice_node.JumpSliceByCentering(*centre)
 
 
+def _frame_box(slice_node: Any, low: np.ndarray, high: np.ndarray) -> None:
+    """Show a box (lower and upper corner, world RAS mm) whole: an axial view is as wide as the spine, not as long."""
+    width, height, _depth = slice_node.GetDimensions()
+    axes = np.abs(slicer.util.arrayFromVTKMatrix(slice_node.GetSliceToRAS())[:3, :2])
+    across, along = axes.T @ (high - low)
+    _frame(slice_node, (low + high) / 2, ROOM_AROUND * max(along, across * height / width))
+
+
 def _colour_map(volume: Any, colour_table: Any, limits: tuple[float, float]) -> None:
     display = volume.GetDisplayNode()
     display.SetAndObserveColorNodeID(colour_table.GetID())
@@ -214,7 +225,11 @@ def _legend(node: Any, title: str, label_format: str, views: list[Any]) -> None:
     legend.SetNumberOfLabels(3)  # more run into each other in a narrow view
     legend.SetOrientation(legend.Horizontal)
     legend.SetPosition(0.5, 0.02)
-    legend.SetSize(0.1, 0.55)
+    legend.SetSize(0.1, 0.7)  # no narrower than its title
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetFontFamilyToArial()
+        text.SetBackgroundColor(0.0, 0.0, 0.0)
+        text.SetBackgroundOpacity(LEGEND_GROUND)
     legend.RemoveAllViewNodeIDs()
     for view in views:
         legend.AddViewNodeID(view.GetID())
@@ -226,7 +241,7 @@ def _show_difference_legend(difference: Any) -> None:
 
     if difference is not None:
         views = [node for node, _composite in layouts.slice_views(layouts.DIFFERENCE)]
-        _legend(difference, _("Healthy minus original (HU)"), "%.0f", views)
+        _legend(difference, _("Healthy − original (HU)"), "%.0f", views)
 
 
 def _shown_nodes(results: Any) -> tuple[Any, ...]:
@@ -238,21 +253,40 @@ def _hide_others(keep: tuple[Any, ...]) -> None:
     kept = {node.GetID() for node in keep if node is not None}
     for node in slicer.util.getNodesByClass("vtkMRMLDisplayableNode"):
         ours = node.GetAttribute(ROLE) is not None and not node.IsA("vtkMRMLVolumeNode")  # those are layers of views
-        if node.GetID() in kept:
-            layouts.unhide(node.GetDisplayNode())
-        elif ours or node.IsA("vtkMRMLSegmentationNode"):
-            layouts.hide(node.GetDisplayNode())
+        if node.GetID() in kept or ours or node.IsA("vtkMRMLSegmentationNode"):
+            change = layouts.unhide if node.GetID() in kept else layouts.hide
+            for index in range(node.GetNumberOfDisplayNodes()):
+                change(node.GetNthDisplayNode(index))
 
 
 def _show_outlines(segmentation: Any) -> None:
-    """The body before and after as outlines, so that the CT is seen in them."""
+    """The body before and after as outlines, so that the CT is seen in them; on the original only what is there."""
     if segmentation is None:
         return
-    display = segmentation.GetDisplayNode()
-    display.SetVisibility(True)
-    display.SetVisibility2DFill(False)
-    display.SetVisibility2DOutline(True)
-    display.SetSliceIntersectionThickness(2)
+    shown = [segmentation.GetDisplayNode()]
+    views = slicer.util.getNodesByClass("vtkMRMLAbstractViewNode")
+    for view in views:
+        if view.GetLayoutName() == layouts.ORIGINAL:
+            layouts.only_in(shown[0], [other for other in views if other is not view])
+            shown.append(_display_on_original(segmentation, view))
+    for display in shown:
+        display.SetVisibility(True)
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+        display.SetSliceIntersectionThickness(2)
+
+
+def _display_on_original(segmentation: Any, view: Any) -> Any:
+    """The segmentation's second display node, for one view alone and without the regrown body: that would lie over its
+    upper neighbour, which only the restored scan has moved up."""
+    display = segmentation.GetNthDisplayNode(1)
+    if display is None:
+        display = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationDisplayNode")
+        display.AddViewNodeID(view.GetID())
+        segmentation.AddAndObserveDisplayNodeID(display.GetID())
+    display.SetSegmentVisibility("pseudo_healthy", False)
+    display.SetVisibility3D(False)
+    return display
 
 
 def _show_line(line: Any) -> None:
@@ -268,8 +302,15 @@ def _show_line(line: Any) -> None:
     display.SetTextScale(LABEL_SCALE)
     display.SetSliceProjection(True)  # the vertebra's middle plane may be oblique to the view
     display.SetSliceProjectionOpacity(1.0)
-    line.SetNthControlPointLabel(0, "")
-    line.SetNthControlPointLabel(1, f"{line.GetLineLengthWorld():.1f}")
+    display.SetLineColorFadingStart(WHOLE_WITHIN_MM)
+    display.SetLineColorFadingEnd(2 * WHOLE_WITHIN_MM)
+    display.SetLineThickness(LINE_THICKNESS)
+    text = display.GetTextProperty()  # below the lower end, so that numbers stand in the dark disc and not on bone
+    text.SetVerticalJustificationToTop()
+    text.SetJustificationToCentered()
+    text.SetLineOffset(BELOW_PLATE)
+    line.SetNthControlPointLabel(0, f"{line.GetLineLengthWorld():.1f}")
+    line.SetNthControlPointLabel(1, "")
 
 
 def _views_in_3d() -> list[Any]:

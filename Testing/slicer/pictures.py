@@ -4,10 +4,11 @@ OUT (default Resources) gets:
 
     slicer_panel_start.png, _filled, _running, _results    the panel before, during and after the five clicks
     slicer_inputs.png        the CT and its segmentation, the views centred on the target
-    slicer_conditioning.png  what the generator is given
+    slicer_conditioning.png  what the generator is given, where a neighbour is fractured too
     slicer_compare.png       before and after, difference, fade, height loss in 3D, height profile
 
-Of the phantom that ships with the core, or of --ct, --seg and --vertebra. The panel is clicked as a user clicks it, and
+Of the phantom that ships with the core, or of --ct, --seg and --vertebra; the conditioning is that of a generated spine
+with two fractures, since the phantom's attention is 1 everywhere. The panel is clicked as a user clicks it, and
 the core runs as its child. Drawn by Slicer's displayable managers, without a display; the bars above the views stand
 for those of Slicer's own view controllers.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,21 @@ def load_inputs(ct: Path, seg: Path) -> tuple[Any, Any]:
     from healthivert.case import load_labels
 
     return load_scan(ct, seg, {value: level for level, value in load_labels(seg).label_values.items()})
+
+
+def two_fractures(folder: Path) -> tuple[Path, Path]:
+    """CT and segmentation of a person whose L1 and L2 are fractured."""
+    from healthivert.case import write_volume
+    from healthivert.phantom import render, sample_spine, whole_spine_grid
+
+    levels = ("T10", "T11", "T12", "L1", "L2", "L3", "L4")
+    spine = sample_spine(14, True, levels, fracture_count=(2, 2), no_grade=0.0, scoliosis=0.0)
+    assert spine.fractured_levels == ("L1", "L2"), "the generator has changed: choose another seed"
+    rendered = render(spine, whole_spine_grid(spine), spine.scanner)
+    ct, seg = folder / "ct.nii.gz", folder / "seg.nii.gz"
+    write_volume(rendered.ct, ct)
+    write_volume(rendered.labels, seg)
+    return ct, seg
 
 
 def save_views(manager: Any, rows: Sequence[Sequence[str]], path: Path) -> None:
@@ -68,7 +85,7 @@ def _under_bar(picture: np.ndarray, node: Any) -> np.ndarray:
 
 def draw(given: argparse.Namespace) -> None:
     """Click through the panel and save what is seen."""
-    from HealthiVertSlicerLib import layouts
+    from HealthiVertSlicerLib import display, layouts
     from slicer_stub.layout_manager import LayoutManager
     from slicer_stub.panel import PanelStand
 
@@ -82,17 +99,14 @@ def draw(given: argparse.Namespace) -> None:
         stand.wait_until(lambda: not panel.jobs.busy and not panel.jobs.showing, A_RUN_S)
 
     stand.save(out / "slicer_panel_start.png")
-    load_inputs(given.ct, given.seg)
+    volume, _segmentation = load_inputs(given.ct, given.seg)
+    layouts.set_window(volume.GetDisplayNode(), *display.BONE_HU)  # as Slicer's preset for bone, which users choose
     stand.window.enter()
     run(ui.inspectButton)
     ui.targetSelector.setCurrentIndex(ui.targetSelector.findText(given.vertebra))
     stand.save(out / "slicer_panel_filled.png")
     slice_row = [(layouts.SAGITTAL, layouts.AXIAL, layouts.CORONAL)]
     save_views(manager, slice_row, out / "slicer_inputs.png")
-    ui.conditioningSection.collapsed = False
-    run(ui.previewButton)
-    ui.conditioningSection.collapsed = True
-    save_views(manager, slice_row, out / "slicer_conditioning.png")
     stand.click(ui.applyButton)
     stand.wait_until(lambda: ui.progressBar.value >= 40 or not panel.jobs.busy, A_RUN_S)
     stand.save(out / "slicer_panel_running.png")
@@ -100,6 +114,14 @@ def draw(given: argparse.Namespace) -> None:
     stand.save(out / "slicer_panel_results.png")
     below = (layouts.FADE, layouts.SURFACE, layouts.PLOT)
     save_views(manager, [layouts.COMPARED[:3], below], out / "slicer_compare.png")
+    slicer.mrmlScene.Clear()
+    with tempfile.TemporaryDirectory() as folder:
+        load_inputs(*two_fractures(Path(folder)))
+    stand.window.enter()
+    run(ui.inspectButton)  # chooses the more suspicious of the two
+    ui.conditioningSection.collapsed = False
+    run(ui.previewButton)
+    save_views(manager, slice_row, out / "slicer_conditioning.png")
     stand.close()
     manager.close()
 

@@ -212,7 +212,40 @@ def test_measured_heights_stand_beside_their_body_only(shown: Any, result: Any) 
         display_node = line.GetDisplayNode()
         assert [slicer.mrmlScene.GetNodeByID(display_node.GetNthViewNodeID(0)).GetLayoutName()] == [view]
         assert display_node.GetNumberOfViewNodeIDs() == 1
-        assert line.GetNthControlPointLabel(1) == f"{heights[body][third]:.1f}"
+        assert (line.GetNthControlPointLabel(0), line.GetNthControlPointLabel(1)) == (f"{heights[body][third]:.1f}", "")
+        lower, upper = (line.GetNthControlPointPositionWorld(end)[2] for end in (0, 1))
+        assert lower < upper  # so that the number stands in the disc below
+
+
+def test_height_lines_are_drawn_from_end_to_end(shown: Any, result: Any) -> None:
+    for line in result.height_lines:
+        (node,) = [slicer.mrmlScene.GetNodeByID(line.GetDisplayNode().GetNthViewNodeID(0))]
+        picture = shown.picture(node.GetLayoutName())
+        line.GetDisplayNode().SetVisibility(False)
+        drawn = np.abs(picture.astype(int) - shown.picture(node.GetLayoutName())).max(axis=2) > 40
+        line.GetDisplayNode().SetVisibility(True)
+        to_xy = np.linalg.inv(slicer.util.arrayFromVTKMatrix(node.GetXYToRAS()))
+        ends = [to_xy @ [*line.GetNthControlPointPositionWorld(end), 1.0] for end in (0, 1)]
+        for share in np.linspace(0.1, 0.9, 9):
+            x, y = ((1 - share) * ends[0] + share * ends[1])[:2]
+            row, column = round(picture.shape[0] - 1 - y), round(x)
+            assert drawn[row - 1 : row + 2, column - 2 : column + 3].any(), (line.GetName(), share)
+
+
+def test_on_the_original_only_the_original_body_is_outlined(shown: Any, result: Any) -> None:
+    colour = layouts.HEALTHY_COLOUR
+    assert coloured(shown.picture(layouts.ORIGINAL), colour) == 0 < coloured(shown.picture(layouts.HEALTHY), colour)
+    assert coloured(shown.picture(layouts.FADE), colour) > 100
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    display.compare(result)
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
+    other = result.segmentation.GetNthDisplayNode(1)
+    display.show_conditioning(result)
+    assert not other.GetVisibility()
+    display.restore_layout()
+    assert [other.GetNthViewNodeID(index) for index in range(other.GetNumberOfViewNodeIDs())] == [
+        layouts.slice_views(layouts.ORIGINAL)[0][0].GetID()
+    ]
 
 
 def test_only_the_compared_level_is_seen(views: Any, phantom_nodes: Any, result: Any) -> None:
@@ -261,13 +294,16 @@ def test_legends_say_what_they_show_and_its_unit(shown: Any, result: Any) -> Non
     display.show_conditioning(result)
     change = slicer.mrmlScene.GetFirstNode("L1 difference", "vtkMRMLScalarVolumeNode")
     places = {
-        change: ("Healthy minus original (HU)", layouts.DIFFERENCE),
+        change: ("Healthy − original (HU)", layouts.DIFFERENCE),
         result.loss_model: ("Height loss (%)", layouts.SURFACE),
         result.attention: ("Attention (0 to 1)", layouts.SAGITTAL),
     }
     for node, (title, view) in places.items():
         legend = legend_of(node)
         assert legend.GetTitleText() == title
+        for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+            assert text.GetFontFamilyAsString() == "Arial"
+            assert text.GetBackgroundOpacity() > 0.5  # or it cannot be read over bone
         assert [slicer.mrmlScene.GetNodeByID(legend.GetNthViewNodeID(0)).GetLayoutName()] == [view]
         assert legend.GetNumberOfViewNodeIDs() == 1
 
@@ -321,6 +357,9 @@ def test_the_inputs_are_shown_with_the_whole_spine_in_the_view(views: Any, phant
     assert composite.GetBackgroundVolumeID() == phantom_nodes.volume.GetID()
     assert bounds[5] - bounds[4] < node.GetFieldOfView()[1] < 1.3 * (bounds[5] - bounds[4])
     assert abs(node.GetSliceToRAS().GetElement(0, 3) - bounds[:2].mean()) < 1e-6
+    axial = layouts.slice_views("Red")[0][0]
+    across = (bounds[1::2] - bounds[::2])[:2].max()
+    assert across < axial.GetFieldOfView()[1] < 1.3 * across  # of a square view
     assert scene_state.state_of_inputs(*phantom_nodes) == untouched
 
 

@@ -152,7 +152,7 @@ def _leave() -> None:
 
 def _wait_for_the_others() -> None:
     """Before the end that all come to: where one was faster, another was seen to abort (Gloo)."""
-    if dist.get_backend() == "gloo":
+    if dist.is_initialized() and dist.get_backend() == "gloo":
         with suppress(RuntimeError):  # the others are gone or stuck
             dist.monitored_barrier(timeout=FAREWELL)
 
