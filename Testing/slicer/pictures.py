@@ -100,7 +100,7 @@ def draw(given: argparse.Namespace) -> None:
 
     stand.save(out / "slicer_panel_start.png")
     volume, _segmentation = load_inputs(given.ct, given.seg)
-    layouts.set_window(volume.GetDisplayNode(), *display.BONE_HU)  # as Slicer's preset for bone, which users choose
+    layouts.set_window(volume.GetDisplayNode(), *display.BONE_HU)  # as a user sets it: the panel leaves it alone
     stand.window.enter()
     run(ui.inspectButton)
     ui.targetSelector.setCurrentIndex(ui.targetSelector.findText(given.vertebra))
