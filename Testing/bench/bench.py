@@ -175,12 +175,13 @@ def loss_rows(loss: dict, phantoms: int) -> Iterator[Row]:
 
 
 def grade_rows(way: str, found: dict, judged: bool) -> Iterator[Row]:
-    """judged: whether `run` grades this way by default, so that the targets are its."""
+    """judged: whether `run` grades this way by default: the targets are for that one."""
     for name, key, least in (("linear kappa", "kappa_linear", 0.90), ("macro-F1", "macro_f1", 0.85)):
         text = f"{found[key]:.3f} {between(found['interval'][key], 2)}; quadratic {found['kappa_quadratic']:.3f}"
         text = text if key == "kappa_linear" else text.split(";")[0]
         met = found[key] >= least if judged else None
-        yield Row(f"{found['count']} levels, Genant by {way}: {name}", f">= {least:.2f}", text, met)
+        target = f">= {least:.2f}" if judged else ""
+        yield Row(f"{found['count']} levels, Genant by {way}: {name}", target, text, met)
     confusion = confusion_text(found["confusion"])
     yield Row(f"the same: confusion (a row for each true grade), exact {found['accuracy']:.0%}", "", confusion, None)
 
