@@ -78,7 +78,7 @@ def the_out_folder_has_too_long_a_name(folder: Path, good: Good) -> Words:
 # The generator and the numbers
 
 
-@bad("absent.json", "No such file")
+@bad("absent.safetensors", "No such file")
 def the_weights_are_missing(folder: Path, good: Good) -> Words:
     return good.run(folder, "--weights", folder / "absent.safetensors")
 

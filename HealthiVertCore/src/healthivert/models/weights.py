@@ -79,7 +79,7 @@ def load_weights(
     """
     path = _resolve(name_or_path, architectures)
     if not path.is_file():
-        raise HealthiVertError(f"{path}: there is no such file of weights; check the path, or reinstall them")
+        raise HealthiVertError(f"{path}: cannot read the weights (No such file); check the path, or reinstall them")
     card = _read_card(path.with_suffix(".json"))
     try:
         content = path.read_bytes()
