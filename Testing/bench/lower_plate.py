@@ -24,7 +24,7 @@ from healthivert.types import FloatArray, PseudoHealthy
 
 FIRST_SEED = 902_000
 PERCENTILES = {"median, as run": 50, "35th percentile": 35, "25th percentile": 25}
-SUNK = {
+SUNK = {  # shares of the collapse that are the upper plate's
     "upper plate alone": (1.0, 1.01),
     "a quarter of it or less on the lower": (0.7, 1.0),
     "half on the lower": (0.0, 0.7),
