@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from make_montages import truth_of
-from twins import with_its_twin
+from twins import FIRST_SEED, with_its_twin
 
 from healthivert.body import plate_rows
 from healthivert.gap import GAP
@@ -22,7 +22,6 @@ from healthivert.pipeline import Prepared, prepare
 from healthivert.prior import prior_vertebra
 from healthivert.types import FloatArray, PseudoHealthy
 
-FIRST_SEED = 902_000
 PERCENTILES = {"median, as run": 50, "35th percentile": 35, "25th percentile": 25}
 SUNK = {  # shares of the collapse that are the upper plate's
     "upper plate alone": (1.0, 1.01),

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from healthivert.report.slices import DIRECTIONS, SCALE_BAR_MM
+from healthivert.report.slices import draw_directions, draw_scale_bar
 from healthivert.report.style import HU_WINDOW, INK, MUTED
 from healthivert.types import FloatArray
 
@@ -63,11 +63,9 @@ class Sheet:
     def show_ct(self, column: int, title: str, picture: FloatArray, bodies: Bodies) -> None:
         axes = self._axes(column, self.BARS + self.low + self.HEAD, self.high)
         self._show(axes, title, picture, CT, bodies, "bilinear")
-        for letter, x, side in zip(DIRECTIONS["sagittal"], (0.02, 0.98), ("left", "right"), strict=True):
-            where = {"transform": axes.transAxes, "ha": side, "va": "top"}
-            axes.text(x, 0.985, letter, color="white", weight="bold", path_effects=_edge(3), **where)
+        draw_directions(axes, "sagittal")
         if column == 0:
-            _scale_bar(axes)
+            draw_scale_bar(axes, (*axes.get_xlim(), *axes.get_ylim()))
 
     def show_map(self, column: int, title: str, picture: FloatArray, scale: Scale, bodies: Bodies) -> None:
         """picture: masked where it has no value."""
@@ -127,10 +125,3 @@ def _style(colour: str, lines: Mapping) -> str:
 def _edge(width: float) -> list[patheffects.AbstractPathEffect]:
     """A dark edge keeps light lines and letters visible on bone."""
     return [patheffects.withStroke(linewidth=width, foreground=INK)]
-
-
-def _scale_bar(axes: Axes) -> None:
-    right, bottom = axes.get_xlim()[1] - 3, axes.get_ylim()[0] + 3
-    axes.plot([right - SCALE_BAR_MM, right], [bottom, bottom], color="white", linewidth=2.5, path_effects=_edge(4.5))
-    where = {"ha": "right", "va": "bottom", "size": 10, "color": "white"}
-    axes.text(right, bottom + 1, f"{SCALE_BAR_MM:.0f} mm", path_effects=_edge(3), **where)

@@ -78,15 +78,13 @@ def load_weights(
     are missing, surplus, of the wrong shape or not finite.
     """
     path = _resolve(name_or_path, architectures)
-    if not path.is_file():
-        raise HealthiVertError(f"{path}: cannot read the weights (No such file); check the path, or reinstall them")
-    card = _read_card(path.with_suffix(".json"))
     try:
         content = path.read_bytes()
     except OSError as error:
         raise HealthiVertError(
-            f"{path}: cannot read the weights ({error.strerror}); reinstall or retrain them"
+            f"{path}: cannot read the weights ({error.strerror}); check the path, reinstall or retrain them"
         ) from None
+    card = _read_card(path.with_suffix(".json"))
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise HealthiVertError(f"{path}: damaged, or its card is of other weights (SHA-256 differs); reinstall them")
     try:

@@ -50,13 +50,12 @@ def endplates(body: FloatArray, spacing_mm: float) -> tuple[FloatArray, FloatArr
 
 def shown_rows(views: Sequence[View]) -> tuple[float, float]:
     """Lower and upper end in mm of what the pairs show: the bodies in all planes with some context."""
-    bodies = [np.maximum(view.body_before, view.body_after) >= 0.5 for view in views]
-    occupied = np.logical_or.reduce([body.any(axis=1) for body in bodies])
-    spacing_mm, rows = views[0].spacing_mm, len(occupied)
-    if not occupied.any():
-        return 0.0, rows * spacing_mm
-    first, end = _first_and_end(occupied)
-    return max(first * spacing_mm - CONTEXT_SI_MM, 0.0), min(end * spacing_mm + CONTEXT_SI_MM, rows * spacing_mm)
+    occupied = np.logical_or.reduce([np.any(_either_body(view), axis=1) for view in views])
+    return _with_context(occupied, views[0].spacing_mm, CONTEXT_SI_MM)
+
+
+def _either_body(view: View) -> NDArray[np.bool_]:
+    return np.maximum(view.body_before, view.body_after) >= 0.5
 
 
 def _pair_window(body: NDArray[np.bool_], spacing_mm: float, rows: tuple[float, float]) -> Window:
@@ -72,7 +71,7 @@ def _pair_window(body: NDArray[np.bool_], spacing_mm: float, rows: tuple[float, 
 
 def draw_before_after(view: View, loss: HeightLoss, vertebra: str, rows: tuple[float, float]) -> Figure:
     """The scan and the regrown vertebra side by side, at one scale and one window of HU. rows: see shown_rows."""
-    window = _pair_window(np.maximum(view.body_before, view.body_after) >= 0.5, view.spacing_mm, rows)
+    window = _pair_window(_either_body(view), view.spacing_mm, rows)
     figure, (left, right) = _panels(2, window, PANEL_INCHES)
     _show_ct(left, view.before, view, window, HU_WINDOW)
     _outline(left, view.body_before, view.spacing_mm, BEFORE_LINE)
@@ -82,14 +81,14 @@ def draw_before_after(view: View, loss: HeightLoss, vertebra: str, rows: tuple[f
             *_grid(view.body_before, view.spacing_mm), levels=[0.5], colors=[BEFORE_LINE], linestyles="dashed"
         )
     _outline(right, view.body_after, view.spacing_mm, AFTER_LINE)
-    _scale_bar(left, window)
+    draw_scale_bar(left, window)
     titles = (
         (left, f"{vertebra} in the scan", loss.original.mean, BEFORE_TEXT),
         (right, "Pseudo-healthy", loss.pseudo_healthy.mean, AFTER_TEXT),
     )
     for axes, title, height, colour in titles:
         axes.set_title(f"{title}: {format_mm(height)} mm", color=colour, fontweight="bold")
-        _directions(axes, view.plane)
+        draw_directions(axes, view.plane)
     return figure
 
 
@@ -102,7 +101,7 @@ def draw_conditioning(view: View) -> Figure:
     for axes, title in ((ct, "CT with the gap"), (gap, "Gap to fill"), (attention, "Attention")):
         _show_ct(axes, view.conditioning, view, window, (-1.0, 1.0))
         axes.set_title(title)
-        _directions(axes, view.plane)
+        draw_directions(axes, view.plane)
     extent = _extent(view.mask, view.spacing_mm)
     filled = np.ma.masked_less(view.mask, 0.5)
     gap.imshow(filled, cmap=ListedColormap([AFTER_LINE]), alpha=0.75, extent=extent, origin="lower")
@@ -123,7 +122,7 @@ def draw_conditioning(view: View) -> Figure:
     bar.outline.set_edgecolor("white")  # type: ignore[operator]
     for axes in (gap, attention):
         axes.set(xlim=window[:2], ylim=window[2:])
-    _scale_bar(ct, window)
+    draw_scale_bar(ct, window)
     return figure
 
 
@@ -137,17 +136,19 @@ def _last_crossing(column: FloatArray) -> float:
 
 def _window_around(region: NDArray[np.bool_], spacing_mm: float) -> Window:
     """The region with some context, never beyond the array; the whole array if the region is empty."""
-    rows, columns = region.shape
-    if not region.any():
-        return 0.0, columns * spacing_mm, 0.0, rows * spacing_mm
-    low, high = (edge * spacing_mm for edge in _first_and_end(np.any(region, axis=1)))
-    left, right = (edge * spacing_mm for edge in _first_and_end(np.any(region, axis=0)))
     return (
-        max(left - CONTEXT_ACROSS_MM, 0.0),
-        min(right + CONTEXT_ACROSS_MM, columns * spacing_mm),
-        max(low - CONTEXT_SI_MM, 0.0),
-        min(high + CONTEXT_SI_MM, rows * spacing_mm),
+        *_with_context(np.any(region, axis=0), spacing_mm, CONTEXT_ACROSS_MM),
+        *_with_context(np.any(region, axis=1), spacing_mm, CONTEXT_SI_MM),
     )
+
+
+def _with_context(occupied: NDArray[np.bool_], spacing_mm: float, context_mm: float) -> tuple[float, float]:
+    """Both ends in mm of what is occupied along one axis with some context; of the whole axis if nothing is."""
+    whole = len(occupied) * spacing_mm
+    if not occupied.any():
+        return 0.0, whole
+    first, end = _first_and_end(occupied)
+    return max(first * spacing_mm - context_mm, 0.0), min(end * spacing_mm + context_mm, whole)
 
 
 def _first_and_end(occupied: NDArray[np.bool_]) -> tuple[int, int]:
@@ -204,7 +205,8 @@ def _outline(axes: Axes, body: FloatArray, spacing_mm: float, colour: str) -> No
         axes.plot(across, plate, color=colour, linewidth=1.9, solid_capstyle="round", path_effects=edge)
 
 
-def _scale_bar(axes: Axes, window: Window) -> None:
+def draw_scale_bar(axes: Axes, window: Window) -> None:
+    """SCALE_BAR_MM in the lower right corner of a window in mm."""
     from matplotlib import patheffects
 
     right, bottom = window[1] - 4, window[2] + 4
@@ -227,7 +229,7 @@ def _scale_bar(axes: Axes, window: Window) -> None:
     )
 
 
-def _directions(axes: Axes, plane: str) -> None:
+def draw_directions(axes: Axes, plane: str) -> None:
     """The patient's directions at the two sides of the picture."""
     from matplotlib import patheffects
 
