@@ -5,6 +5,8 @@ import pytest
 
 from healthivert.grade import genant_grade
 from healthivert.measure import (
+    GENERATED,
+    Rim,
     gap_height_map,
     height_loss_map,
     mid_sagittal_profile,
@@ -42,8 +44,17 @@ def test_a_spur_in_front_of_the_wall_is_not_the_body():
     body = np.full(32, 24.0)
     spurred = np.concatenate([[5.0, 6.0, 7.0, 7.0], body])
     assert third_heights(plate(spurred), 1.0) == third_heights(plate(body), 1.0)
-    coarse = third_heights(plate(spurred), 1.0, rim_mm=5.0)  # on thick voxels the same rows may be a rounded rim
+    coarse = third_heights(
+        plate(spurred), 1.0, Rim(rounded_mm=5.0)
+    )  # on thick voxels the same rows may be a rounded rim
     assert coarse.anterior < 24.0
+
+
+def test_only_of_a_generated_body_a_long_low_lip_is_no_wall():
+    """In a patient it may be the part that collapsed; a vertebra drawn as healthy has none."""
+    lipped = plate(np.concatenate([np.full(6, 9.0), [16.0], np.full(28, 28.0)]))
+    assert third_heights(lipped, 1.0).anterior < 22.0
+    assert third_heights(lipped, 1.0, GENERATED).thirds == pytest.approx((28.0, 28.0, 28.0), abs=1.0)
 
 
 def test_a_wedge_keeps_its_thin_edge():

@@ -13,7 +13,7 @@ import numpy as np
 
 from healthivert.body import plate_rows
 from healthivert.gap import GAP
-from healthivert.measure import RIM_OF_VOXEL, gap_height_map, third_heights, third_means
+from healthivert.measure import GENERATED, Rim, gap_height_map, segmented, third_heights, third_means
 from healthivert.restore import Placement
 from healthivert.straighten import to_patient
 from healthivert.types import THIRDS, FloatArray, PseudoHealthy, StraightFrame, VertebralBody
@@ -21,7 +21,7 @@ from healthivert.types import THIRDS, FloatArray, PseudoHealthy, StraightFrame, 
 
 def original_lines(body: VertebralBody) -> dict[str, FloatArray]:
     """The lines of measure.body_heights."""
-    ends = _mean_ends(body.inferior, body.superior, body.column_mm, RIM_OF_VOXEL * body.voxel_mm)
+    ends = _mean_ends(body.inferior, body.superior, body.column_mm, segmented(body))
     middle = np.array(body.superior.shape)[::-1] // 2
     ends[..., :2] = (ends[..., :2] - middle) * body.column_mm
     return dict(zip(THIRDS, body.centre + ends @ body.axes, strict=True))
@@ -35,14 +35,15 @@ def regrown_lines(
     Raises ValueError if the generated body is empty.
     """
     _, columns, widths = vertebra.body.shape
-    ends = _mean_ends(*plate_rows(vertebra.body), spacing_mm, 1.0)
-    regrown = third_heights(gap_height_map(vertebra.body, placement.row_mm, vertebra.stretch), spacing_mm)
+    ends = _mean_ends(*plate_rows(vertebra.body), spacing_mm, GENERATED)
+    heights = gap_height_map(vertebra.body, placement.row_mm, vertebra.stretch)
+    regrown = third_heights(heights, spacing_mm, GENERATED)
     ends[..., :2] = (ends[..., :2] - (np.array([widths, columns]) - 1) / 2) * spacing_mm
     ends[..., 2] = placement.arc_bottom + placement.bottom_mm + (ends[..., 2] - GAP[0] + 0.5) * placement.row_mm
     return dict(zip(THIRDS, _as_long_as(to_patient(frame, ends), regrown.thirds), strict=True))
 
 
-def _mean_ends(inferior: FloatArray, superior: FloatArray, column_mm: float, rim_mm: float) -> FloatArray:
+def _mean_ends(inferior: FloatArray, superior: FloatArray, column_mm: float, rim: Rim) -> FloatArray:
     """(3, 2, 3): of each third the inferior and the superior end as LR index, AP index, position along the height.
 
     inferior, superior: (AP, LR) endplate positions, NaN off the body.
@@ -50,7 +51,7 @@ def _mean_ends(inferior: FloatArray, superior: FloatArray, column_mm: float, rim
     height_map = superior - inferior
     back, left = np.indices(height_map.shape).astype(float)
     left, back, low, high = (
-        third_means(values, height_map, column_mm, rim_mm) for values in (left, back, inferior, superior)
+        third_means(values, height_map, column_mm, rim) for values in (left, back, inferior, superior)
     )
     return np.stack([np.stack([left, back, end], axis=-1) for end in (low, high)], axis=1)
 

@@ -6,6 +6,8 @@ own formula beside ours. Nothing here depends on how the columns were obtained.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -17,23 +19,37 @@ BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body'
 RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where rims are rounded
 SPUR_SHARE = 0.5  # a column at the rim lower than this share of those behind it is an osteophyte, not the wall
 RIM_SHARE = 0.6  # columns lower than this share of the median are rim: no loss is mapped there
-SPUR_REACH_MM = 6.0
 RIM_OF_VOXEL = 1.1  # a segmentation rounds a rim over one voxel; what is low for longer than that is a spur
 
 
-def mid_sagittal_profile(
-    height_map: FloatArray, column_mm: float, rim_mm: float = 1.0
-) -> tuple[FloatArray, FloatArray]:
+class Rim(NamedTuple):
+    """What at the ends of a profile may be something else than the body's wall. rounded_mm: how far a map's resolution
+    may round a rim; a longer low stretch is a spur. behind_mm: as much of what lies behind a column tells whether it is
+    low."""
+
+    rounded_mm: float = 1.0
+    behind_mm: float = 6.0  # or the thin edge of a wedge would be one
+
+
+EXACT = Rim()  # of a surface that is known column by column
+GENERATED = Rim(behind_mm=15.0)  # healthy bodies: there a long low stretch is an osteophyte of the neighbour drawn from
+
+
+def segmented(body: VertebralBody) -> Rim:
+    return Rim(RIM_OF_VOXEL * body.voxel_mm)
+
+
+def mid_sagittal_profile(height_map: FloatArray, column_mm: float, rim: Rim = EXACT) -> tuple[FloatArray, FloatArray]:
     """Mean column height over the mid-sagittal band, from the anterior to the posterior wall.
 
     height_map: (AP, LR) mm, NaN off the body. Returns AP positions (N,) in mm from the anterior wall and heights (N,)
     mm.
     """
-    rows, columns = _mid_sagittal_columns(height_map, column_mm, rim_mm)
+    rows, columns = _mid_sagittal_columns(height_map, column_mm, rim)
     return (np.arange(len(rows)) + 0.5) * column_mm, _means_across(height_map, height_map, rows, columns)
 
 
-def _mid_sagittal_columns(height_map: FloatArray, column_mm: float, rim_mm: float) -> tuple[NDArray[np.integer], slice]:
+def _mid_sagittal_columns(height_map: FloatArray, column_mm: float, rim: Rim) -> tuple[NDArray[np.integer], slice]:
     """AP indices from the anterior to the posterior wall, without spurs, and LR indices of the mid-sagittal band."""
     footprint = np.isfinite(height_map)
     if not footprint.any():
@@ -45,8 +61,8 @@ def _mid_sagittal_columns(height_map: FloatArray, column_mm: float, rim_mm: floa
     filled = footprint[:, columns]
     rows = np.flatnonzero(filled.sum(axis=1) >= max(1, filled.shape[1] / 2))
     heights = _means_across(height_map, height_map, rows, columns)
-    first = _spur_columns(heights, column_mm, rim_mm)
-    last = len(heights) - _spur_columns(heights[::-1], column_mm, rim_mm)
+    first = _spur_columns(heights, column_mm, rim)
+    last = len(heights) - _spur_columns(heights[::-1], column_mm, rim)
     return rows[first:last], columns
 
 
@@ -56,30 +72,30 @@ def _means_across(values: FloatArray, height_map: FloatArray, rows: NDArray[np.i
     return np.where(filled, values[rows, columns], 0.0).sum(axis=1) / filled.sum(axis=1)
 
 
-def _spur_columns(heights: FloatArray, column_mm: float, rim_mm: float) -> int:
+def _spur_columns(heights: FloatArray, column_mm: float, rim: Rim) -> int:
     """How many columns at the start are an osteophyte: much lower than those behind them, for longer than a rim."""
-    reach = max(2, round(SPUR_REACH_MM / column_mm))
+    reach = max(2, round(rim.behind_mm / column_mm))
     columns = 0
     while columns < len(heights) // 3:
         behind = heights[columns + 2 : columns + 2 + reach]
         if behind.size == 0 or heights[columns] >= SPUR_SHARE * np.median(behind):
             break
         columns += 1
-    return columns if columns * column_mm > rim_mm else 0
+    return columns if columns * column_mm > rim.rounded_mm else 0
 
 
-def third_heights(height_map: FloatArray, column_mm: float, rim_mm: float = 1.0) -> Heights:
+def third_heights(height_map: FloatArray, column_mm: float, rim: Rim = EXACT) -> Heights:
     """Mean heights of the anterior, middle and posterior third of the mid-sagittal band, rims left out, and their mean.
 
-    height_map: (AP, LR) mm. rim_mm: how far the map's resolution may round a rim; a longer low stretch is a spur.
+    height_map: (AP, LR) mm.
     """
-    anterior, middle, posterior = third_means(height_map, height_map, column_mm, rim_mm).tolist()
+    anterior, middle, posterior = third_means(height_map, height_map, column_mm, rim).tolist()
     return Heights(anterior, middle, posterior, (anterior + middle + posterior) / 3)
 
 
-def third_means(values: FloatArray, height_map: FloatArray, column_mm: float, rim_mm: float = 1.0) -> FloatArray:
+def third_means(values: FloatArray, height_map: FloatArray, column_mm: float, rim: Rim = EXACT) -> FloatArray:
     """(3,) means of values (AP, LR) over the very columns whose heights third_heights averages, by third."""
-    rows, columns = _mid_sagittal_columns(height_map, column_mm, rim_mm)
+    rows, columns = _mid_sagittal_columns(height_map, column_mm, rim)
     means = _means_across(values, height_map, rows, columns)
     place = (np.arange(len(rows)) + 0.5) / len(rows)
     inner = (place >= RIM_OF_DEPTH) & (place <= 1 - RIM_OF_DEPTH)
@@ -89,12 +105,12 @@ def third_means(values: FloatArray, height_map: FloatArray, column_mm: float, ri
 
 def body_profile(body: VertebralBody) -> tuple[FloatArray, FloatArray]:
     """mid_sagittal_profile of a segmented body."""
-    return mid_sagittal_profile(body.height_map, body.column_mm, RIM_OF_VOXEL * body.voxel_mm)
+    return mid_sagittal_profile(body.height_map, body.column_mm, segmented(body))
 
 
 def body_heights(body: VertebralBody) -> Heights:
     """third_heights of a segmented body."""
-    return third_heights(body.height_map, body.column_mm, RIM_OF_VOXEL * body.voxel_mm)
+    return third_heights(body.height_map, body.column_mm, segmented(body))
 
 
 def relative_height_loss(original: Heights, healthy: Heights) -> Heights:
@@ -112,7 +128,7 @@ def gap_height_map(body: FloatArray, row_mm: float, stretch: FloatArray | float 
 def generated_row_mm(vertebra: PseudoHealthy, column_mm: float) -> float:
     """Height of one gap row in mm: what makes the drawn body's mean height the predicted one."""
     heights = gap_height_map(vertebra.body, 1.0, vertebra.stretch)
-    return vertebra.height_mm / third_heights(heights, column_mm).mean
+    return vertebra.height_mm / third_heights(heights, column_mm, GENERATED).mean
 
 
 def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:

@@ -24,6 +24,7 @@ from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
 from healthivert.inspection import SpineAnalysis, healthy_reference, hollow_warnings, neighbour_warnings
 from healthivert.measure import (
+    GENERATED,
     body_heights,
     body_profile,
     gap_height_map,
@@ -192,7 +193,7 @@ class Clock:
 def healthy_heights(vertebra: PseudoHealthy, spacing_mm: float) -> tuple[Heights, FloatArray]:
     """Heights of a generated vertebra and its (AP, LR) height map in mm, scaled so that the mean is its height_mm."""
     height_map = gap_height_map(vertebra.body, generated_row_mm(vertebra, spacing_mm), vertebra.stretch)
-    return third_heights(height_map, spacing_mm), height_map
+    return third_heights(height_map, spacing_mm, GENERATED), height_map
 
 
 def _measure(
@@ -212,7 +213,7 @@ def _measure(
     as_tall = [Heights(*(getattr(h, k) * healthy.mean / h.mean for k in HEIGHT_KEYS)) for h in drawn]
     spread, form_spread = (_spread([relative_height_loss(original, h) for h in hs]) for hs in (drawn, as_tall))
     own_ap, own = body_profile(body)
-    ap, regrown = mid_sagittal_profile(healthy_map, spacing)
+    ap, regrown = mid_sagittal_profile(healthy_map, spacing, GENERATED)
     genant = genant_grade(rhlv)
     loss = HeightLoss(
         original=original,

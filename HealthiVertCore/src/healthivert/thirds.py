@@ -15,7 +15,7 @@ import numpy as np
 
 from healthivert.bend import rebent
 from healthivert.gap import GAP
-from healthivert.measure import gap_height_map, third_heights, third_means
+from healthivert.measure import GENERATED, gap_height_map, third_heights, third_means
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 
 ROUNDS = 3  # a column's stretch changes its neighbours' share of a third a little
@@ -46,7 +46,7 @@ def _heights(vertebra: PseudoHealthy) -> FloatArray:
 
 def _thirds(heights: FloatArray, spacing_mm: float) -> FloatArray:
     """(3,) heights of the thirds, of their mean."""
-    found = third_heights(heights, spacing_mm)
+    found = third_heights(heights, spacing_mm, GENERATED)
     return np.array(found.thirds) / found.mean
 
 
@@ -54,7 +54,7 @@ def _missing_stretch(heights: FloatArray, wanted: FloatArray, spacing_mm: float)
     """(AP,) factors for the heights of the columns: a broken line through what the thirds lack in their middles."""
     lacking = wanted / _thirds(heights, spacing_mm)
     ap = np.arange(len(heights), dtype=float)
-    middles = third_means(np.broadcast_to(ap[:, None], heights.shape), heights, spacing_mm)
+    middles = third_means(np.broadcast_to(ap[:, None], heights.shape), heights, spacing_mm, GENERATED)
     slopes = np.diff(lacking) / np.diff(middles)
     first = lacking[0] + slopes[0] * (ap[0] - middles[0])
     last = lacking[2] + slopes[1] * (ap[-1] - middles[2])
