@@ -143,9 +143,10 @@ def wait_for_checkpoint(run: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def test_a_run_that_is_killed_twice_and_resumed_is_the_uninterrupted_one_to_the_bit(folder, tmp_path):
+@pytest.mark.parametrize("model", ["gan", "diffusion"])
+def test_a_run_that_is_killed_twice_and_resumed_is_the_uninterrupted_one_to_the_bit(folder, tmp_path, model):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    settings = {"steps": 16, "checkpoint_minutes": 0.0}
+    settings = {"model": model, "steps": 16, "checkpoint_minutes": 0.0}
     train(tiny(**settings), folder, whole)
     steps = []
     for more in ([], ["--resume"]):
