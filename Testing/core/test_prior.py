@@ -16,6 +16,7 @@ from healthivert.generate import FOOTPRINT_WEIGHT, model_share
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.pipeline import prepare
 from healthivert.prior import MIRRORED_SHARE, canonical_slab, trusted_neighbours, upright_prior
+from healthivert.reference import normal_heights
 from healthivert.types import SpineCase
 
 TARGET = "L2"
@@ -153,3 +154,12 @@ def test_what_the_border_leaves_of_a_vertebra_may_hold_no_body():
     empty = np.zeros((60, 60, 60))
     empty[:, 50:, 28:32] = 1  # only the arch, far behind the centre
     assert not cut_posterior_elements(empty, 1.0, "L1").any()
+
+
+def test_the_prior_tells_what_its_thirds_normally_gain_from_the_neighbours_levels(healthy_case):
+    analysis = analyse(healthy_case)
+    gained = {level: prepare(healthy_case, analysis, level).conditioning.thirds_growth for level in ("L3", "L5")}
+    own, above, second = (np.divide(normal_heights(v).thirds, normal_heights(v).mean) for v in ("L5", "L4", "L3"))
+    assert gained["L5"] == pytest.approx(own / above ** (2 / 3) / second ** (1 / 3), abs=0.002)
+    assert gained["L5"][0] > 1.02 and gained["L5"][2] < 0.98, "the last lumbar body is a wedge"
+    assert gained["L3"] == pytest.approx((1, 1, 1), abs=0.01), "between its neighbours"

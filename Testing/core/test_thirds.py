@@ -47,6 +47,15 @@ def test_thirds_come_halfway_to_what_is_expected(expected):
     assert np.array(found.thirds) / found.mean == pytest.approx(wanted, abs=0.02)
 
 
+def test_a_drawing_gains_what_is_normal_from_its_neighbours_level_to_its_own():
+    """Where the reference expects the same, it comes all the way; where it expects nothing of it, halfway."""
+    growth = (1.1, 1.0, 0.9)
+    for expected, share in ((growth, 1.0), ((25.0, 25.0, 25.0), 0.5)):
+        given = replace(conditioning(expected), thirds_growth=growth)
+        found = thirds_of(as_expected([drawn(given)], given)[0])
+        assert np.array(found.thirds) / found.mean == pytest.approx(np.array(growth) ** share, abs=0.02)
+
+
 def test_mean_height_and_surroundings_stay():
     given = conditioning((30.0, 27.0, 22.0))
     before = drawn(given)

@@ -139,4 +139,5 @@ def make_conditioning(
         neighbour_slabs=prior.slabs,
         stretch=stretch,
         reference_thirds=reference.thirds,
+        thirds_growth=prior.thirds_growth,
     )

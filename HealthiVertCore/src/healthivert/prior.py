@@ -32,6 +32,7 @@ from healthivert.footprint import (
 from healthivert.gap import GAP_ROWS, TISSUE_HU, find_cut, from_window, slab_to_gap, to_window
 from healthivert.geometry import filled_from_nearest, rows_at
 from healthivert.inspection import SpineAnalysis
+from healthivert.reference import normal_heights
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
 from healthivert.thirds import as_expected
 from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, PseudoHealthy, SpineCase
@@ -58,12 +59,13 @@ class Slab(NamedTuple):
 
 class Neighbour(NamedTuple):
     """above: the target. growth: (2,), by how much depth and width grow from its level to the target's in a normal
-    spine."""
+    spine; thirds_growth: (3,), the same of the thirds' heights, of their mean."""
 
     slab: Slab
     weight: float
     above: bool
     growth: FloatArray
+    thirds_growth: FloatArray
 
 
 def neighbours_prior(
@@ -90,7 +92,11 @@ def neighbours_prior(
     weights = [slab.weight for slab in slabs]
     ct = np.average([slab.ct for slab in slabs], axis=0, weights=weights).astype(np.float32)
     body = np.average([slab.body for slab in slabs], axis=0, weights=weights).astype(np.float32)
-    return Prior(ct, body, outline, tuple(slabs))
+    growth = np.average(
+        [np.log(one.thirds_growth) for one in neighbours], axis=0, weights=[n.weight for n in neighbours]
+    )
+    anterior, middle, posterior = np.exp(growth).tolist()
+    return Prior(ct, body, outline, tuple(slabs), (anterior, middle, posterior))
 
 
 def _laid_over(
@@ -146,16 +152,21 @@ def neighbours_of(case: SpineCase, analysis: SpineAnalysis, level: str) -> list[
     for other, distance in trusted_neighbours(analysis, level):
         weight = max(1.0 - analysis.suspicion[other], LEAST_TRUST) / distance
         above = present.index(other) < present.index(level)
-        found.append(Neighbour(canonical_slab(case, analysis, other), weight, above, _normal_growth(other, level)))
+        slab = canonical_slab(case, analysis, other)
+        found.append(Neighbour(slab, weight, above, *_normal_growth(other, level)))
     return found
 
 
-def _normal_growth(first: str, second: str) -> FloatArray:
-    """(2,) by how much depth and width grow from one level to another; 1 where the tables do not know both."""
+def _normal_growth(first: str, second: str) -> tuple[FloatArray, FloatArray]:
+    """(2,) by how much depth and width grow from one level to another, and (3,) the heights of the thirds, of their
+    mean; 1 where the tables do not know both levels."""
     known = normal_spine()
     if first not in known or second not in known:
-        return np.ones(2)
-    return np.array([known[second].depth / known[first].depth, known[second].width / known[first].width])
+        return np.ones(2), np.ones(3)
+    before, after = known[first], known[second]
+    sizes = np.array([after.depth / before.depth, after.width / before.width])
+    own, its = (np.array(normal_heights(level).thirds) / normal_heights(level).mean for level in (first, second))
+    return sizes, its / own
 
 
 def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, int]]:

@@ -1,9 +1,10 @@
 """The drawn vertebra brought towards the heights that the other levels expect of its thirds.
 
-In: the samples and their Conditioning. Out: the same samples, their columns stretched or squeezed. What was drawn from
-its neighbours' looks says how they are wedged; their heights, held against what is normal for each level, say how that
-changes from level to level, as at the lumbosacral junction. Both err, and not alike, so each third becomes the mean of
-the two (docs/decisions.md). The finer form stays the generator's.
+In: the samples and their Conditioning. Out: the same samples, their columns stretched or squeezed. What was drawn has
+the wedge of the neighbours that it was drawn from, and gets what it normally gains from their levels to the target's,
+as at the lumbosacral junction. The heights of all levels, held against what is normal for each, say the same from
+farther away. Both err, and not alike, so each third becomes the mean of the two (docs/decisions.md). The finer form
+stays the generator's.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ EXPECTED_SHARE = 0.5
 
 def as_expected(samples: Sequence[PseudoHealthy], conditioning: Conditioning) -> list[PseudoHealthy]:
     """The samples, all stretched alike, so that the first one's thirds relate to each other halfway (geometric mean)
-    as they did and as conditioning's reference_thirds do; as they are where nothing is expected. Mean heights stay."""
+    as they did, but for thirds_growth, and as conditioning's reference_thirds do; as they are where nothing is
+    expected. Mean heights stay."""
     if conditioning.reference_thirds is None:
         return list(samples)
     spacing_mm = conditioning.spacing_mm
     expected = np.array(conditioning.reference_thirds) / np.mean(conditioning.reference_thirds)
     heights = _heights(samples[0])
-    wanted = _thirds(heights, spacing_mm) ** (1 - EXPECTED_SHARE) * expected**EXPECTED_SHARE
+    drawn = _thirds(heights, spacing_mm) * conditioning.thirds_growth
+    wanted = drawn ** (1 - EXPECTED_SHARE) * expected**EXPECTED_SHARE
     stretch = np.ones(len(heights))
     for _ in range(ROUNDS):
         stretch *= _missing_stretch(heights, wanted, spacing_mm)

@@ -147,12 +147,14 @@ class NeighbourSlab(NamedTuple):
 @dataclass(frozen=True)
 class Prior:
     """What the neighbours say of the slab. ct (-1..1) and body (0..1): (rows of the gap, AP, LR), their weighted mean;
-    outline: (AP, LR), 1 on the target's own footprint; slabs: what each of them says."""
+    outline: (AP, LR), 1 on the target's own footprint; slabs: what each of them says. thirds_growth: by how much the
+    heights of the thirds, of their mean, grow from those neighbours to the target in a normal spine."""
 
     ct: FloatArray
     body: FloatArray
     outline: FloatArray
     slabs: tuple[NeighbourSlab, ...] = ()
+    thirds_growth: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,8 @@ class Conditioning:
     that footprint. gap: rows [first, last) of the gap. cut: the straightened rows [first, last) that were taken out:
     the body and margin_mm more on both sides. reference_mm: body height expected from the other levels; reference_sd:
     its standard deviation, as a fraction; reference_thirds: mm, what is expected of the anterior, middle and posterior
-    third, None where nothing is. neighbour_slabs: of which the prior in the gap is the mean. stretch: the bend
-    of the straightened frame at the target, (AP, LR), see bend; 1 where it is straight.
+    third, None where nothing is. neighbour_slabs: of which the prior in the gap is the mean. thirds_growth: see Prior.
+    stretch: the bend of the straightened frame at the target, (AP, LR), see bend; 1 where it is straight.
     """
 
     ct: FloatArray
@@ -187,6 +189,7 @@ class Conditioning:
     neighbour_slabs: tuple[NeighbourSlab, ...] = ()
     stretch: FloatArray | float = 1.0
     reference_thirds: tuple[float, float, float] | None = None
+    thirds_growth: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
