@@ -126,7 +126,8 @@ def test_a_cohort_is_done_row_by_row_and_goes_on_where_it_was(
     header, bad = "ct,seg,vertebra,id", f"{scans}/none.nii.gz,{scans}/none.nii.gz,L1,bad"
     good = [f"{scans}/{name}/ct.nii.gz,{scans}/{name}/seg.nii.gz,,{name}" for name in ("wedged", "healthy")]
     manifest, out = write_manifest(tmp_path / "m.csv", "\n".join([header, *good, bad])), tmp_path / "out"
-    assert call("cohort", manifest, "--out", out, "--workers", 2, "--json-progress", *weights) == 2
+    options = ("--attention", "none", *weights)
+    assert call("cohort", manifest, "--out", out, "--workers", 2, "--json-progress", *options) == 2
     shown = capsys.readouterr()
     progress = [json.loads(line) for line in shown.out.splitlines()]
     fractions = [line["fraction"] for line in progress]
@@ -138,7 +139,7 @@ def test_a_cohort_is_done_row_by_row_and_goes_on_where_it_was(
     assert (wedged["id"], wedged["vertebra"], wedged["status"]) == ("wedged", "L1", DONE)
     report = json.loads((out / "wedged" / "L1" / "report.json").read_text(encoding="utf-8"))
     assert float(wedged["rhlv_mean_percent"]) == pytest.approx(100 * report["rhlv"]["mean"], abs=0.01)
-    assert int(wedged["genant_grade"]) == report["genant"]["grade"]
+    assert int(wedged["genant_grade"]) == report["genant"]["grade"] and report["attention"] == "none"
     assert (out / wedged["report"]).is_file()
     assert (healthy["status"], healthy["vertebra"]) == (NOTHING, "")
     assert wrong["status"] == FAILED and "none.nii.gz" in wrong["error"]
@@ -149,7 +150,7 @@ def test_a_cohort_is_done_row_by_row_and_goes_on_where_it_was(
     made = (out / "wedged" / "L1" / "report.json").stat().st_mtime_ns
     bad = f"{scans}/healthy/ct.nii.gz,{scans}/healthy/seg.nii.gz,T1 L9,bad"  # levels that are not there
     write_manifest(manifest, "\n".join([header, *good, bad]))
-    assert call("cohort", manifest, "--out", out, *weights) == 2
+    assert call("cohort", manifest, "--out", out, *options) == 2
     assert (out / "wedged" / "L1" / "report.json").stat().st_mtime_ns == made
     assert json.loads((out / "cohort.json").read_text(encoding="utf-8"))["done_before"] == 2
     assert [row["vertebra"] for row in rows_of(out)] == ["L1", "", "T1", "L9"]

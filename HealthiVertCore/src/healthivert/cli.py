@@ -107,6 +107,7 @@ def _cohort_options(sub: argparse.ArgumentParser) -> None:
     _level_map_option(sub)
     _generator_options(sub)
     _samples_option(sub)
+    _attention_option(sub)
     _grade_option(sub)
 
 

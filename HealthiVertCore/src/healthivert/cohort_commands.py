@@ -63,6 +63,7 @@ class CohortOptions:
             "weights": _digest(self.choice.weights),
             "device": self.choice.device,
             "samples": self.choice.samples,
+            "attention": self.choice.attention,
             "seed": self.choice.seed,
             "grade_by": _digest(Path(self.grade_by)) if self.grade_by.endswith(".json") else self.grade_by,
             "level_map": {str(value): level for value, level in (self.level_map or {}).items()},
