@@ -2,7 +2,7 @@
 `python Testing/bench/field_of_view.py --work runs/field_of_view`.
 
 Prints the second table of docs/method.md, "Diffusion: what was tried". Samples are made with the widest field, and each
-narrower one is cut out of them, so that they differ in nothing else. Small models are trained alike on every field and
+narrower one is cut out of them, so that they differ in next to nothing else. Small models are trained alike on every field and
 judged as in ablate_diffusion.py: alone, on vertebrae of spines that were not trained on. Two seeds each show how much
 is chance. Samples, weights and rows are kept in --work, so that a stopped script goes on where it was.
 """
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from rows import mean_and_change
 
 from healthivert import familiarity, gap, generate, pipeline, straighten
+from healthivert.gap import from_window
 from healthivert.training import samples
 from healthivert.training.make_samples import SampleSettings, spine_samples
 from healthivert.training.samples import TrainingSample, load_sample, save_sample
@@ -37,7 +38,12 @@ VOLUMES = ("ct", "mask", "attention", "neighbours", "prior_ct", "prior_body", "o
 SEEDS = (0, 1)
 STRIDES = 3  # as many as the shipped model draws with
 NEIGHBOURS = "neighbours alone (no model)"
-COLUMNS = {"dice": ("Dice", 4), "l1_hu": ("L1 in the gap, HU", 1), "height_error": ("height error, %", 2)}
+COLUMNS = {
+    "dice": ("Dice", 4),
+    "body_l1_hu": ("L1 in the body, HU", 1),
+    "l1_hu": ("L1 in the gap, HU", 1),
+    "height_error": ("height error, %", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -100,10 +106,11 @@ def window(shape: Sequence[int], field: Field) -> tuple[slice, ...]:
 
 
 def compared_alike(ct: NDArray, body: NDArray, height_mm: float, sample: TrainingSample) -> dict[str, float]:
-    """ablate_diffusion's comparison, in the columns that every field has."""
+    """ablate_diffusion's comparison in the columns that every field has; body_l1_hu: in the true body alone."""
     common = Field(sample.conditioning.gap[0], SHIPPED.ap, SHIPPED.lr)
     within = window(ct.shape, common)
-    return compared(ct[within], body[within], height_mm, cut_out(sample, common))
+    off = np.abs(ct - from_window(sample.target_ct))[sample.target_body > 0.5]
+    return {**compared(ct[within], body[within], height_mm, cut_out(sample, common)), "body_l1_hu": float(off.mean())}
 
 
 def make(folder: Path, seeds: Sequence[int]) -> None:
