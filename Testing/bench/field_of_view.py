@@ -1,10 +1,10 @@
 """Does the diffusion model draw a better vertebra if it sees more around it?
 `python Testing/bench/field_of_view.py --work runs/field_of_view`.
 
-Prints the second table of docs/method.md, "Diffusion: what was tried". Samples are made with the widest field, and each
-narrower one is cut out of them, so that they differ in next to nothing else. Small models are trained alike on every field and
-judged as in ablate_diffusion.py: alone, on vertebrae of spines that were not trained on. Two seeds each show how much
-is chance. Samples, weights and rows are kept in --work, so that a stopped script goes on where it was.
+Prints the last table of docs/method.md, "Diffusion: what was tried". Samples are made with the widest field, and each
+narrower one is cut out of them, so that they differ in next to nothing else. Small models are trained alike on every
+field and judged as in ablate_diffusion.py: alone, on vertebrae of spines that were not trained on. Two seeds each show
+how much is chance. Samples, weights and rows are kept in --work, so that a stopped script goes on where it was.
 """
 
 from __future__ import annotations
