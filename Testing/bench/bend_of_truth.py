@@ -17,7 +17,7 @@ from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, gap_height_map, third_heights
 from healthivert.pipeline import prepare
 from healthivert.prior import canonical_slab
-from healthivert.types import THIRDS, Heights, SpineCase
+from healthivert.types import SpineCase
 
 
 def real_cases() -> Iterator[tuple[str, SpineCase, SpineAnalysis]]:
@@ -26,19 +26,14 @@ def real_cases() -> Iterator[tuple[str, SpineCase, SpineAnalysis]]:
         yield name, case, analyse(case)
 
 
-def form(heights: Heights) -> np.ndarray:
-    """Each third over the mean of all three."""
-    return np.array([getattr(heights, third) / heights.mean for third in THIRDS])
-
-
 def errors(case: SpineCase, analysis: SpineAnalysis, level: str) -> tuple[np.ndarray, np.ndarray]:
     """Of each third in percent: in the frame's rows, and in the patient's millimetres."""
     given = prepare(case, analysis, level).conditioning
     body = np.zeros_like(given.prior_body)
     body[slice(*GAP)] = canonical_slab(case, analysis, level).body
-    true = form(body_heights(analysis.bodies[level]))
+    true = body_heights(analysis.bodies[level]).form
     found = (gap_height_map(body, 1.0, stretch) for stretch in (1.0, given.stretch))
-    rows, millimetres = (100 * (form(third_heights(heights, given.spacing_mm)) / true - 1) for heights in found)
+    rows, millimetres = (100 * (third_heights(heights, given.spacing_mm).form / true - 1) for heights in found)
     return rows, millimetres
 
 

@@ -14,7 +14,6 @@ from unittest import mock
 
 import numpy as np
 from bench import HEALTHY, lumbar_case, painted_case
-from bend_of_truth import form
 from verse_scans import graded_scans
 
 from healthivert import thirds
@@ -48,14 +47,14 @@ def real_levels() -> Iterator[tuple[SpineCase, SpineAnalysis, str]]:
 
 def of_real(case: SpineCase, analysis: SpineAnalysis, level: str) -> list[float]:
     """For each of WAYS the mean absolute error of the three thirds, in percent of the mean height."""
-    given, true = prepare(case, analysis, level).conditioning, form(body_heights(analysis.bodies[level]))
+    given, true = prepare(case, analysis, level).conditioning, body_heights(analysis.bodies[level]).form
     return [_off(_drawn(given, *way), true) for way in WAYS.values()]
 
 
 def _drawn(given: Conditioning, share: float, grown: bool) -> FloatArray:
     told = given if grown else replace(given, thirds_growth=(1.0, 1.0, 1.0))
     with mock.patch.object(thirds, "EXPECTED_SHARE", share):
-        return form(healthy_heights(prior_vertebra(told), given.spacing_mm)[0])
+        return healthy_heights(prior_vertebra(told), given.spacing_mm)[0].form
 
 
 def of_generated(seed: int) -> dict[str, list[float]]:
@@ -70,11 +69,11 @@ def of_generated(seed: int) -> dict[str, list[float]]:
             continue
         near = [n for n in range(len(present)) if 1 <= abs(n - place) <= ON_EACH_SIDE]
         weights = [1 / abs(n - place) for n in near]
-        own = np.average([np.log(form(heights[present[n]])) for n in near], axis=0, weights=weights)
-        normal = np.average([np.log(form(normal_heights(present[n]))) for n in near], axis=0, weights=weights)
-        growth, reference = np.log(form(normal_heights(level))) - normal, np.log(form(prediction.heights))
+        own = np.average([np.log(heights[present[n]].form) for n in near], axis=0, weights=weights)
+        normal = np.average([np.log(normal_heights(present[n]).form) for n in near], axis=0, weights=weights)
+        growth, reference = np.log(normal_heights(level).form) - normal, np.log(prediction.heights.form)
         ways = [np.exp((1 - share) * (own + grown * growth) + share * reference) for share, grown in WAYS.values()]
-        found[level] = [_off(way / way.mean(), form(heights[level])) for way in ways]
+        found[level] = [_off(way / way.mean(), heights[level].form) for way in ways]
     return found
 
 

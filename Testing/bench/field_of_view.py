@@ -21,7 +21,7 @@ from unittest import mock
 import ablate_diffusion
 import numpy as np
 import torch
-from ablate_diffusion import Work, compared, neighbours_alone, score, shards_in, spine_of
+from ablate_diffusion import NEIGHBOURS, Work, compared, neighbours_alone, score, shards_in, spine_of
 from diffusion_variants import VARIANTS, X0, absolute_heights
 from numpy.typing import NDArray
 from rows import mean_and_change
@@ -37,7 +37,6 @@ from healthivert.types import Conditioning
 VOLUMES = ("ct", "mask", "attention", "neighbours", "prior_ct", "prior_body", "outline")
 SEEDS = (0, 1)
 STRIDES = 3  # as many as the shipped model draws with
-NEIGHBOURS = "neighbours alone (no model)"
 COLUMNS = {
     "dice": ("Dice", 4),
     "body_l1_hu": ("L1 in the body, HU", 1),
@@ -186,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="where samples, weights and rows are kept")
     parser.add_argument("--spines", type=int, default=40, help="to train on")
-    parser.add_argument("--held-out", type=int, default=8, help="spines to judge by")
+    parser.add_argument("--held-out", type=int, default=10, help="spines to judge by")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--batch-size", type=int, default=4)

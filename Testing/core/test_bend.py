@@ -16,7 +16,7 @@ from healthivert.pipeline import healthy_heights, prepare, regrow
 from healthivert.prior import canonical_slab, prior_vertebra
 from healthivert.progress import quiet
 from healthivert.training.samples import case_from_images
-from healthivert.types import THIRDS, Conditioning, Heights, PseudoHealthy, StraightFrame
+from healthivert.types import THIRDS, Conditioning, PseudoHealthy, StraightFrame
 
 LEVEL = "L4"  # where the lordosis is strongest
 
@@ -62,10 +62,6 @@ def lordotic():
     return case, analyse(case)
 
 
-def form(heights: Heights) -> np.ndarray:
-    return np.array([getattr(heights, third) / heights.mean for third in THIRDS])
-
-
 def truth(case, analysis) -> PseudoHealthy:
     """The vertebra that is hidden, as a generator would draw it that knew it."""
     given = prepare(case, analysis, LEVEL).conditioning
@@ -77,9 +73,9 @@ def truth(case, analysis) -> PseudoHealthy:
 def test_the_truth_has_its_own_thirds_and_no_loss(lordotic):
     case, analysis = lordotic
     vertebra = truth(case, analysis)
-    own = form(body_heights(analysis.bodies[LEVEL]))
-    assert form(healthy_heights(vertebra, 1.0)[0]) == pytest.approx(own, abs=0.01)
-    assert np.abs(form(third_heights(gap_height_map(vertebra.body, 1.0), 1.0)) - own).max() > 0.02  # rows alone
+    own = body_heights(analysis.bodies[LEVEL]).form
+    assert healthy_heights(vertebra, 1.0)[0].form == pytest.approx(own, abs=0.01)
+    assert np.abs(third_heights(gap_height_map(vertebra.body, 1.0), 1.0).form - own).max() > 0.02  # rows alone
     outcome = regrow(case, analysis, LEVEL, lambda given: [vertebra], quiet)
     assert [getattr(outcome.loss.rhlv, third) for third in THIRDS] == pytest.approx([0, 0, 0], abs=0.015)
 
@@ -103,5 +99,5 @@ def test_the_prior_is_brought_to_the_targets_bend(lordotic):
     row = evaluate_level(case, analysis, LEVEL, lambda given: [truth(case, analysis)])
     assert row["dice"] > 0.97 and row["dice_prior"] > 0.9
     prior = prior_vertebra(prepare(case, analysis, LEVEL).conditioning)
-    own = form(body_heights(analysis.bodies[LEVEL]))
-    assert np.abs(form(healthy_heights(prior, 1.0)[0]) - own).max() < 0.05
+    own = body_heights(analysis.bodies[LEVEL]).form
+    assert np.abs(healthy_heights(prior, 1.0)[0].form - own).max() < 0.05

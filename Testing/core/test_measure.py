@@ -44,9 +44,8 @@ def test_a_spur_in_front_of_the_wall_is_not_the_body():
     body = np.full(32, 24.0)
     spurred = np.concatenate([[5.0, 6.0, 7.0, 7.0], body])
     assert third_heights(plate(spurred), 1.0) == third_heights(plate(body), 1.0)
-    coarse = third_heights(
-        plate(spurred), 1.0, Rim(rounded_mm=5.0)
-    )  # on thick voxels the same rows may be a rounded rim
+    # on thick voxels the same rows may be a rounded rim
+    coarse = third_heights(plate(spurred), 1.0, Rim(rounded_mm=5.0))
     assert coarse.anterior < 24.0
 
 

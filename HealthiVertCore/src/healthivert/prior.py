@@ -165,8 +165,7 @@ def _normal_growth(first: str, second: str) -> tuple[FloatArray, FloatArray]:
         return np.ones(2), np.ones(3)
     before, after = known[first], known[second]
     sizes = np.array([after.depth / before.depth, after.width / before.width])
-    own, its = (np.array(normal_heights(level).thirds) / normal_heights(level).mean for level in (first, second))
-    return sizes, its / own
+    return sizes, normal_heights(second).form / normal_heights(first).form
 
 
 def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, int]]:

@@ -49,8 +49,7 @@ def _heights(vertebra: PseudoHealthy) -> FloatArray:
 
 def _thirds(heights: FloatArray, spacing_mm: float) -> FloatArray:
     """(3,) heights of the thirds, of their mean."""
-    found = third_heights(heights, spacing_mm, GENERATED)
-    return np.array(found.thirds) / found.mean
+    return third_heights(heights, spacing_mm, GENERATED).form
 
 
 def _missing_stretch(heights: FloatArray, wanted: FloatArray, spacing_mm: float) -> FloatArray:

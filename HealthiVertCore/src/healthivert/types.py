@@ -65,6 +65,11 @@ class Heights:
     def thirds(self) -> tuple[float, float, float]:
         return self.anterior, self.middle, self.posterior
 
+    @property
+    def form(self) -> FloatArray:
+        """(3,) each third over the mean of all three: how the body is wedged, whatever its size."""
+        return np.array(self.thirds) / self.mean
+
     def as_dict(self) -> dict[str, float]:
         return {key: float(getattr(self, key)) for key in HEIGHT_KEYS}
 
