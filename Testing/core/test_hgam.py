@@ -16,7 +16,6 @@ from torch import nn
 
 from healthivert.attention import everywhere, suspicion_beside
 from healthivert.errors import HealthiVertError
-from healthivert.generate import height_head_helps, sampler
 from healthivert.hgam.attention import attention_by, place_into
 from healthivert.hgam.batches import epoch_of_batches, pictures_of, vary
 from healthivert.hgam.calibration import (
@@ -34,10 +33,9 @@ from healthivert.hgam.samples import SpinePatches, load_patches, patches_path
 from healthivert.hgam.train import ClassifierRecipe, level_logits, train_classifier, unseen_metrics
 from healthivert.inspection import analyse
 from healthivert.models.fracture import CnnSettings, FractureCnn
-from healthivert.models.interface import GeneratorOutput
 from healthivert.models.weights import load_weights, save_weights
 from healthivert.phantom import level_grid, render, sample_spine, truth
-from healthivert.pipeline import prepare, regrow
+from healthivert.pipeline import prepare
 from healthivert.progress import quiet
 from healthivert.training.samples import case_from_images
 from healthivert.types import PseudoHealthy
@@ -344,51 +342,6 @@ def test_a_drawn_vertebra_gets_the_classifiers_probability():
     assert accept(drawn_vertebra(30.0), 1.0) and not accept(drawn_vertebra(12.0), 1.0)
 
 
-class Counting:
-    """A generator that draws the same upright vertebra and counts how often it is asked."""
-
-    def __init__(self, log_ratio: float = 0.0) -> None:
-        self.seeds: list[int] = []
-        self.log_ratio = log_ratio
-
-    def __call__(self, batch, seed=0):
-        self.seeds.append(seed)
-        body = torch.zeros_like(batch.ct)
-        body[:, :, 32:64, 12:52] = 1.0
-        heights = torch.full((len(body),), self.log_ratio)
-        flow = torch.zeros(len(body), 2, 12, 8)
-        return GeneratorOutput(body, body, batch.ct, batch.ct, flow, heights, heights)
-
-
-@pytest.mark.parametrize(
-    ("answers", "rejected", "accepted"),
-    [([True], 0, True), ([False, False, True], 2, True), ([False] * 4, 4, False)],
-)
-def test_a_drawing_that_is_refused_is_drawn_again_and_counted(case_and_analysis, answers, rejected, accepted):
-    conditioning = prepare(*case_and_analysis, "L2").conditioning
-    model, left = Counting(), list(answers)
-    generate = sampler(model, torch.device("cpu"), 1, 5, lambda vertebra, spacing_mm: left.pop(0))
-    (vertebra,) = generate(conditioning)
-    assert (vertebra.rejected, vertebra.accepted) == (rejected, accepted)
-    assert not left  # asked as often as expected, and never more than three redraws
-    assert sorted(set(model.seeds)) == list(range(5, 5 + len(answers)))
-
-
-def test_a_vertebra_that_never_looks_healthy_is_the_plain_drawing_with_a_warning(case_and_analysis):
-    conditioning = prepare(*case_and_analysis, "L2").conditioning
-    cpu = torch.device("cpu")
-    plain = sampler(Counting(), cpu, 1, 0)(conditioning)[0]
-    doubtful = sampler(Counting(), cpu, 1, 0, lambda vertebra, spacing_mm: False)(conditioning)[0]
-    assert np.array_equal(plain.body, doubtful.body) and np.array_equal(plain.ct, doubtful.ct)
-    outcome = regrow(*case_and_analysis, "L2", lambda given: [doubtful, doubtful], quiet)
-    assert outcome.rejected_samples == 8
-    assert any("looks fractured itself" in warning for warning in outcome.loss.warnings)
-    half = regrow(*case_and_analysis, "L2", lambda given: [plain, doubtful], quiet)
-    assert half.rejected_samples == 4
-    assert "L2 was drawn again 4 times, because it looked fractured" in half.loss.warnings
-    assert not any("looks fractured itself" in warning for warning in half.loss.warnings)
-
-
 def test_the_shipped_classifier_tells_a_severe_fracture_from_its_healthy_twin():
     seen = ("T12", "L1", "L2")
     broken = sample_spine(45012, True, ("L1",), fracture_count=(1, 1), no_grade=0.0)
@@ -400,20 +353,3 @@ def test_the_shipped_classifier_tells_a_severe_fracture_from_its_healthy_twin():
         case = case_from_images(picture.ct, picture.labels, "phantom")
         said.append(classifier.probability(level_patches(case, analyse(case), "L1")))
     assert said[0] > 0.8 and said[1] < 0.2
-
-
-@pytest.mark.parametrize(
-    ("metrics", "helps"),
-    [
-        ({"height_error": 1.8, "baseline_height_error": 2.4, "height_gain_at_least": 0.2}, True),
-        ({"height_error": 1.8, "baseline_height_error": 2.4, "height_gain_at_least": -0.1}, False),
-        ({"height_error": 1.8, "baseline_height_error": 2.4}, False),
-        ({}, False),
-    ],
-)
-def test_a_model_has_a_say_in_the_height_only_if_its_validation_shows_that_it_helps(case_and_analysis, metrics, helps):
-    assert height_head_helps({"metrics": metrics}) is helps
-    conditioning = prepare(*case_and_analysis, "L2").conditioning
-    model = Counting(log_ratio=0.1)
-    height = sampler(model, torch.device("cpu"), 1, 0, height_head=helps)(conditioning)[0].height_mm
-    assert height == pytest.approx(conditioning.reference_mm * (np.exp(0.1) if helps else 1.0))

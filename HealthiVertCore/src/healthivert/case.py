@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError
+from healthivert.geometry import label_boxes, labelled_box
 from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
 from healthivert.image_files import complaint, read_image, short_reason, stem_of, suffix_of
 from healthivert.image_memory import writable_view
@@ -55,17 +57,18 @@ def load_case(
     """
     ct, seg = Path(ct), Path(seg)
     tell = progress or (lambda stage, fraction, message: None)
-    tell("case", 0.0, f"reading {ct.name}")
-    image, warnings = _read_ct(ct)
-    orientation = orientation_of(image)
-    for step in orienting_steps(image, "LPS"):
-        image = step(image)
-    tell("case", 0.5, f"reading {seg.name}")
-    segmentation = read_segmentation(seg, level_map)
+    tell("case", 0.0, f"reading {ct.name} and {seg.name}")
+    with ThreadPoolExecutor(1) as beside:
+        other = beside.submit(read_segmentation, seg, level_map)
+        image, warnings = _read_ct(ct)
+        orientation = orientation_of(image)
+        for step in orienting_steps(image, "LPS"):
+            image = step(image)
+        segmentation = other.result()
     warnings += segmentation.warnings
     label_image, values, more = _on_grid_of(segmentation, image, ct, seg)
     warnings += more
-    box = _box(label_image)
+    box = labelled_box(sitk.GetArrayViewFromImage(label_image))
     numbers, hounsfield = (sitk.GetArrayViewFromImage(one)[box] for one in (label_image, image))
     image, more = in_hounsfield_units(image, hounsfield[numbers > 0], ct, seg)
     warnings += more + oddities(tuple(values))
@@ -139,8 +142,8 @@ def _on_grid_of(
         )
         if inside < WHOLE_OVERLAP:
             warnings.append(f"{100 * (1 - inside):.0f} % of the labelled volume of {seg_path.name} lies outside the CT")
-    present = np.bincount(_plane_counts(moved), minlength=256)
-    values = {level: value for level, value in segmentation.label_values.items() if present[LEVEL_NUMBER[level]]}
+    present = label_boxes(moved)
+    values = {level: value for level, value in segmentation.label_values.items() if LEVEL_NUMBER[level] in present}
     lost = [level for level in segmentation.label_values if level not in values]
     return moved, values, warnings + ([f"outside the CT: {', '.join(lost)}"] if lost else [])
 
@@ -162,17 +165,11 @@ def _read_withheld(path: Path, ct: sitk.Image, ct_path: Path) -> tuple[sitk.Imag
         warnings.append(f"{path.name} lies on another grid than {ct_path.name}: resampled to the CT's")
     if not sitk.GetArrayViewFromImage(mask).any():
         raise complaint(path, f"the mask does not overlap the CT {ct_path}", "give the mask that belongs to the CT")
-    box = _box(mask)[::-1]
-    corner, size = [int(part.start) for part in box], [int(part.stop - part.start) for part in box]
+    box = labelled_box(sitk.GetArrayViewFromImage(mask))[::-1]
+    corner, size = [part.start for part in box], [part.stop - part.start for part in box]
     volume_ml = _volume_mm3(mask) / 1000
     warnings.append(f"{volume_ml:.1f} ml besides the target were withheld from the generator ({path.name})")
     return sitk.RegionOfInterest(mask, size, corner), warnings
-
-
-def _plane_counts(labels: sitk.Image) -> NDArray[np.intp]:
-    """The different values of each plane, one after the other."""
-    planes = sitk.GetArrayViewFromImage(labels)
-    return np.concatenate([np.flatnonzero(np.bincount(plane.ravel(), minlength=256)) for plane in planes])
 
 
 def _volume_mm3(labels: sitk.Image) -> float:
@@ -188,15 +185,6 @@ def _same_grid(one: sitk.Image, other: sitk.Image) -> bool:
     if one.GetSize() != other.GetSize():
         return False
     return bool(np.abs(_corners(one) - _corners(other)).max() < SAME_GRID_VOXELS * min(other.GetSpacing()))
-
-
-def _box(labels: sitk.Image) -> tuple[slice, slice, slice]:
-    """The smallest box around all labels, (SI, AP, LR)."""
-    array = sitk.GetArrayViewFromImage(labels)
-    rows = np.flatnonzero([plane.any() for plane in array])
-    footprint = array[rows[0] : rows[-1] + 1].max(axis=0)
-    columns = [np.flatnonzero(footprint.any(axis=axis)) for axis in (1, 0)]
-    return slice(rows[0], rows[-1] + 1), *(slice(c[0], c[-1] + 1) for c in columns)  # type: ignore[return-value]
 
 
 def _widened(box: tuple[slice, slice, slice], image: sitk.Image) -> tuple[slice, ...]:
@@ -237,6 +225,8 @@ def write_volume(image: sitk.Image, path: Path) -> None:
 
 
 def _with_users_values(labels: sitk.Image, case: SpineCase) -> sitk.Image:
+    if all(value == LEVEL_NUMBER[level] for level, value in case.label_values.items()):
+        return labels
     largest = max(case.label_values.values(), default=0)
     table = np.zeros(256, np.uint8 if largest < 256 else np.uint16)
     image = sitk.Image(labels.GetSize(), sitk.sitkUInt8 if largest < 256 else sitk.sitkUInt16)

@@ -49,7 +49,7 @@ from healthivert.report import check_can_draw
 
 @dataclass(frozen=True)
 class CohortOptions:
-    """How every case is done. threads: that one case may use, None for the generator's own choice."""
+    """How every case is done. threads: that one case may use, None for torch's own choice."""
 
     choice: GeneratorChoice
     grade_by: str
@@ -152,7 +152,7 @@ def _load_generator(options: CohortOptions) -> LoadedGenerator:
     if options.threads is not None:
         import torch
 
-        torch.set_num_threads(options.threads)  # load_generator takes half of the cores, as if it were alone
+        torch.set_num_threads(options.threads)  # else it takes all cores, as if it were alone
     return generator
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -84,8 +83,6 @@ def load_generator(choice: GeneratorChoice) -> LoadedGenerator:
     from healthivert.models.weights import load_weights
 
     device = choose_device(choice.device)
-    # the convolutions are small: beyond half of the cores, threads mostly wait for each other
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
     model, card = load_weights(choice.weights or choice.model, device)
     if choice.weights and (own := card["architecture"]["name"]) != choice.model:
         raise complaint(choice.weights, f"these are weights of the model {own}", f"pass --model {own}")

@@ -6,11 +6,13 @@ In: Conditioning (numpy) and a model behind models.interface. Out: PseudoHealthy
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, from_window
@@ -21,6 +23,7 @@ from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 from healthivert.variation import Variation, draw_variations, drawn_again
 
 BATCH = 8  # slices at once: larger batches leave the processor's cache and are slower there
+MOST_THREADS = 8  # that draw beside each other: each holds the features of its own batch
 WIDEST_RATIO = 1.35  # columns farther from the middle than this hold no body
 FOOTPRINT_WEIGHT = 1 / 3  # of a healthy vertebra beside the target: what its footprint alone tells of its form
 LEAST_BODY_VOXELS = 4000  # of the gap's 1 mm columns; the smallest thoracic body fills about 10000
@@ -125,36 +128,68 @@ def two_planes(model: Generator, device: torch.device, conditioning: Conditionin
     body: FloatArray = np.zeros(shape, np.float32)
     weight = np.zeros(shape, np.float32)
     ratios, votes = [], []
-    for plane in PLANES:
-        axis = plane_axis(plane)
-        positions, place = slice_positions(conditioning, plane)
-        near = np.abs(place) <= WIDEST_RATIO
-        for chosen in np.array_split(positions[near], max(1, int(np.ceil(near.sum() / BATCH)))):
-            batch = _batch(device, conditioning, plane, chosen, place[np.searchsorted(positions, chosen)])
-            at = (slice(None),) * axis + (chosen,)
-            drawn, mask, log_ratio = _forward(model, batch, seed)
-            ct[at] += np.moveaxis(drawn, 0, axis)
-            body[at] += np.moveaxis(mask, 0, axis)
-            weight[at] += 1.0
-            ratios.append(log_ratio)
-            votes.append(mask[:, GAP[0] : GAP[1]].sum(axis=(1, 2)) + 1e-3)
+    batches = _in_batches(conditioning)
+    outputs = _drawings(model, device, conditioning, batches, seed)
+    for slices, (drawn, mask, log_ratio) in zip(batches, outputs, strict=True):
+        axis = plane_axis(slices.plane)
+        at = (slice(None),) * axis + (slices.positions,)
+        ct[at] += np.moveaxis(drawn, 0, axis)
+        body[at] += np.moveaxis(mask, 0, axis)
+        weight[at] += 1.0
+        ratios.append(log_ratio)
+        votes.append(mask[:, GAP[0] : GAP[1]].sum(axis=(1, 2)) + 1e-3)
     seen = np.maximum(weight, 1.0)
     mean = np.average(np.concatenate(ratios), weights=np.concatenate(votes))
     height = conditioning.reference_mm * float(np.exp(np.clip(mean, -LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)))
     return Drawing(ct / seen, body / seen, np.minimum(weight, 1.0)), height
 
 
-def _batch(
-    device: torch.device, conditioning: Conditioning, plane: str, chosen: np.ndarray, place: FloatArray
-) -> SliceBatch:
-    axis = plane_axis(plane)
+class _Slices(NamedTuple):
+    """Some slices of a plane: positions (N,) along its axis, place (N,) their slice_ratio."""
+
+    plane: str
+    positions: NDArray[np.intp]
+    place: FloatArray
+
+
+def _in_batches(conditioning: Conditioning) -> list[_Slices]:
+    batches = []
+    for plane in PLANES:
+        positions, place = slice_positions(conditioning, plane)
+        near = np.flatnonzero(np.abs(place) <= WIDEST_RATIO)
+        for chosen in np.array_split(near, max(1, int(np.ceil(near.size / BATCH)))):
+            batches.append(_Slices(plane, positions[chosen], place[chosen]))
+    return batches
+
+
+def _drawings(
+    model: Generator, device: torch.device, conditioning: Conditioning, batches: list[_Slices], seed: int
+) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
+    """_forward of every batch, in their order. On a processor torch's threads draw a batch each: its convolutions are
+    too small to be shared between them. So the numbers are the same with any number of threads."""
+
+    def draw(slices: _Slices) -> tuple[FloatArray, FloatArray, FloatArray]:
+        return _forward(model, _batch(device, conditioning, slices), seed)
+
+    if device.type != "cpu":
+        return [draw(slices) for slices in batches]
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(min(threads, MOST_THREADS), "draw", torch.set_num_threads, (1,)) as beside:
+            return list(beside.map(draw, batches))
+    finally:
+        torch.set_num_threads(threads)  # new threads would take over what the last one here was told
+
+
+def _batch(device: torch.device, conditioning: Conditioning, chosen: _Slices) -> SliceBatch:
+    axis = plane_axis(chosen.plane)
 
     def slices(volume: FloatArray) -> torch.Tensor:
-        taken = np.moveaxis(np.take(volume, chosen, axis=axis), axis, 0)
+        taken = np.moveaxis(np.take(volume, chosen.positions, axis=axis), axis, 0)
         return torch.from_numpy(np.ascontiguousarray(taken, dtype=np.float32))[:, None].to(device)
 
     ct = slices(conditioning.ct)
-    ratio = torch.as_tensor(place, dtype=torch.float32, device=device)[:, None, None, None].expand_as(ct)
+    ratio = torch.as_tensor(chosen.place, dtype=torch.float32, device=device)[:, None, None, None].expand_as(ct)
     return SliceBatch(
         ct=ct,
         mask=slices(conditioning.mask),
@@ -163,7 +198,7 @@ def _batch(
         prior_body=slices(conditioning.prior_body),
         outline=slices(conditioning.outline),
         slice_ratio=ratio,
-        plane=torch.full_like(ct, float(PLANES.index(plane))),
+        plane=torch.full_like(ct, float(PLANES.index(chosen.plane))),
     )
 
 

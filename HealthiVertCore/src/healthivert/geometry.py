@@ -67,17 +67,29 @@ def cut_patch(image: sitk.Image, lower: Index, upper: Index, margin: int = 0) ->
 def label_boxes(labels: sitk.Image) -> dict[int, tuple[Index, Index]]:
     """Half-open index bounds (i, j, k) of each value of a uint8 image, 0 left out, without a copy of the image."""
     view = sitk.GetArrayViewFromImage(labels)
-    present = np.array([np.bincount(plane.ravel(), minlength=256) > 0 for plane in view])  # (k, value)
+    whole = labelled_box(view)
     boxes = {}
-    for value in np.flatnonzero(present[:, 1:].any(axis=0)) + 1:
-        k = np.flatnonzero(present[:, value])
-        own = np.zeros(view.shape[1:], bool)
-        for plane in view[k[0] : k[-1] + 1]:
-            own |= plane == value
-        j, i = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-        lower, upper = (int(i[0]), int(j[0]), int(k[0])), (int(i[-1]) + 1, int(j[-1]) + 1, int(k[-1]) + 1)
-        boxes[int(value)] = (lower, upper)
+    for value, own in enumerate(ndimage.find_objects(view[whole]), start=1):
+        if own is not None:
+            # find_objects counts from the corner of the whole
+            edges = [(big.start + one.start, big.start + one.stop) for big, one in zip(whole, own, strict=True)]
+            (k, to_k), (j, to_j), (i, to_i) = edges
+            boxes[value] = (i, j, k), (to_i, to_j, to_k)
     return boxes
+
+
+def labelled_box(array: NDArray) -> tuple[slice, slice, slice]:
+    """The smallest box (k, j, i) around all elements but 0, empty if there are none. Plane by plane, since a mask is
+    large and nearly all of it 0."""
+    planes = np.flatnonzero([plane.any() for plane in array])
+    if planes.size == 0:
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    shadow = np.zeros(array.shape[1:], bool)
+    for plane in array[planes[0] : planes[-1] + 1]:
+        shadow |= plane != 0
+    rows, columns = (np.flatnonzero(shadow.any(axis=axis)) for axis in (1, 0))
+    k, j, i = (slice(int(edge[0]), int(edge[-1]) + 1) for edge in (planes, rows, columns))
+    return k, j, i
 
 
 def patch_around(image: sitk.Image, points: FloatArray, margin_mm: float) -> Patch:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from healthivert import labels
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
+from healthivert.geometry import labelled_box
 from healthivert.image_files import complaint, read_image, read_nifti_header, stem_of, suffix_of
 from healthivert.labels import SACRUM_NAME, LabelProfile
 from healthivert.orientation import orientation_of, oriented
@@ -93,8 +94,9 @@ def value_profiles(image: sitk.Image, path: Path) -> dict[int, LabelProfile]:
     """
     rows: dict[int, dict[int, int]] = defaultdict(dict)
     for index, plane in enumerate(sitk.GetArrayViewFromImage(image)):
-        counts = np.bincount(_whole_numbers(plane, path).ravel())
-        for value in np.flatnonzero(counts[1:]) + 1:
+        numbers = _whole_numbers(plane, path)
+        counts = np.bincount(numbers[numbers > 0])  # nearly all of a plane is 0
+        for value in np.flatnonzero(counts):
             rows[int(value)][index] = int(counts[value])
         if len(rows) > MOST_LABELS:
             raise complaint(
@@ -250,14 +252,15 @@ def _numbered(layers: list[sitk.Image], segments: list[_Segment]) -> sitk.Image:
     """uint8 image of our level numbers."""
     numbers = np.zeros(sitk.GetArrayViewFromImage(layers[0]).shape, np.uint8)
     for number, layer in enumerate(layers):
+        array = sitk.GetArrayViewFromImage(layer)
+        box = labelled_box(array)
         table = np.zeros(LARGEST_LABEL + 1, np.uint8)
         for segment in segments:
             if segment.layer == number:
                 table[segment.value] = LEVEL_NUMBER[segment.level]
-        for plane, out in zip(sitk.GetArrayViewFromImage(layer), numbers, strict=True):
-            if plane.any():
-                index = np.rint(plane).astype(np.int32) if plane.dtype.kind == "f" else plane
-                np.maximum(out, table[index], out=out)
+        for plane, out in zip(array[box], numbers[box], strict=True):
+            index = np.rint(plane).astype(np.int32) if plane.dtype.kind == "f" else plane
+            np.maximum(out, table[index], out=out)
     image = sitk.GetImageFromArray(numbers)
     image.CopyInformation(layers[0])
     return image

@@ -1,0 +1,124 @@
+"""From a conditioning to a vertebra: slices of both planes, threads, redraws, and who has a say in the height."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import Block, block_spine
+
+from healthivert.commands import GeneratorChoice, load_generator
+from healthivert.generate import height_head_helps, sampler
+from healthivert.inspection import analyse
+from healthivert.models.interface import GeneratorOutput
+from healthivert.pipeline import prepare, regrow
+from healthivert.progress import quiet
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def case_and_analysis():
+    bottoms = {"L4": 0, "L3": 34, "L2": 68, "L1": 102, "T12": 136}
+    case = block_spine([Block(level, bottom, 26, 26) for level, bottom in bottoms.items()])
+    return case, analyse(case)
+
+
+class Counting:
+    """A generator that draws the same upright vertebra and counts how often it is asked."""
+
+    def __init__(self, log_ratio: float = 0.0) -> None:
+        self.seeds: list[int] = []
+        self.log_ratio = log_ratio
+
+    def __call__(self, batch, seed=0):
+        self.seeds.append(seed)
+        body = torch.zeros_like(batch.ct)
+        body[:, :, 32:64, 12:52] = 1.0
+        heights = torch.full((len(body),), self.log_ratio)
+        flow = torch.zeros(len(body), 2, 12, 8)
+        return GeneratorOutput(body, body, batch.ct, batch.ct, flow, heights, heights)
+
+
+@pytest.mark.parametrize(
+    ("answers", "rejected", "accepted"),
+    [([True], 0, True), ([False, False, True], 2, True), ([False] * 4, 4, False)],
+)
+def test_a_drawing_that_is_refused_is_drawn_again_and_counted(case_and_analysis, answers, rejected, accepted):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    model, left = Counting(), list(answers)
+    generate = sampler(model, CPU, 1, 5, lambda vertebra, spacing_mm: left.pop(0))
+    (vertebra,) = generate(conditioning)
+    assert (vertebra.rejected, vertebra.accepted) == (rejected, accepted)
+    assert not left  # asked as often as expected, and never more than three redraws
+    assert sorted(set(model.seeds)) == list(range(5, 5 + len(answers)))
+
+
+def test_a_vertebra_that_never_looks_healthy_is_the_plain_drawing_with_a_warning(case_and_analysis):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    plain = sampler(Counting(), CPU, 1, 0)(conditioning)[0]
+    doubtful = sampler(Counting(), CPU, 1, 0, lambda vertebra, spacing_mm: False)(conditioning)[0]
+    assert np.array_equal(plain.body, doubtful.body) and np.array_equal(plain.ct, doubtful.ct)
+    outcome = regrow(*case_and_analysis, "L2", lambda given: [doubtful, doubtful], quiet)
+    assert outcome.rejected_samples == 8
+    assert any("looks fractured itself" in warning for warning in outcome.loss.warnings)
+    half = regrow(*case_and_analysis, "L2", lambda given: [plain, doubtful], quiet)
+    assert half.rejected_samples == 4
+    assert "L2 was drawn again 4 times, because it looked fractured" in half.loss.warnings
+    assert not any("looks fractured itself" in warning for warning in half.loss.warnings)
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("model", ["gan", "diffusion"])
+def test_the_numbers_are_the_same_with_any_number_of_threads(case_and_analysis, three_threads, model):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    generate = load_generator(GeneratorChoice(model)).generate
+    (together,) = generate(conditioning)
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    (alone,) = generate(conditioning)
+    assert np.array_equal(together.ct, alone.ct) and np.array_equal(together.body, alone.body)
+    assert together.height_mm == alone.height_mm
+
+
+def test_torchs_threads_draw_a_batch_each(case_and_analysis, three_threads):
+    drawing, met = set(), threading.Barrier(3, timeout=60)
+
+    class Waiting(Counting):
+        """Draws only when three threads draw at the same time; each of them may use one."""
+
+        def __call__(self, batch, seed=0):
+            if threading.get_ident() not in drawing:
+                drawing.add(threading.get_ident())
+                met.wait()
+            assert torch.get_num_threads() == 1
+            return super().__call__(batch, seed)
+
+    sampler(Waiting(), CPU, 1, 0)(prepare(*case_and_analysis, "L2").conditioning)
+    assert len(drawing) == 3
+
+
+@pytest.mark.parametrize(
+    ("metrics", "helps"),
+    [
+        ({"height_error": 1.8, "baseline_height_error": 2.4, "height_gain_at_least": 0.2}, True),
+        ({"height_error": 1.8, "baseline_height_error": 2.4, "height_gain_at_least": -0.1}, False),
+        ({"height_error": 1.8, "baseline_height_error": 2.4}, False),
+        ({}, False),
+    ],
+)
+def test_a_model_has_a_say_in_the_height_only_if_its_validation_shows_that_it_helps(case_and_analysis, metrics, helps):
+    assert height_head_helps({"metrics": metrics}) is helps
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    model = Counting(log_ratio=0.1)
+    height = sampler(model, CPU, 1, 0, height_head=helps)(conditioning)[0].height_mm
+    assert height == pytest.approx(conditioning.reference_mm * (np.exp(0.1) if helps else 1.0))
