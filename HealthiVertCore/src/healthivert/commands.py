@@ -161,12 +161,13 @@ def write_vertebra(
     outcome = regrow(case, analysis, level, generator.generate, progress, clock, prepared, generator.attend)
     if grading is not None:
         outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
-    progress("write", 0.8, "writing images")
-    _write_images(folder, case, outcome)
-    clock.lap("write_images")
     report = _report(case, analysis, level, outcome, choice, generator, clock.laps)
-    progress("report", 0.92, "drawing the report")
-    write_report(report, folder)
+    progress("write", 0.8, "writing images")
+    with ThreadPoolExecutor(1) as beside:
+        images = beside.submit(_write_images, folder, case, outcome)
+        progress("report", 0.82, "drawing the report")
+        write_report(report, folder)
+        images.result()
     return report
 
 

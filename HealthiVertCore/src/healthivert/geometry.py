@@ -165,8 +165,11 @@ def shifted_slice(array: np.ndarray, k: int, step: FloatArray, outside: float) -
     plane = array
     for axis, (first, share) in enumerate(zip(whole, start - whole, strict=True)):
         wanted = np.arange(first, first + (1 if axis == 0 else array.shape[axis]))
-        lower, upper = (np.take(plane, wanted + n, axis=axis, mode="clip") for n in (0, 1))
-        plane = lower if share == 0 else lower * np.float32(1 - share) + upper * np.float32(share)
+        lower = np.take(plane, wanted, axis=axis, mode="clip")
+        if share > 0:
+            upper = np.take(plane, wanted + 1, axis=axis, mode="clip")
+            lower = lower * np.float32(1 - share) + upper * np.float32(share)
+        plane = lower
         beyond = (wanted + share < -0.5) | (wanted + share >= array.shape[axis] - 0.5)
         plane[(slice(None),) * axis + (beyond,)] = outside
     return plane[0] if plane.dtype == array.dtype else np.rint(plane[0]).astype(array.dtype)

@@ -351,19 +351,26 @@ def conditioning_on_patient(
     arc = straight.arc
     tube = grid_points(straight.frame, arc[[0, len(arc) // 2, -1]], straight.spacing_mm)
     patch = thinned(patch_around(case.labels, tube, 1.0), straight.spacing_mm)
-    index = np.stack(np.meshgrid(*[np.arange(n) for n in patch.array.shape], indexing="ij"), axis=-1)[..., ::-1]
-    place = to_straightened(straight.frame, patch.affine.to_lps(index.astype(float)))
-    row = (place[..., 2] - straight.arc_start) / straight.spacing_mm - 0.5
-    column = np.stack([row, *_tube_index(place[..., 1], place[..., 0], straight.ct.shape, straight.spacing_mm)])
-    inside = ((column >= -0.5) & (column <= np.array(straight.ct.shape).reshape(3, 1, 1, 1) - 0.5)).all(axis=0)
-    withheld = inside & (column[0] >= cut[0] - 0.5) & (column[0] < cut[1] - 0.5)
-    withheld |= patch.array == LEVEL_NUMBER[level]
-    if case.withheld is not None:
-        points = patch.affine.to_lps(index.astype(float))
-        withheld |= sample(patch_around(case.withheld, points, 1.0), points, order=0) > 0
-    seen = ndimage.map_coordinates(attention, column, order=1, mode="nearest") * (inside & ~withheld)
+    last = np.array(straight.ct.shape)[:, None, None] - 0.5
+    j, i = np.indices(patch.array.shape[1:])
+    withheld, seen = np.zeros(patch.array.shape, np.uint8), np.zeros(patch.array.shape, np.float32)
+
+    def fill(k: int) -> None:
+        points = patch.affine.to_lps(np.stack([i, j, np.full_like(i, k)], axis=-1).astype(float))
+        across, behind, along = np.moveaxis(to_straightened(straight.frame, points), -1, 0)
+        row = (along - straight.arc_start) / straight.spacing_mm - 0.5
+        column = np.stack([row, *_tube_index(behind, across, straight.ct.shape, straight.spacing_mm)])
+        inside = ((column >= -0.5) & (column <= last)).all(axis=0)
+        hidden = inside & (row >= cut[0] - 0.5) & (row < cut[1] - 0.5)
+        hidden |= patch.array[k] == LEVEL_NUMBER[level]
+        if case.withheld is not None:
+            hidden |= sample(patch_around(case.withheld, points, 1.0), points, order=0) > 0
+        withheld[k] = hidden
+        seen[k] = ndimage.map_coordinates(attention, column, order=1, mode="nearest") * (inside & ~hidden)
+
+    two_at_a_time(fill, range(len(patch.array)))  # of all slices at once the coordinates would be large
     origin = patch.affine.origin
     return (
-        _on_sub_grid(withheld.astype(np.uint8), case.ct, origin, patch.spacing),
-        _on_sub_grid(seen.astype(np.float32), case.ct, origin, patch.spacing),
+        _on_sub_grid(withheld, case.ct, origin, patch.spacing),
+        _on_sub_grid(seen, case.ct, origin, patch.spacing),
     )
