@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from command_line_case import call, write_spine
 from conftest import Block
 from worker_case import killed_at_three, slow_but_for_zero
 
+from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
 from healthivert.phantom import level_grid
 from healthivert.phantom import write as phantom_files
@@ -117,6 +119,27 @@ def test_samples_are_made_of_every_healthy_level_of_a_folder_in_verse_layout(ver
     sample = load_sample(data / "sub-verse005_L2.npz")
     true = sample.conditioning.reference_mm * np.exp(sample.log_height_ratio)
     assert true == pytest.approx(HEIGHT_MM, abs=1.0) and sample.target_body.max() == 1
+
+
+def test_a_file_for_each_structure_gives_the_samples_of_the_one_mask_with_all_of_them(tmp_path):
+    ct, mask = write_spine(tmp_path / "drawn", three_levels(HEIGHT_MM, HEIGHT_MM, HEIGHT_MM))
+    subject = tmp_path / "total" / "s0001"
+    (subject / "segmentations").mkdir(parents=True)
+    shutil.copy(ct, subject / "ct.nii.gz")
+    numbers = sitk.ReadImage(str(mask))
+    structures = {f"vertebrae_{level}": numbers == LEVEL_NUMBER[level] for level in ("T12", "L1", "L2", "L3")}
+    for name, structure in {**structures, "spleen": numbers == 0}.items():  # of T12, an empty file
+        sitk.WriteImage(structure, str(subject / "segmentations" / f"{name}.nii.gz"))
+    plain = tmp_path / "plain" / "s0001"
+    plain.mkdir(parents=True)
+    shutil.copy(ct, plain / "ct.nii.gz"), shutil.copy(mask, plain / "seg.nii.gz")
+    for layout in ("total", "plain"):
+        assert call("samples", "--from", tmp_path / layout, "--out", tmp_path / f"{layout} data") == 0
+    found, expected = ({path.name: path for path in tmp_path.glob(f"{of} data/*.npz")} for of in ("total", "plain"))
+    assert found.keys() == expected.keys() == {f"s0001_{level}.npz" for level in ("L1", "L2", "L3")}
+    for name in found:
+        with np.load(found[name]) as one, np.load(expected[name]) as other:
+            assert one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
 
 
 @pytest.fixture(scope="module")
