@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -25,6 +26,7 @@ from healthivert.geometry import labelled_box
 from healthivert.image_files import complaint, read_image, read_nifti_header, stem_of, suffix_of
 from healthivert.labels import SACRUM_NAME, LabelProfile
 from healthivert.orientation import orientation_of, oriented
+from healthivert.threads import two_at_a_time
 
 LARGEST_LABEL = 65535
 MOST_LABELS = 300  # a whole-body segmentation has about 120 structures; a CT has thousands of values
@@ -293,32 +295,55 @@ def _read_structures(folder: Path) -> Segmentation:
             "the folder has no vertebra files such as vertebrae_L1.nii.gz",
             "give a label image or such a folder",
         )
-    total: sitk.Image | None = None
-    orientation = ""
-    present, warnings = [], []
-    for level, file in files.items():
-        image, words = read_image(file)
-        orientation = orientation or orientation_of(image)
-        layers = _layers(image)
-        profiles = [value_profiles(layers[0], file)]
-        if not profiles[0]:
-            continue  # TotalSegmentator writes an empty file for each structure that is not in the scan
-        segments = [_Segment(0, value, level) for value in profiles[0]]
-        warnings += words + (left := _left_out(segments[:1], profiles, file))
-        if not left:
-            present.append(level)
-            total = _joined(total, _numbered(layers, segments), file)
-    if total is None:
+    found = two_at_a_time(lambda item: _read_structure(*item), files.items())
+    structures = [structure for structure in found if structure is not None]
+    warnings = [words for structure in structures for words in structure.warnings]
+    usable = [structure for structure in structures if not structure.left_out]
+    if not usable:
         raise complaint(folder, "every vertebra file in the folder is empty", "give a scan that shows vertebrae")
-    return Segmentation(total, orientation, {level: LEVEL_NUMBER[level] for level in present}, tuple(warnings))
+    first = usable[0]
+    numbers = np.zeros(first.size[::-1], np.uint8)
+    for one in usable:
+        if one.size != first.size or not np.allclose(one.corner.GetOrigin(), first.corner.GetOrigin(), atol=1e-2):
+            raise complaint(
+                files[one.level],
+                "the file has another grid than the other structures in its folder",
+                "export all of them on one grid",
+            )
+        part = numbers[one.box]
+        np.maximum(part, np.uint8(LEVEL_NUMBER[one.level]) * one.inside, out=part)
+    image = sitk.GetImageFromArray(numbers)
+    image.SetOrigin(first.corner.GetOrigin())
+    image.SetSpacing(first.corner.GetSpacing())
+    image.SetDirection(first.corner.GetDirection())
+    values = {one.level: LEVEL_NUMBER[one.level] for one in usable}
+    return Segmentation(image, first.orientation, values, tuple(warnings))
 
 
-def _joined(total: sitk.Image | None, one: sitk.Image, file: Path) -> sitk.Image:
-    if total is None:
-        return one
-    if total.GetSize() != one.GetSize() or not np.allclose(total.GetOrigin(), one.GetOrigin(), atol=1e-2):
-        raise complaint(
-            file, "the file has another grid than the other structures in its folder", "export all of them on one grid"
-        )
-    one.CopyInformation(total)
-    return sitk.Maximum(total, one)
+class _Structure(NamedTuple):
+    """A structure's own file. size (i, j, k) and corner, an image of its first voxel, say which LPS grid it lies on,
+    orientation the file's own axes. inside: where it is in its box. left_out: it lies in two places, see warnings."""
+
+    level: str
+    orientation: str
+    size: tuple[int, ...]
+    corner: sitk.Image
+    box: tuple[slice, slice, slice]
+    inside: NDArray[np.bool_]
+    left_out: bool
+    warnings: tuple[str, ...]
+
+
+def _read_structure(level: str, file: Path) -> _Structure | None:
+    """None of an empty file: TotalSegmentator writes one for each structure that is not in the scan."""
+    image, warnings = read_image(file)
+    orientation = orientation_of(image)
+    (image,) = _layers(image)
+    profiles = value_profiles(image, file)
+    if not profiles:
+        return None
+    left_out = _left_out([_Segment(0, next(iter(profiles)), level)], [profiles], file)
+    array = sitk.GetArrayViewFromImage(image)
+    box = labelled_box(array)
+    told = (*warnings, *left_out)
+    return _Structure(level, orientation, image.GetSize(), image[:1, :1, :1], box, array[box] > 0, bool(left_out), told)
