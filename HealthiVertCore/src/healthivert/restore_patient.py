@@ -160,9 +160,15 @@ def _moved(case: SpineCase, motion: _Motion) -> tuple[sitk.Image, sitk.Image]:
 
     def move(k: int) -> None:
         ramp = ramps.at(k)
-        if (ramp >= 1.0).any():
-            np.copyto(targets[0][k], shifted_slice(sources[0], k, step, air), where=ramp >= 1.0)
-            np.copyto(targets[1][k], shifted_slice(sources[1], k, np.floor(step + 0.5), 0), where=ramp >= 1.0)
+        whole = ramp >= 1.0
+        if whole.any():
+            moved_ct = shifted_slice(sources[0], k, step, air)
+            moved_labels = shifted_slice(sources[1], k, np.floor(step + 0.5), 0)
+            if whole.all():
+                targets[0][k], targets[1][k] = moved_ct, moved_labels
+                return
+            np.copyto(targets[0][k], moved_ct, where=whole)
+            np.copyto(targets[1][k], moved_labels, where=whole)
         j, i = np.nonzero((ramp > 0) & (ramp < 1))
         if i.size:
             stretched = ramp[j, i]
