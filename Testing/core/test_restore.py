@@ -12,7 +12,6 @@ from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, ROWS, from_window, slab_to_gap, to_window
-from healthivert.geometry import shifted_slice
 from healthivert.inspection import analyse
 from healthivert.measure import body_heights
 from healthivert.pipeline import prepare, regrow
@@ -296,13 +295,3 @@ def test_the_truth_in_the_gap_gives_the_scan_back():
     before, after = (sitk.GetArrayFromImage(i).astype(float) for i in (case.ct, outcome.restored.ct))
     assert np.abs(before - after).mean() < 2.0
     assert np.isclose(before, after, atol=60).mean() > 0.99
-
-
-@pytest.mark.parametrize("step", [(0.0, 0.0, 0.0), (-2.0, 3.0, 1.0), (-2.3, 0.4, -0.75), (1.6, -1.2, 0.01)])
-def test_a_shifted_slice_is_what_resampling_gives(step):
-    array = np.random.default_rng(0).integers(-1000, 1500, (9, 11, 13)).astype(np.int16)
-    image = sitk.Cast(sitk.GetImageFromArray(array), sitk.sitkFloat32)
-    move = sitk.TranslationTransform(3, step[::-1])
-    expected = sitk.GetArrayFromImage(sitk.Resample(image, image, move, sitk.sitkLinear, -1024.0))
-    for k in range(9):
-        assert np.abs(shifted_slice(array, k, np.array(step), -1024) - expected[k]).max() <= 0.51

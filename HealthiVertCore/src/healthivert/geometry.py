@@ -69,7 +69,7 @@ def label_boxes(labels: sitk.Image) -> dict[int, tuple[Index, Index]]:
     view = sitk.GetArrayViewFromImage(labels)
     whole = labelled_box(view)
     boxes = {}
-    for value, own in enumerate(ndimage.find_objects(view[whole]), start=1):
+    for value, own in enumerate(ndimage.find_objects(view[whole], max_label=255), start=1):
         if own is not None:
             # find_objects counts from the corner of the whole
             edges = [(big.start + one.start, big.start + one.stop) for big, one in zip(whole, own, strict=True)]
