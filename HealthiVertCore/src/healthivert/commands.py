@@ -163,7 +163,7 @@ def write_vertebra(
         outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
     report = _report(case, analysis, level, outcome, choice, generator, clock.laps)
     progress("write", 0.8, "writing images")
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside:  # packing a large scan takes as long as drawing the report
         images = beside.submit(_write_images, folder, case, outcome)
         progress("report", 0.82, "drawing the report")
         write_report(report, folder)
