@@ -96,21 +96,32 @@ def test_a_body_that_goes_on_beyond_the_border_is_cut(below, above, cut):
     assert cut_levels(cropped_to_labels(case, below, above)) == cut.split()
 
 
-def test_an_arch_that_the_border_has_left_alone_is_no_level_and_bends_no_other(healthy_case):
-    """Arches reach lower than their bodies: of T12, at the upper border of a cropped scan, the arch alone is left."""
+def cropped_at_t12(healthy_case: SpineCase, body_height_mm: float) -> SpineCase:
+    """A scan that ends in the arch of T12, with what so many mm leave of T12's body."""
     labels = sitk.GetArrayFromImage(healthy_case.labels)
     z = healthy_case.labels.GetOrigin()[2] + np.arange(len(labels))
     y = healthy_case.labels.GetOrigin()[1] + np.arange(labels.shape[1])
-    body_of_t12 = (labels == 19) & (y < 24)[None, :, None]
-    labels[body_of_t12] = 0
-    cut = z < 35 * 5 + 24  # through that arch
-    cropped = sitk.GetImageFromArray(labels[cut])
+    bottom = 35 * 5
+    labels[(labels == 19) & (y < 24)[None, :, None] & (z >= bottom + body_height_mm)[:, None, None]] = 0
+    inside = z < bottom + 24
+    cropped = sitk.GetImageFromArray(labels[inside])
     cropped.SetOrigin(healthy_case.labels.GetOrigin())
-    case = SpineCase(healthy_case.ct[:, :, : int(cut.sum())], cropped, "cropped", "LPS", healthy_case.label_values)
-    bodies, whole = find_bodies(case), find_bodies(healthy_case)
+    ct = healthy_case.ct[:, :, : int(inside.sum())]
+    return SpineCase(ct, cropped, "cropped", "LPS", healthy_case.label_values)
+
+
+def test_an_arch_that_the_border_has_left_alone_is_no_level_and_bends_no_other(healthy_case):
+    """Arches reach lower than their bodies: of T12, at the upper border of a cropped scan, the arch alone is left."""
+    bodies, whole = find_bodies(cropped_at_t12(healthy_case, 0.0)), find_bodies(healthy_case)
     assert "T12" in whole and set(bodies) == set(whole) - {"T12"}
     for level, body in bodies.items():
         assert body_heights(body).thirds == pytest.approx(body_heights(whole[level]).thirds, abs=0.1), level
+
+
+def test_a_crushed_body_at_the_border_is_not_taken_for_an_arch_left_alone(healthy_case):
+    """It is thinner than its arch, which lies aside of the line through the next bodies."""
+    body = find_bodies(cropped_at_t12(healthy_case, 6.0))["T12"]
+    assert body.complete and body_heights(body).thirds == pytest.approx((6.0,) * 3, abs=0.5)
 
 
 def test_a_hole_in_the_labels_is_no_loss_of_height(healthy_case):

@@ -40,6 +40,9 @@ CUT_PLATE, CUT_WALL = 0.2, 0.6
 # chosen on 40 crops of five spines of VerSe, where arches lay 15 to 54 mm aside with shares of 0.25 to 0.67, and bodies
 # up to 10 mm with 0.66 and more, but for a crushed one (14 mm, 0.72) and one above a crushed one (23 mm, 1.34).
 REMAINDER_MM, REMAINDER_BY_SHARE_MM = 8.0, 20.0
+# Unless a body lies where the next two lead to, and does not reach the border: a crushed one is thinner than its arch.
+BODY_RADIUS_MM = 12.0
+LEAST_BODY_MM3 = 1500.0  # the smallest thoracic body has about 5000
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
 
 
@@ -86,8 +89,24 @@ def _without_remainders(landmarks: list[_Landmark]) -> list[_Landmark]:
             share = kept[end].thickness_mm / kept[beside].thickness_mm
             if np.linalg.norm(aside) <= REMAINDER_MM + REMAINDER_BY_SHARE_MM * share:
                 break
+            if (body_centre := _body_beside_arch(kept[end], 2 * near - far)) is not None:
+                kept[end] = replace(kept[end], body_centre=body_centre)
+                break
             kept.pop(end)
     return kept
+
+
+def _body_beside_arch(mark: _Landmark, expected: FloatArray) -> FloatArray | None:
+    """The middle (LPS mm) of what a level at the border has around the place where its body is expected; None if that
+    is too little, or goes on beyond the border."""
+    index = np.argwhere(mark.patch.array > 0.5)
+    points = mark.patch.affine.to_lps(index[:, ::-1].astype(float))
+    near = np.linalg.norm(points - expected, axis=1) < BODY_RADIUS_MM
+    if near.sum() * np.prod(mark.patch.spacing) < LEAST_BODY_MM3:
+        return None
+    # where the scan's border clipped the label's box, nothing but two voxels of padding lies beyond the label
+    clipped = (index[near] < 3) | (index[near] > np.array(mark.patch.array.shape) - 4)
+    return None if clipped.any() else points[near].mean(axis=0)
 
 
 def _bodies_at(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
@@ -106,7 +125,7 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
     patch = cut_patch(labels, lower, upper, margin=4)
     mask = _filled(patch.array == number)
     spacing = np.array(labels.GetSpacing())[::-1]
-    if mask.sum() * spacing.prod() < 1500:  # mm3; the smallest thoracic body has about 5000
+    if mask.sum() * spacing.prod() < LEAST_BODY_MM3:
         return None
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     core = depth > 0.6 * depth.max()
