@@ -43,6 +43,7 @@ REMAINDER_MM, REMAINDER_BY_SHARE_MM = 8.0, 20.0
 # Unless a body lies where the next two lead to, and does not reach the border: a crushed one is thinner than its arch.
 BODY_RADIUS_MM = 12.0
 LEAST_BODY_MM3 = 1500.0  # the smallest thoracic body has about 5000
+PADDING = 2  # voxels around a landmark's patch: all that lies beyond the label where the scan's border clipped its box
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
 
 
@@ -79,7 +80,7 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
 
 def _without_remainders(landmarks: list[_Landmark]) -> list[_Landmark]:
     """The levels (cranial to caudal) less those at the ends of which the border has left no body: such an arch would
-    bend the line that the next levels' axes follow."""
+    bend the line that the next levels' axes follow. A crushed body there gets its own place for its arch's."""
     kept = list(landmarks)
     for end, beside, beyond in ((0, 1, 2), (-1, -2, -3)):
         while len(kept) > 2 and kept[end].cut_off:
@@ -104,8 +105,8 @@ def _body_beside_arch(mark: _Landmark, expected: FloatArray) -> FloatArray | Non
     near = np.linalg.norm(points - expected, axis=1) < BODY_RADIUS_MM
     if near.sum() * np.prod(mark.patch.spacing) < LEAST_BODY_MM3:
         return None
-    # where the scan's border clipped the label's box, nothing but two voxels of padding lies beyond the label
-    clipped = (index[near] < 3) | (index[near] > np.array(mark.patch.array.shape) - 4)
+    outermost = np.array(mark.patch.array.shape) - 1 - PADDING
+    clipped = (index[near] <= PADDING) | (index[near] >= outermost)
     return None if clipped.any() else points[near].mean(axis=0)
 
 
@@ -129,10 +130,10 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
         return None
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     core = depth > 0.6 * depth.max()
-    padded = np.pad(mask, 2).astype(np.float32)
+    padded = np.pad(mask, PADDING).astype(np.float32)
     # half a voxel takes the staircase off and leaves flat faces where they are
     occupancy = ndimage.gaussian_filter(padded, 0.5)
-    affine = type(patch.affine)(patch.affine.matrix, patch.affine.to_lps(np.full(3, -2.0)))
+    affine = type(patch.affine)(patch.affine.matrix, patch.affine.to_lps(np.full(3, -float(PADDING))))
     return _Landmark(
         level,
         Patch(occupancy, affine),
@@ -366,12 +367,11 @@ def _is_cut(mark: _Landmark, body: VertebralBody) -> bool:
         return False
     inside = np.argwhere(body.occupancy > 0.5) - np.array(body.occupancy.shape) // 2
     index = mark.patch.affine.to_index(body.centre + inside[:, ::-1] * body.column_mm @ body.axes)
-    # where the scan's border clipped the label's box, nothing but two voxels of padding lies beyond the label
-    last = np.array(mark.patch.array.shape)[::-1] - 3
+    last = np.array(mark.patch.array.shape)[::-1] - 1 - PADDING
     for axis, spacing in enumerate(mark.patch.spacing):
         along = abs(mark.patch.affine.matrix[:, axis] @ body.axes[2]) / spacing
         most = CUT_PLATE if along > 0.5 else CUT_WALL
-        for from_border in (index[:, axis] - 1.5, last[axis] + 0.5 - index[:, axis]):
+        for from_border in (index[:, axis] + 0.5 - PADDING, last[axis] + 0.5 - index[:, axis]):
             layer = from_border * spacing / max(spacing, body.column_mm)
             sections = np.bincount(np.maximum(layer, 0).astype(int))
             if sections[0] > most * sections.max():
