@@ -364,5 +364,12 @@ def test_a_number_of_steps_that_cannot_be_walked_is_refused(steps, allowed):
         DiffusionSettings(steps=steps)
 
 
+def test_a_process_that_does_not_end_in_noise_is_refused():
+    with pytest.raises(ValueError, match=r"timesteps is 500: the noisiest one still holds 8 % of the picture"):
+        DiffusionSettings(timesteps=500)
+    assert DiffusionSettings(timesteps=500, beta_last=0.04).timesteps == 500
+    assert DiffusionSettings(timesteps=100, schedule="cosine").timesteps == 100
+
+
 def test_the_shipped_size_fits():
     assert sum(p.numel() for p in DiffusionGenerator().parameters()) * 2 < 10e6

@@ -90,6 +90,16 @@ def test_totalsegmentator_verse_2019_and_plain_folders_are_found(tmp_path):
     }
 
 
+def test_folders_named_as_bids_names_subjects_tell_whose_scan_it_is(tmp_path):
+    for place in ("sub-01/ses-1", "sub-01/ses-2", "sub-02/ses-1"):
+        touch(tmp_path / place / "ct.nii.gz", tmp_path / place / "seg.nii.gz")
+    assert [(scan.subject, scan.name) for scan in find_scans(tmp_path)] == [
+        ("sub-01", "sub-01-ses-1"),
+        ("sub-01", "sub-01-ses-2"),
+        ("sub-02", "sub-02-ses-1"),
+    ]
+
+
 def test_a_folder_without_pairs_is_refused(tmp_path):
     touch(tmp_path / "notes.txt", tmp_path / "lonely_ct.nii.gz")
     with pytest.raises(HealthiVertError, match="holds no CT with a vertebra mask; give a folder in the layout of"):
@@ -190,7 +200,15 @@ def test_what_is_done_is_not_done_again_and_a_bad_scan_ends_nothing(verse, tmp_p
         raise AssertionError("a scan that is done was read again")
 
     monkeypatch.setattr("healthivert.training.scan_samples.load_case", fail)
-    assert samples_of_scans(root, out, 1, quiet) == made
+    with pytest.raises(AssertionError):
+        samples_of_scans(root, out, 1, quiet)  # the one that was refused is tried again
+    monkeypatch.undo()
+    mended = "rawdata/sub-verse004/sub-verse004_ct.nii.gz"
+    shutil.copy(verse / mended, root / mended)
+    whole = samples_of_scans(root, out, 1, quiet)
+    assert whole["used"] > made["used"] and "refused" not in whole
+    monkeypatch.setattr("healthivert.training.scan_samples.load_case", fail)
+    assert samples_of_scans(root, out, 1, quiet) == whole
 
 
 def test_a_folder_whose_levels_are_all_unusable_is_refused_and_says_where_to_look(verse, tmp_path):

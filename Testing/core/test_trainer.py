@@ -118,6 +118,22 @@ def test_signed_distance_is_half_a_pixel_on_both_sides_of_the_outline():
     assert (distance[1] == 8).all()
 
 
+def test_a_shard_with_any_byte_flipped_is_read_or_named(folder):
+    """Of the zip's directory, where the compression, the encryption and the sizes of its members stand."""
+    whole = (folder / "sample_0000_L1.npz").read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    named = 0
+    for place in range(directory, directory + 46):
+        damaged = folder.parent / "damaged.npz"
+        damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 0x41]) + whole[place + 1 :])
+        try:
+            SliceDataset([damaged])
+        except HealthiVertError as error:
+            assert "damaged.npz: cannot be read as a training shard" in str(error)
+            named += 1
+    assert named > 10
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short", None])
 def test_an_unusable_shard_is_named(tmp_path, content):
     if content is not None:
@@ -167,6 +183,12 @@ def test_a_signal_cuts_a_validation_short(folder, tmp_path):
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in logged if entry["kind"] == "validation"] == [1]
     assert load_checkpoint(tmp_path / "run")[1]["validation"] == end.validation != {}
+
+
+def test_a_signal_does_not_cut_the_last_validation_short_whose_figures_go_on_the_card(folder, tmp_path):
+    end = train(replace(TINY, steps=2), folder, tmp_path / "run", progress=stop_after(2))
+    assert end.exit_status == 0 and set(end.validation) >= {"dice", "height_error"}
+    assert export(tmp_path / "run", tmp_path / "gan.safetensors", {})["metrics"] == end.validation
 
 
 def test_a_whole_run_ends_with_status_0_and_says_how_its_time_was_spent(folder, tmp_path):

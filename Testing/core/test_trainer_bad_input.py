@@ -19,14 +19,16 @@ from training_case import TINY, TINY_DIFFUSION, write_vertebrae
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
-from healthivert.progress import Progress
+from healthivert.progress import Progress, quiet
 from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
 from healthivert.training.configuration import as_json, check_unchanged
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
+from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
 from healthivert.training.slices import SliceDataset
 from healthivert.training.trainer import export, train
+from healthivert.whole_file import write_whole
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -244,6 +246,28 @@ def test_a_run_that_diverges_before_its_first_checkpoint_is_told_to_start_again(
     assert "there is no checkpoint yet, so start again with a lower learning rate" in line
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_one_line_that_says_what_to_change(folder, run, tmp_path, monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("healthivert.training.trainer._step", fail)
+    line = refusal(TINY, folder, run, resume=True)
+    assert "ran out of memory" in line and "of step 2: go on from it with --resume and more processes" in line
+    line = refusal(TINY, folder, tmp_path / "new")
+    assert "start again with more processes" in line and "a smaller batch_size" in line
+    monkeypatch.setattr("healthivert.training.gan_task.GanRun.train_step", fail)
+    with pytest.raises(HealthiVertError, match="ran out of memory"):
+        dry_run(TINY, folder, tmp_path / "new", False, quiet)
+
+
 def full_disk(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -256,6 +280,16 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(folde
     assert "the disk is full" in line and "free some space" in line and "of step 2: go on from it with --resume" in line
     assert load_checkpoint(run)[1] == before and not list(run.glob("*.partial-*"))
     assert train(TINY, folder, run, resume=True).step == 6
+
+
+def test_a_disk_that_is_full_for_the_first_record_leaves_a_folder_to_begin_in(folder, tmp_path, monkeypatch):
+    def full_for_records(path: Path, content: bytes) -> None:
+        full_disk() if path.name == "checkpoint.json" else write_whole(path, content)
+
+    monkeypatch.setattr("healthivert.training.checkpoint.write_whole", full_for_records)
+    assert "there is no checkpoint yet, so start again" in refusal(TINY, folder, tmp_path / "run")
+    monkeypatch.undo()
+    assert train(replace(TINY, steps=2), folder, tmp_path / "run").step == 2
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_run_is_one_line_too(folder, run, monkeypatch):

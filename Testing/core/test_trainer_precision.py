@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from slice_batches import batch_of
 from training_case import TINY, TINY_DIFFUSION, write_vertebrae
 
 from healthivert.errors import HealthiVertError
+from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.training.batches import StepBatches
 from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.distributed import ALONE
-from healthivert.training.numerics import choose_precision, determinism
+from healthivert.training.numerics import choose_precision, determinism, in_float32, passes_in
 from healthivert.training.optimise import Optimiser
 from healthivert.training.slices import SliceDataset
 from healthivert.training.trainer import train
@@ -95,6 +97,27 @@ def test_auto_is_float32_where_half_the_bits_are_not_faster():
     assert choose_precision("bfloat16", CPU) is torch.bfloat16
     with pytest.raises(HealthiVertError, match="precision 'int8' is not known; choose one of auto, float32"):
         choose_precision("int8", CPU)
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 0), torch.float16), ((8, 0), torch.bfloat16)])
+def test_auto_takes_bfloat16_on_a_gpu_that_computes_in_it_itself(monkeypatch, capability, precision):
+    """V100 and T4 only imitate it, though torch calls it supported there."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    assert choose_precision("auto", torch.device("cuda")) is precision
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_sure_pixel_of_the_gans_masks_can_still_be_corrected(precision):
+    """1 - 1e-3 is 1 in bfloat16, where a sigmoid has no gradient any more."""
+    model, batch = GanGenerator(GanSettings(width=4)), batch_of()
+    for stage in (model.coarse, model.fine):
+        stage.register_forward_hook(lambda _, given, out: (out[0], torch.full_like(out[1], 8.0), *out[2:]))
+    with passes_in(precision, CPU):
+        output = in_float32(model(batch))
+    inside = batch.mask > 0.5
+    for mask in (output.coarse_seg[inside], output.fine_seg[inside]):
+        assert mask.min() > 0.999 and mask.max() < 1
 
 
 def test_determinism_holds_within_the_training_and_not_beyond():

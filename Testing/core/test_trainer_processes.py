@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line_case import call
 from training_case import tiny, words, write_vertebrae
 
 from healthivert.errors import HealthiVertError
@@ -121,6 +122,26 @@ def test_a_killed_data_worker_of_one_process_ends_all_and_is_named(folder, tmp_p
     assert all("checkpoint.json of step" in words and "Traceback" not in words for words in told)
 
 
+def test_a_process_that_is_not_the_first_says_nothing_of_what_all_would_say(tmp_path, monkeypatch, capsys):
+    train_there = "train", "--data", tmp_path, "--out", tmp_path / "run", "--recipe", tmp_path / "absent.json"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert call(*train_there) == 2 and capsys.readouterr().err == ""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert call(*train_there) == 2 and "absent.json" in capsys.readouterr().err
+
+
+def test_a_signal_that_reaches_one_process_ends_all_and_is_named_by_the_first(folder, tmp_path, monkeypatch):
+    seen = iter([[True, False, False, False]])  # of the step: SIGINT elsewhere, SIGTERM, the time limit, a checkpoint
+    of_all = Processes.any
+
+    def any_of(self: Processes, *flags: bool) -> list[bool]:
+        return of_all(self, *flags) if len(flags) != 4 else next(seen)
+
+    monkeypatch.setattr(Processes, "any", any_of)
+    end = train(tiny(), folder, tmp_path / "run")
+    assert (end.step, end.signal, end.exit_status) == (1, signal.SIGINT, 128 + signal.SIGINT)
+
+
 def two_processes(folder: Path, run: Path, **settings: object) -> list[subprocess.Popen[str]]:
     """Started as torchrun would, but without it: it would end the one when the other is killed."""
     with socket.socket() as free:
@@ -207,6 +228,22 @@ def test_a_checkpoint_is_whole_wherever_its_writing_is_cut_off(tmp_path, monkeyp
     assert killed, "there were so many places to be cut off"
     tensors, found = load_checkpoint(tmp_path)
     assert found["step"] in (2, 3) and torch.equal(tensors["weight"], torch.full((3,), float(found["step"])))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no groups of processes to send a signal to")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_workers_too_ends_the_step_in_hand_and_saves_it(folder, tmp_path, number):
+    """As torchrun stops its processes, and timeout, and a terminal."""
+    run = tmp_path / "run"
+    started = [sys.executable, *words(folder, [run], [{"workers": 1, "steps": 10_000, "checkpoint_minutes": 60}])]
+    with subprocess.Popen(started, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True) as process:
+        while not ((run / "metrics.jsonl").exists() and len(curve(run, "total")) >= 2):
+            assert process.poll() is None, "it ended by itself"
+            time.sleep(0.05)
+        os.killpg(process.pid, number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 0, told
+    assert load_checkpoint(run)[1]["step"] >= 2
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader")

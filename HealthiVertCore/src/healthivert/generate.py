@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, from_window
+from healthivert.models.devices import ran_out_of_memory
 from healthivert.models.interface import Generator, SliceBatch
 from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
 from healthivert.thirds import as_expected
@@ -209,7 +210,7 @@ def _forward(model: Generator, batch: SliceBatch, seed: int) -> tuple[FloatArray
     try:
         output = model(batch, seed)
     except RuntimeError as error:
-        if "out of memory" not in str(error):
+        if not ran_out_of_memory(error):
             raise
         told = str(error).splitlines()[0].rstrip(".")
         raise HealthiVertError(f"{told}; close other programs that use this device, or pass --device cpu") from None

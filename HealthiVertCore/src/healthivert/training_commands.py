@@ -59,8 +59,7 @@ def train(
     from healthivert.training import trainer
     from healthivert.training.distributed import is_first_process
 
-    settings = _settings(model, recipe, changes)
-    _check_out(out, model, resume)
+    settings = _checked_settings(model, out, resume, recipe, changes)
     end = trainer.train(settings, data, out, resume, progress)
     if is_first_process():
         trainer.export(out, weights_of(out, model), {})
@@ -80,8 +79,7 @@ def dry_run(
     """What train would do with the same arguments, and what a step costs; nothing is written."""
     from healthivert.training.dry_run import dry_run
 
-    settings = _settings(model, recipe, changes)
-    _check_out(out, model, resume)
+    settings = _checked_settings(model, out, resume, recipe, changes)
     found = dry_run(settings, data, out, resume, progress)
     progress("done", 1.0, "nothing was written")
     return found
@@ -89,6 +87,17 @@ def dry_run(
 
 def weights_of(out: Path, model: str) -> Path:
     return out / f"{model}.safetensors"
+
+
+def _checked_settings(
+    model: str, out: Path, resume: bool, recipe: Path | None, changes: Mapping[str, Any]
+) -> RunSettings:
+    from healthivert.training.distributed import told_once_a_machine
+
+    with told_once_a_machine():
+        settings = _settings(model, recipe, changes)
+        _check_out(out, model, resume)
+        return settings
 
 
 def _settings(model: str, recipe: Path | None, changes: Mapping[str, Any]) -> RunSettings:

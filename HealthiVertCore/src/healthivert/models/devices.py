@@ -40,6 +40,12 @@ def slower_device_warning(name: str, device: torch.device) -> str | None:
     )
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a calculation has failed for want of memory, the processor's or the graphics card's."""
+    words = "out of memory", "can't allocate memory", "not enough memory"  # torch's, of a device and of the processor
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
+
+
 def _has_nvidia_driver() -> bool:
     return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
 

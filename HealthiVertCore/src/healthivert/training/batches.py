@@ -76,8 +76,10 @@ def batches_of(batches: StepBatches, steps: range, workers: int, pinned: bool) -
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal, but the step in hand still needs its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C reaches all processes of a terminal, and whoever ends a group of processes (torchrun, timeout) sends
+    SIGTERM to all of them, but the step in hand still needs its workers. They end with their parent."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _joined(parts: Sequence[Slices]) -> Slices:

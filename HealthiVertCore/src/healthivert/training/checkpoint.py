@@ -49,6 +49,8 @@ def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mappin
             write_whole(run_dir / RECORD_BEFORE, (run_dir / RECORD).read_bytes())
         write_whole(run_dir / RECORD, (json.dumps(full, indent=2) + "\n").encode())
     except OSError as error:
+        if not holds_run(run_dir):
+            file.unlink(missing_ok=True)  # or the folder could neither be gone on with nor begun anew
         if error.errno not in NO_SPACE:
             raise
         raise HealthiVertError(
@@ -100,7 +102,7 @@ def check_free(run_dir: Path) -> None:
     if left:
         raise HealthiVertError(
             f"{run_dir}: holds {left[0].name} of a training, but no {RECORD} that names it; "
-            "put that back and resume, or choose another folder"
+            f"put that back and resume, delete {left[0].name} if nothing else is left, or choose another folder"
         )
 
 

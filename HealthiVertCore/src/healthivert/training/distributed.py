@@ -131,7 +131,7 @@ def processes_of_torchrun(device: torch.device) -> Iterator[tuple[Processes, tor
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE, device
         return
-    own = _own_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    own = _own_device(device, _place_on_machine())
     if not dist.is_initialized():
         # once in a process's life: a second group would find the first one's addresses in torchrun's store, and hang
         dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
@@ -162,6 +162,28 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@contextmanager
+def told_once_a_machine() -> Iterator[None]:
+    """What is wrong before the processes know each other is wrong for all of a machine: the first of them tells it,
+    the others leave with the same exit status and no word."""
+    try:
+        yield
+    except HealthiVertError:
+        if _place_on_machine():
+            raise SystemExit(2) from None
+        raise
+
+
+def take_own_gpu() -> None:
+    """Let "cuda" mean this process's own GPU from here on, so that none but its own is ever touched."""
+    if torch.cuda.is_available() and _place_on_machine() < torch.cuda.device_count():
+        torch.cuda.set_device(_place_on_machine())
+
+
+def _place_on_machine() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def _own_device(device: torch.device, place: int) -> torch.device:
     """The GPU of the process's place on its machine."""
     if device.type != "cuda":
@@ -169,6 +191,4 @@ def _own_device(device: torch.device, place: int) -> torch.device:
     there = torch.cuda.device_count()
     if place >= there:
         raise HealthiVertError(f"{place + 1} processes or more on a machine of {there} GPUs; start one for each GPU")
-    own = torch.device("cuda", place)
-    torch.cuda.set_device(own)
-    return own
+    return torch.device("cuda", place)

@@ -14,7 +14,7 @@ import torch
 
 from healthivert.training.batches import StepBatches
 from healthivert.training.task import RunSettings
-from healthivert.training.trainer import Progress, ready_run, this_process
+from healthivert.training.trainer import Progress, ready_run, this_process, told_plainly
 
 
 def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, progress: Progress) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, 
 
     Raises HealthiVertError for whatever train would refuse before its first step.
     """
-    with this_process(settings) as (processes, device):
+    with this_process(settings) as (processes, device), told_plainly(run_dir):
         with processes.all_or_none():
             ready = ready_run(settings, data_dir, run_dir, resume, processes, device, progress)
         task, share = ready.task, processes.share(settings.batch_size)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 Batch = TypeVar("Batch")
 WORDS = "DataLoader worker"  # torch's, wherever the main thread is at that moment
+PINNING_WORDS = "Pin memory thread exited"  # torch's, where batches are pinned for a GPU as they come
 
 
 def from_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -19,8 +20,8 @@ def from_workers(batches: Iterator[Batch]) -> Iterator[Batch]:
         raise RuntimeError(f"{WORDS} is gone: {error}") from error
 
 
-def is_of_lost_worker(error: RuntimeError) -> bool:
-    return WORDS in str(error)
+def is_of_lost_worker(error: BaseException) -> bool:
+    return any(words in str(error) for words in (WORDS, PINNING_WORDS))
 
 
 def let_go_of_workers() -> None:

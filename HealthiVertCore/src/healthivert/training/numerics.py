@@ -36,13 +36,18 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type != "cuda":
             return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _computes_bfloat16(device) else torch.float16
     dtype: torch.dtype = getattr(torch, name)
     if dtype is not torch.float32 and not torch.amp.is_autocast_available(device.type):
         raise HealthiVertError(f"precision {name!r} is not available on {device.type}; choose float32 or auto")
-    if dtype is torch.bfloat16 and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+    if dtype is torch.bfloat16 and device.type == "cuda" and not _computes_bfloat16(device):
         raise HealthiVertError("precision 'bfloat16' is not available on this GPU; choose float16 or auto")
     return dtype
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Of a GPU. torch.cuda.is_bf16_supported also counts cards older than Ampere, which only imitate it, slowly."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def passes_in(precision: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:

@@ -17,12 +17,13 @@ from healthivert.image_files import complaint, stem_of, suffix_of
 VERSE_MASK = "_seg-vert_msk"
 VERSE_CT = "_ct"
 VERSE_2019_MASK = "_seg"
+BIDS_SUBJECT = "sub-"
 MASKS_BESIDE_CT = ("segmentations", "seg", "segmentation", "mask", "labels")  # a folder or a file, first found wins
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A CT and its mask (file or folder). subject: the person; name: the scan, which begins with the person."""
+    """A CT and its mask (file or folder). subject: the person, as far as names tell; name: the scan."""
 
     subject: str
     name: str
@@ -77,4 +78,6 @@ def _beside_ct(folder: Path, images: list[Path]) -> Iterator[Scan]:
         if mask is not None:
             place = ct.parent.relative_to(folder).parts or (ct.parent.resolve().name,)
             name = "-".join(place).replace("_", "-")
-            yield Scan(name, name, ct, mask)
+            # of other folders nothing tells whether they are persons, or hospitals, or halves of a data set
+            person = next((part.replace("_", "-") for part in place if part.startswith(BIDS_SUBJECT)), name)
+            yield Scan(person, name, ct, mask)

@@ -49,7 +49,7 @@ def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[.
     """
     scans = find_scans(folder)
     with filling(out):
-        outcomes = read_outcomes(out)
+        outcomes = [row for row in read_outcomes(out) if row.level]  # what could not be read may have been mended
         done = {row.scan for row in outcomes}
         left = [scan for scan in scans if scan.name not in done]
         with closing(results_of(partial(scan_levels, out=out), left, workers)) as results:

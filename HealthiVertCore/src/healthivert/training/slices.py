@@ -6,6 +6,7 @@ In: shards of training.samples (one vertebra each). Out: SliceBatch and SliceTar
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ CHANNELS = ("ct", "mask", "attention", "neighbours", "body", "prior_ct", "prior_
 CT, MASK, ATTENTION, NEIGHBOURS, BODY, PRIOR_CT, PRIOR_BODY, OUTLINE = range(8)
 SIGNED = [CT, PRIOR_CT]
 DISTANCE_LIMIT = 8.0  # pixels: farther from the outline than this, wrong is wrong
+# What a damaged shard raises, depending on which of its bytes are wrong: an unknown compression, an encrypted member, a
+# header that is no header.
+DAMAGED = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, tokenize.TokenError)
 RIM_SHARE = 0.15  # of slices drawn beside the body, so that running there draws no body
 
 
@@ -153,7 +157,7 @@ def signed_distance(bodies: NDArray[np.floating]) -> NDArray[np.float32]:
 def _read(path: Path) -> TrainingSample:
     try:
         return load_sample(path)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         raise HealthiVertError(f"{path}: cannot be read as a training shard ({error}); make it again") from None
 
 

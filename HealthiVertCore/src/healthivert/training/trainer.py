@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -27,10 +28,10 @@ import torch
 from healthivert.errors import HealthiVertError
 from healthivert.familiarity import seen_range
 from healthivert.gap import GAP, HU_WINDOW, ROWS
-from healthivert.models.devices import choose_device
+from healthivert.models.devices import choose_device, ran_out_of_memory
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
-from healthivert.progress import WARNING, quiet
+from healthivert.progress import SIGNALS, WARNING, quiet
 from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
     NEW_RUN,
@@ -49,7 +50,13 @@ from healthivert.training.configuration import (
     resolved_configuration,
     worker_count,
 )
-from healthivert.training.distributed import LostProcesses, Processes, processes_of_torchrun
+from healthivert.training.distributed import (
+    LostProcesses,
+    Processes,
+    processes_of_torchrun,
+    take_own_gpu,
+    told_once_a_machine,
+)
 from healthivert.training.lost_worker import is_of_lost_worker, let_go_of_workers
 from healthivert.training.machine import machine
 from healthivert.training.metrics import METRICS, MetricsLog, Stopwatch
@@ -115,7 +122,7 @@ def train(
     with (
         this_process(settings) as (processes, device),
         _stop_requests() as stop,
-        _told_plainly(run_dir),
+        told_plainly(run_dir),
         ExitStack() as folder,
     ):
         tell = progress if progress is not None and processes.first else quiet
@@ -212,16 +219,23 @@ def _loop(
             message = f"step {task.step}, {rates_in_words(**rates)}, ct loss {losses['ct']:.4f}"
             tell("train", task.step / settings.steps, message)
         if task.step % settings.validate_every == 0 or task.step == settings.steps:
-            found = validate(task.average, held_out, device, processes, stop.wanted)
+            # the last one is not cut short: nothing would make up for it
+            stopped = stop.wanted if task.step < settings.steps else (lambda: False)
+            found = validate(task.average, held_out, device, processes, stopped)
             validation = found or validation
             if found is not None and log is not None:
                 log.write("validation", task.step, found)
                 draw_validation(task.average, held_out, device, run_dir, task.step)
                 message = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
                 tell("validate", task.step / settings.steps, message)
-        stopping, due = processes.any(
-            stop.wanted() or watch.past(settings.wall_clock_minutes), watch.due(settings.checkpoint_minutes)
+        *signals, late, due = processes.any(
+            *(stop.signal == number for number in SIGNALS),
+            watch.past(settings.wall_clock_minutes),
+            watch.due(settings.checkpoint_minutes),
         )
+        if any(signals):
+            stop.signal = next(compress(SIGNALS, signals))  # whichever process it reached
+        stopping = late or any(signals)
         if due and task.step < settings.steps and not stopping:
             checkpoint()
     checkpoint()
@@ -280,7 +294,7 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
         "hours": round(record.get("hours", 0.0), 3),
         "machines": record.get("machines", []),
     }
-    with _told_plainly(run_dir, f"{out} was not written"):
+    with told_plainly(run_dir, f"{out} was not written"):
         out.parent.mkdir(parents=True, exist_ok=True)
         for path in (out, out.with_suffix(".json")):
             remove_unfinished(out.parent, re.escape(path.name))
@@ -292,7 +306,9 @@ def this_process(settings: RunSettings) -> Iterator[tuple[Processes, torch.devic
     """(the processes that train together, the device of this one), which computes within it as the settings say."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    wanted = choose_device(settings.device)
+    take_own_gpu()
+    with told_once_a_machine():
+        wanted = choose_device(settings.device)
     with processes_of_torchrun(wanted) as (processes, device), determinism(settings.deterministic, device):
         yield processes, device
 
@@ -315,7 +331,7 @@ def _stop_requests() -> Iterator[_StopRequest]:
     """Within it SIGTERM and Ctrl-C only leave a note, so that the step in hand ends and is saved."""
     request = _StopRequest()
     try:
-        before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, request) for number in SIGNALS}
     except ValueError:  # only the main thread may listen to signals; elsewhere the caller ends the run
         before = {}
     try:
@@ -326,7 +342,7 @@ def _stop_requests() -> Iterator[_StopRequest]:
 
 
 @contextmanager
-def _told_plainly(run_dir: Path, loss: str = "") -> Iterator[None]:
+def told_plainly(run_dir: Path, loss: str = "") -> Iterator[None]:
     """What is no bug of the program, but comes as an exception of others, as one line that says how to go on.
 
     loss: what a full disk prevents.
@@ -342,7 +358,10 @@ def _told_plainly(run_dir: Path, loss: str = "") -> Iterator[None]:
             raise
         full = f"the disk is full{loss and f', so {loss}'}"
         raise HealthiVertError(f"{run_dir}: {full}; free some space; {last_good(run_dir)}") from error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if ran_out_of_memory(error):
+            remedy = "more processes, fewer other programs or, in a new run, a smaller batch_size"
+            raise HealthiVertError(f"the training ran out of memory; {last_good(run_dir, remedy)}") from error
         if not is_of_lost_worker(error):
             raise
         let_go_of_workers()

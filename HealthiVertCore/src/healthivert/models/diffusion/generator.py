@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from healthivert.allowed import at_least, multiple_of, one_of
-from healthivert.models.diffusion.scheduler import PREDICTIONS, DDPMScheduler, SchedulerSettings
+from healthivert.models.diffusion.scheduler import PREDICTIONS, DDPMScheduler, SchedulerSettings, last_signal
 from healthivert.models.diffusion.unet import GROUPS, ConditionalUNet, Denoised
 from healthivert.models.interface import GeneratorOutput, SliceBatch
 
 FLOW_SCALE = 8  # the offset flow's grid is this much coarser than the image, as the GAN's
+MOST_SIGNAL = 0.05  # of the picture in the noisiest timestep
 LARGEST_CHANGE = 0.6  # 330 HU, bone against soft tissue: a change this large is 1 where it is diffused
 
 
@@ -35,6 +36,12 @@ class DiffusionSettings(SchedulerSettings):
         super().__post_init__()
         if self.steps > self.timesteps:
             raise ValueError(f"steps is {self.steps}; it must be {self.timesteps} (timesteps) or less")
+        left = last_signal(self)
+        if left > MOST_SIGNAL:
+            raise ValueError(
+                f"timesteps is {self.timesteps}: the noisiest one still holds {100 * left:.0f} % of the picture, but "
+                "drawing begins with noise alone; take more of them, a larger beta_last or the cosine schedule"
+            )
 
 
 class DiffusionGenerator(nn.Module):

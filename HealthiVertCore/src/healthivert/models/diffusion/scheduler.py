@@ -170,6 +170,11 @@ class DDPMScheduler:
         return signal, spread
 
 
+def last_signal(settings: SchedulerSettings) -> float:
+    """sqrt(alpha_bar) of the noisiest timestep: the share of the clean image that is left there."""
+    return float(torch.prod(1 - _betas(settings)).sqrt())
+
+
 def _betas(settings: SchedulerSettings) -> Tensor:
     """float64 [timesteps]."""
     count = settings.timesteps

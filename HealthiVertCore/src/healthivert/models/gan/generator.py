@@ -52,12 +52,12 @@ class GanGenerator(nn.Module):
     def forward(self, batch: SliceBatch, seed: int = 0) -> GeneratorOutput:
         known = 1 - batch.mask
         drawn1, coarse_logit, pred1_h = self.coarse(batch)
-        coarse_seg = torch.sigmoid(coarse_logit)
+        coarse_seg = torch.sigmoid(coarse_logit.float())  # in half the bits a sure probability is 1, with no gradient
         x_stage1 = batch.mask * drawn1 + known * batch.ct
         drawn2, fine_logit, pred2_h, flow = self.fine(batch, x_stage1, coarse_seg)
         return GeneratorOutput(
             coarse_seg=coarse_seg,
-            fine_seg=batch.mask * torch.sigmoid(fine_logit),
+            fine_seg=batch.mask * torch.sigmoid(fine_logit.float()),
             x_stage1=x_stage1,
             x_stage2=batch.mask * drawn2 + known * batch.ct,
             offset_flow=flow,
