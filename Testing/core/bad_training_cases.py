@@ -53,7 +53,7 @@ def the_folder_to_train_on_holds_scans(folder: Path, good: Good) -> Words:
     return _train(folder)
 
 
-@bad("sample_000001_L1.npz", "log_height_ratio is not finite", "make it again")
+@bad("sample_000001_L1.npz", "log_height_ratio is not finite", "delete it and repeat")
 def a_shard_to_train_on_holds_a_nan(folder: Path, good: Good) -> Words:
     for spine in (1, 2):
         save_sample(
@@ -82,7 +82,7 @@ def the_folder_to_train_on_has_one_spine(folder: Path, good: Good) -> Words:
     return _train(folder)
 
 
-@bad("sample_000001_L1.npz", "cannot be read", "make it again")
+@bad("sample_000001_L1.npz", "cannot be read", "delete it and repeat")
 def a_shard_to_train_on_is_half_written(folder: Path, good: Good) -> Words:
     for spine in (1, 2):
         np.savez(folder / f"sample_00000{spine}_L1.npz", ct=np.zeros((9, 9, 9)))

@@ -89,7 +89,7 @@ def test_two_scans_give_rows_means_intervals_by_case_and_pictures(weights, tmp_p
     out = tmp_path / "out"
     assert call("evaluate", *scans, "--levels", "l3", "--out", out, *weights) == 0
     metrics = metrics_of(out)
-    assert [row["case"] for row in metrics["rows"]] == ["a/ct", "b/ct"]
+    assert [row["case"] for row in metrics["rows"]] == ["a", "b"]
     assert metrics["bootstrap"] == {"unit": "case", "units": 2, "seed": 0}
     for name in ("rhdr", "dice", "height_mae_mm", "rhdr_reference", "height_mae_mm_reference"):
         values = [row[name] for row in metrics["rows"]]
@@ -108,9 +108,22 @@ def test_two_scans_give_rows_means_intervals_by_case_and_pictures(weights, tmp_p
     assert table[6] == "2 levels; intervals by bootstrap over 2 cases"
 
 
-def test_scans_of_one_name_stay_apart() -> None:
-    scans = [Path(name) for name in ("x/ct.nii.gz", "y/ct.nii.gz", "y/ct.nii.gz", "y/spine.nrrd")]
-    assert evaluation_commands.distinct_names(scans) == ["x/ct", "y/ct (2)", "y/ct (3)", "spine"]
+def test_scans_of_one_name_stay_apart(tmp_path: Path) -> None:
+    names = ("x/ct.nii.gz", "y/ct.nii.gz", "y/ct.nii.gz", "y/spine.nrrd", "z/one.nrrd", "w/one.nrrd", "v/x/ct.nii.gz")
+    scans = [tmp_path / name for name in names]
+    for scan in scans:
+        scan.parent.mkdir(parents=True, exist_ok=True)
+        scan.touch()
+    assert evaluation_commands.distinct_names(scans) == [
+        f"{tmp_path.name}/x",
+        f"{tmp_path.name}/y (2)",
+        f"{tmp_path.name}/y (3)",
+        "spine",
+        "z/one",
+        "w/one",
+        "v/x",
+    ]
+    assert evaluation_commands.distinct_names(scans[:1]) == ["x"], "as run calls it"
 
 
 def test_levels_of_one_scan_are_drawn_one_by_one() -> None:

@@ -163,7 +163,7 @@ def test_without_matplotlib_nothing_is_written_and_the_user_is_told_what_to_inst
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(HealthiVertError, match=r'pip install "healthivert-core\[report\]"'):
+    with pytest.raises(HealthiVertError, match=r' -m pip install "healthivert-core\[report\]"'):
         write_report(fractured_report(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

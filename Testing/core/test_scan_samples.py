@@ -121,7 +121,8 @@ def test_samples_are_made_of_every_healthy_level_of_a_folder_in_verse_layout(ver
     assert call("samples", "--from", verse, "--out", data) == 0
     assert "5 used, 1 looks fractured" in capsys.readouterr().out
     rows = [line.split(",") for line in (data / "levels.csv").read_text().splitlines()]
-    assert rows[0] == ["scan", "level", "outcome"] and ["sub-verse004", "L3", "looks fractured"] in rows
+    assert rows[0] == ["scan", "level", "outcome", "ct_bytes"]
+    assert ["sub-verse004", "L3", "looks fractured"] in [row[:3] for row in rows]
     assert {path.name for path in data.glob("*.npz")} == {
         *(f"sub-verse004_{level}.npz" for level in ("L1", "L2")),
         *(f"sub-verse005_{level}.npz" for level in ("L1", "L2", "L3")),
@@ -209,6 +210,30 @@ def test_what_is_done_is_not_done_again_and_a_bad_scan_ends_nothing(verse, tmp_p
     assert whole["used"] > made["used"] and "refused" not in whole
     monkeypatch.setattr("healthivert.training.scan_samples.load_case", fail)
     assert samples_of_scans(root, out, 1, quiet) == whole
+
+
+def test_a_sample_that_is_gone_is_made_again(verse, tmp_path):
+    out = tmp_path / "data"
+    made = samples_of_scans(verse, out, 1, quiet)
+    gone = min(out.glob("*.npz"))
+    content = gone.read_bytes()
+    gone.unlink()
+    assert samples_of_scans(verse, out, 1, quiet) == made and gone.read_bytes() == content
+
+
+def test_another_scan_of_the_same_name_is_refused_before_anything_is_made(verse, tmp_path):
+    root, out = tmp_path / "verse", tmp_path / "data"
+    samples_of_scans(verse, out, 1, quiet)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    moved = tmp_path / "moved"
+    shutil.copytree(verse, moved)
+    samples_of_scans(moved, out, 1, quiet)  # the same scans, wherever they lie
+    shutil.copytree(verse, root)
+    other, name = sorted(root.glob("rawdata/*/*_ct.nii.gz"))[:2]
+    shutil.copy(other, name)
+    with pytest.raises(HealthiVertError, match=r"has samples of another scan named sub-verse\d+; rename it"):
+        samples_of_scans(root, out, 1, quiet)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_a_folder_whose_levels_are_all_unusable_is_refused_and_says_where_to_look(verse, tmp_path):

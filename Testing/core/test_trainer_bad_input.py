@@ -66,7 +66,7 @@ def refusal(*arguments: object, **more: object) -> str:
 def test_there_must_be_a_run_to_resume_and_none_to_overwrite(folder, run, tmp_path):
     assert "no such checkpoint to go on from; start a new run" in refusal(TINY, folder, tmp_path / "no", resume=True)
     before = files(run)
-    assert "already holds a training run; resume it or choose another folder" in refusal(TINY, folder, run)
+    assert "already holds a training run; go on with --resume, or choose another folder" in refusal(TINY, folder, run)
     assert files(run) == before and not (tmp_path / "no").exists()
 
 
@@ -237,6 +237,16 @@ def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(run):
     with pytest.raises(HealthiVertError, match=r"diverged: generator.* is not finite at step 3.*of step 2"):
         name = next(name for name in tensors if name.startswith("generator."))
         save_checkpoint(run, {name: torch.tensor([1.0, float("inf")])}, record | {"step": 3})
+    assert files(run) == before
+
+
+def test_averaged_weights_that_could_not_be_shipped_never_replace_a_good_checkpoint(run):
+    """1e6 is finite, but not in the float16 of the weights' file."""
+    tensors, record = load_checkpoint(run)
+    before = files(run)
+    name = next(name for name in tensors if name.startswith("average."))
+    with pytest.raises(HealthiVertError, match=r"diverged: average.* is not finite at step 3.*lower learning rate"):
+        save_checkpoint(run, tensors | {name: torch.tensor([1e6])}, record | {"step": 3})
     assert files(run) == before
 
 

@@ -79,7 +79,7 @@ def load_case(
         withheld, more = _read_withheld(Path(withhold), image, ct)
         warnings += more
     tell("case", 1.0, f"{ct.name}: {len(values)} vertebrae")
-    return SpineCase(image, label_image, _case_name(ct), orientation, values, tuple(warnings), withheld)
+    return SpineCase(image, label_image, case_name(ct), orientation, values, tuple(warnings), withheld)
 
 
 def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineCase:
@@ -89,10 +89,10 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
     air = sitk.Image(read.image.GetSize(), sitk.sitkInt16) + HU_RANGE[0]
     air.CopyInformation(read.image)
     warnings = (*read.warnings, *oddities(tuple(read.label_values)))
-    return SpineCase(air, read.image, _case_name(seg), read.orientation, read.label_values, warnings)
+    return SpineCase(air, read.image, case_name(seg), read.orientation, read.label_values, warnings)
 
 
-def _case_name(path: Path) -> str:
+def case_name(path: Path) -> str:
     """The file's name, or its folder's where the file has that of every case (SUBJECT/ct.nii.gz)."""
     if not path.is_file():
         return path.resolve().name

@@ -135,7 +135,7 @@ def _phantom_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the cases")
     sub.add_argument("--count", type=int, metavar="N", required=True, help="how many")
     _seed_option(sub)
-    sub.add_argument("--fractured", action="store_true", help="with fractures, and the healthy twin beside each")
+    sub.add_argument("--fractured", action="store_true", help="with fractures; a healthy twin lies beside each spine")
 
 
 def _paint_options(sub: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from healthivert.cohort import CaseTask, Row, do_case, failed_row
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, not_installed
 from healthivert.parent_watch import ParentWatch
 from healthivert.progress import install_cancellation
 
@@ -125,10 +125,7 @@ def on_cluster(tasks: Sequence[CaseTask], scheduler: str) -> Ended:
         from dask.distributed import Client
         from dask.distributed import as_completed as completed
     except ImportError:
-        raise HealthiVertError(
-            "--scheduler needs dask.distributed, which is not installed in this Python: "
-            'run pip install "healthivert-core[cluster]" and try again'
-        ) from None
+        raise not_installed("dask.distributed", "cluster", "--scheduler needs") from None
     try:
         client = Client(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, ImportError):

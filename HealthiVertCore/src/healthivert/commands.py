@@ -161,7 +161,7 @@ def write_vertebra(
     outcome = regrow(case, analysis, level, generator.generate, progress, clock, prepared, generator.attend)
     if grading is not None:
         outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
-    report = _report(case, analysis, level, outcome, choice, generator, clock.laps)
+    report = _report(case, analysis, level, outcome, choice, generator, clock.laps, passes)
     progress("write", 0.8, "writing images")
     with ThreadPoolExecutor(1) as beside:  # packing a large scan takes as long as drawing the report
         images = beside.submit(_write_images, folder, case, outcome)
@@ -207,6 +207,7 @@ def _report(
     choice: GeneratorChoice,
     generator: LoadedGenerator,
     timing_s: Mapping[str, float],
+    passes: int,
 ) -> Report:
     spine = tuple(analysis.levels.values())
     strange = unfamiliar(outcome.features, generator.card)
@@ -227,6 +228,7 @@ def _report(
         profile=outcome.profile,
         height_lines=outcome.height_lines,
         rejected_samples=outcome.rejected_samples,
+        passes=passes,
     )
 
 

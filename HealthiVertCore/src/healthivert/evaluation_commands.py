@@ -9,13 +9,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from healthivert.case import load_case
+from healthivert.case import case_name, load_case
 from healthivert.commands import GeneratorChoice, LoadedGenerator, check_not_alone, load_generator, versions
 from healthivert.errors import HealthiVertError
 from healthivert.evaluate import evaluable_levels, evaluate_level, summarise
 from healthivert.evaluate_phantoms import evaluate_phantom, phantom_folders, read_truth, summarise_phantoms
 from healthivert.evaluation_files import FILES, write_evaluation
-from healthivert.image_files import complaint, stem_of
+from healthivert.image_files import complaint
 from healthivert.inspection import analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
@@ -61,16 +61,23 @@ def evaluate(
 
 
 def distinct_names(scans: Sequence[Path]) -> list[str]:
-    """A name for each scan: the file's, with its folder's where files share one, with a number where that is shared.
+    """A name for each scan: as `run` calls it, with the folder's above where scans share one, with a number where that
+    is shared.
 
-    Intervals are over cases, so two scans called ct.nii.gz must not become one.
+    Intervals are over cases, so two scans of one name must not become one.
     """
-    names = [path.resolve().name if path.is_dir() else stem_of(path) for path in scans]
+    names = [case_name(path) for path in scans]
     names = [
-        f"{path.absolute().parent.name}/{name}" if names.count(name) > 1 else name
+        f"{_folder_above(path, name)}/{name}" if names.count(name) > 1 else name
         for path, name in zip(scans, names, strict=True)
     ]
     return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
+
+
+def _folder_above(scan: Path, name: str) -> str:
+    """The name of the folder that holds a scan, or the folder it is named after."""
+    folder = scan.resolve().parent
+    return folder.parent.name if folder.name == name else folder.name
 
 
 def evaluate_phantoms(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthivert.agreement import confusion_matrix, weighted_kappa
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, not_installed
 from healthivert.evaluate_phantoms import grade_agreement
 from healthivert.grade import GRADES
 from healthivert.svm_grading import SvmGrading
@@ -36,10 +36,7 @@ def check_can_fit() -> None:
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        raise HealthiVertError(
-            "fitting a grading needs scikit-learn, which is not installed in this Python: "
-            'run pip install "healthivert-core[grading]" and try again'
-        ) from None
+        raise not_installed("scikit-learn", "grading", "fitting a grading needs") from None
 
 
 def fit_grading(rows: Sequence[Mapping[str, Any]], seed: int, source: Mapping[str, Any]) -> SvmGrading:

@@ -96,4 +96,5 @@ def samples(arguments: argparse.Namespace, progress: Progress, say: Say) -> None
         say(f"{made} new samples in {out}")
     else:
         outcomes = training_commands.samples_of_scans(arguments.scans, out, workers, progress)
-        say(f"levels in {out}: {', '.join(f'{count} {outcome}' for outcome, count in outcomes.most_common())}")
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+        say(f"levels in {out}: {counts}; levels.csv there says which")

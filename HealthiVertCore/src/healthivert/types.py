@@ -303,3 +303,4 @@ class Report:
     profile: HeightProfile | None = None
     height_lines: Mapping[str, HeightLines] = field(default_factory=dict)  # "original" and "pseudo_healthy"
     rejected_samples: int = 0  # drawings thrown away because they looked fractured
+    passes: int = 0  # how often suspected neighbours were regrown first

@@ -24,6 +24,7 @@ from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.whole_file import write_whole
 
+STORAGE = torch.float16  # that weights are shipped in
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "gan": lambda **arguments: GanGenerator(GanSettings(**arguments)),
     "diffusion": lambda **arguments: DiffusionGenerator(DiffusionSettings(**arguments)),
@@ -42,7 +43,7 @@ class NamedModel(Protocol):
 
 
 def save_weights(
-    path: Path, model: NamedModel, card: Mapping[str, Any], storage: torch.dtype = torch.float16
+    path: Path, model: NamedModel, card: Mapping[str, Any], storage: torch.dtype = STORAGE
 ) -> dict[str, Any]:
     """Write path (.safetensors) and its card (.json), each replaced whole; returns the card as written.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from healthivert.errors import HealthiVertError
+from healthivert.errors import not_installed
 from healthivert.report.charts import draw_height_profile, draw_loss_map, draw_spine
 from healthivert.report.slices import draw_before_after, draw_conditioning, shown_rows
 from healthivert.report.style import PNG_DPI, STYLE
@@ -39,10 +39,7 @@ def check_can_draw() -> None:
     """Raise HealthiVertError, telling what to install, if matplotlib is not there. To import it would take as long as
     to refuse bad input."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise HealthiVertError(
-            "The report's pictures need matplotlib, which is not installed in this Python: "
-            'run pip install "healthivert-core[report]" and try again.'
-        )
+        raise not_installed("matplotlib", "report", "the report's pictures need")
 
 
 def draw_pictures(report: Report) -> tuple[Picture, ...]:

@@ -79,6 +79,7 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "seed": report.seed,
         "samples": report.samples,
         "attention": report.attention,
+        "passes": report.passes,
         "rejected_samples": report.rejected_samples,
         "heights_mm": {
             "original": loss.original.as_dict(),

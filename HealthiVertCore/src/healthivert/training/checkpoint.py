@@ -19,25 +19,29 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from healthivert.errors import HealthiVertError
+from healthivert.models.weights import STORAGE
 from healthivert.output_folder import NO_SPACE
 from healthivert.whole_file import remove_unfinished, write_whole
 
 RECORD = "checkpoint.json"
 RECORD_BEFORE = "checkpoint_before.json"
 TENSORS = r"checkpoint_\d{8,}\.safetensors"
+AVERAGE = "average"  # the prefix of what is shipped
 NEW_RUN = "start a new run in another folder"
 
 
 def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Path:
     """Write the state of a step; record must hold "step". Returns the record's path. Of older states one is kept.
 
-    Raises HealthiVertError, with all earlier checkpoints as they were, if a value is not finite or the disk is full.
+    Raises HealthiVertError, with all earlier checkpoints as they were, if a value is not finite, or one of the averaged
+    weights would not be once it is shipped, or the disk is full.
     """
     for name, value in tensors.items():
-        if not torch.isfinite(value).all():
+        kept = value.to(STORAGE) if name.startswith(f"{AVERAGE}.") else value
+        if not torch.isfinite(kept).all():
             raise HealthiVertError(
                 f"training diverged: {name} is not finite at step {record['step']}, which was not saved; "
-                f"{last_good(run_dir)}"
+                f"{last_good(run_dir, 'a lower learning rate')}"
             )
     content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     file = run_dir / f"checkpoint_{record['step']:08d}.safetensors"
@@ -97,7 +101,9 @@ def holds_run(run_dir: Path) -> bool:
 def check_free(run_dir: Path) -> None:
     """Raise HealthiVertError for a folder in which a new run would replace what another one has left."""
     if holds_run(run_dir):
-        raise HealthiVertError(f"{run_dir}: already holds a training run; resume it or choose another folder")
+        raise HealthiVertError(
+            f"{run_dir}: already holds a training run; go on with --resume, or choose another folder"
+        )
     left = _unnamed_tensors(run_dir) if run_dir.is_dir() else []
     if left:
         raise HealthiVertError(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from healthivert.allowed import at_least, check_allowed, random_seed
 from healthivert.errors import HealthiVertError
@@ -108,14 +108,17 @@ def _changed(standard: Settings, values: Any, section: str) -> Settings:
     for name, value in values.items():
         wanted = types[name] | int if isinstance(0.0, types[name]) else types[name]
         if not isinstance(value, wanted) or isinstance(value, bool) is not (wanted is bool):
-            usual = getattr(standard, name)
-            raise ValueError(
-                f"{section}.{name} is {value!r}, which is not of the right type; by itself it is {usual!r}"
-            )
+            raise ValueError(f"{section}.{name} is {value!r}; it must be {_in_words(types[name])}")
     try:
         return replace(standard, **values)
     except ValueError as error:
         raise ValueError(f"{section}.{error}") from None
+
+
+def _in_words(wanted: Any) -> str:
+    """The type of a setting, as JSON has it."""
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+    return " or ".join(kinds[kind] for kind in get_args(wanted) or (wanted,))
 
 
 def _refuse_unknown(section: str, names: Iterable[str], known: Sequence[str]) -> None:

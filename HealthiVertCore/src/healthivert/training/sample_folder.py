@@ -82,7 +82,6 @@ def _without_shards(folder: Path) -> HealthiVertError:
     if not folder.is_dir():
         return complaint(folder, "this is a file, not a folder", f"give the folder of the samples, or {make}")
     if any(suffix_of(path) for path in folder.rglob("*")):
-        return complaint(
-            folder, "holds scans, and no samples", f"make samples of them: `healthivert samples --from {folder}`"
-        )
+        from_scans = f"`healthivert samples --from {folder} --out ANOTHER`"
+        return complaint(folder, "holds scans, and no samples", f"make samples of them: {from_scans}")
     return complaint(folder, "holds no samples (.npz): 0 shards of 0 spines", make)

@@ -2,7 +2,7 @@
 
 In: a folder of scans (scan_folders). Out: OUT/SUBJECT_[SCAN-]LEVEL.npz, and OUT/levels.csv, which says of every level
 whether it was used or why not. Scans that levels.csv names are done: an interrupted call goes on where it stopped. A
-scan that cannot be used does not end the call.
+scan that cannot be used does not end the call, and is tried again by the next one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from healthivert.case import load_case
 from healthivert.errors import HealthiVertError
 from healthivert.evaluate import evaluable_levels
+from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.training.sample_folder import filling
 from healthivert.training.samples import sample_of_scan, save_sample
@@ -27,29 +28,31 @@ from healthivert.training.worker_processes import results_of
 from healthivert.whole_file import write_whole
 
 LEVELS_FILE = "levels.csv"
-HEADER = ("scan", "level", "outcome")
+HEADER = ("scan", "level", "outcome", "ct_bytes")
 USED = "used"
 FRACTURED, CUT, ALONE, REFUSED = "looks fractured", "cut by the scan's border", "no whole level beside it", "refused"
 
 
 @dataclass(frozen=True)
 class LevelOutcome:
-    """level: "" for a scan that could not be read. outcome: USED, or why not."""
+    """level: "" for a scan that could not be read. outcome: USED, or why not. ct_bytes: the size of the scan's CT, by
+    which two scans of one name are told from each other, wherever they lie."""
 
     scan: str
     level: str
     outcome: str
+    ct_bytes: str
 
 
 def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[..., None]) -> Counter[str]:
-    """Write the samples of all scans in folder into out; returns how many levels had which outcome.
+    """Write the samples of all scans in folder into out; returns how many levels in out had which outcome.
 
-    Raises HealthiVertError if the folder holds no scan, or no level of them can be used; and if another call makes
-    samples in out, or it cannot be used or is full.
+    Raises HealthiVertError if the folder holds no scan, or no level of them can be used; if out has the samples of
+    another scan of the same name; and if another call makes samples in out, or it cannot be used or is full.
     """
     scans = find_scans(folder)
     with filling(out):
-        outcomes = [row for row in read_outcomes(out) if row.level]  # what could not be read may have been mended
+        outcomes = _still_there(scans, out)
         done = {row.scan for row in outcomes}
         left = [scan for scan in scans if scan.name not in done]
         with closing(results_of(partial(scan_levels, out=out), left, workers)) as results:
@@ -64,22 +67,42 @@ def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[.
     return counts
 
 
+def _still_there(scans: list[Scan], out: Path) -> list[LevelOutcome]:
+    """What an earlier call found in scans that need not be read again: not of those that could not be read, which may
+    have been mended, nor of those of which a sample is gone."""
+    outcomes = read_outcomes(out)
+    sizes = {row.scan: row.ct_bytes for row in outcomes if row.level}
+    for scan in scans:
+        if sizes.get(scan.name, _size(scan)) != _size(scan):
+            raise complaint(
+                scan.ct, f"{out} has samples of another scan named {scan.name}", "rename it, or take another --out"
+            )
+    names = {scan.name: scan for scan in scans}
+    again = {row.scan for row in outcomes if not row.level}
+    again |= {
+        row.scan
+        for row in outcomes
+        if row.outcome == USED and row.scan in names and not _shard(out, names[row.scan], row.level).exists()
+    }
+    return [row for row in outcomes if row.scan not in again]
+
+
 def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
     """Write the samples of one scan; what became of each of its levels."""
     try:
         case = load_case(scan.ct, scan.mask)
         analysis = analyse(case)
     except HealthiVertError as error:
-        return [LevelOutcome(scan.name, "", str(error))]
+        return [LevelOutcome(scan.name, "", str(error), _size(scan))]
     outcomes = []
     for level in case.levels:
         outcome = why_not(analysis, level)
         if outcome == USED:
             try:
-                save_sample(sample_of_scan(case, analysis, level), out / f"{shard_name(scan, level)}.npz")
+                save_sample(sample_of_scan(case, analysis, level), _shard(out, scan, level))
             except HealthiVertError as error:
                 outcome = str(error)
-        outcomes.append(LevelOutcome(scan.name, level, outcome))
+        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan)))
     return outcomes
 
 
@@ -92,6 +115,14 @@ def why_not(analysis: SpineAnalysis, level: str) -> str:
     if level in evaluable_levels(analysis, None):
         return USED
     return ALONE if analysis.levels[level].neighbour_reference is None else FRACTURED
+
+
+def _shard(out: Path, scan: Scan, level: str) -> Path:
+    return out / f"{shard_name(scan, level)}.npz"
+
+
+def _size(scan: Scan) -> str:
+    return str(scan.ct.stat().st_size)
 
 
 def shard_name(scan: Scan, level: str) -> str:
@@ -115,5 +146,5 @@ def _write_outcomes(out: Path, outcomes: list[LevelOutcome]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows((row.scan, row.level, row.outcome) for row in outcomes)
+    writer.writerows((row.scan, row.level, row.outcome, row.ct_bytes) for row in outcomes)
     write_whole(out / LEVELS_FILE, text.getvalue().encode())

@@ -158,7 +158,8 @@ def _read(path: Path) -> TrainingSample:
     try:
         return load_sample(path)
     except DAMAGED as error:
-        raise HealthiVertError(f"{path}: cannot be read as a training shard ({error}); make it again") from None
+        remedy = "delete it and repeat `healthivert samples`"
+        raise HealthiVertError(f"{path}: cannot be read as a training shard ({error}); {remedy}") from None
 
 
 def _pack(sample: TrainingSample) -> NDArray[np.uint8]:
