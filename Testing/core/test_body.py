@@ -1,5 +1,7 @@
 """Bodies are found without their posterior elements, in any pose, and their heights are right in millimetres."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -8,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import label_boxes
+from healthivert.geometry import cut_patch, label_boxes
 from healthivert.measure import body_heights
 from healthivert.types import SpineCase
 
@@ -122,6 +124,44 @@ def test_a_crushed_body_at_the_border_is_not_taken_for_an_arch_left_alone(health
     """It is thinner than its arch, which lies aside of the line through the next bodies."""
     body = find_bodies(cropped_at_t12(healthy_case, 6.0))["T12"]
     assert body.complete and body_heights(body).thirds == pytest.approx((6.0,) * 3, abs=0.5)
+
+
+def test_a_crushed_body_between_others_bends_none_of_them(healthy_case):
+    """Its label is thickest in its arch, but the line through the bodies must not be drawn there."""
+    bodies, whole = find_bodies(block_spine(lumbar_blocks(L2=(5.0, 5.0)))), find_bodies(healthy_case)
+    assert body_heights(bodies["L2"]).thirds == pytest.approx((5.0,) * 3, abs=0.3)
+    for level in set(whole) - {"L2"}:
+        assert body_heights(bodies[level]).thirds == pytest.approx(body_heights(whole[level]).thirds, abs=0.1), level
+
+
+def test_of_two_levels_the_one_that_is_an_arch_alone_is_none(healthy_case):
+    """There is no line through two others to hold it against, but the one body's own axis."""
+    case = cropped_at_t12(healthy_case, 0.0)
+    numbers = sitk.GetArrayFromImage(case.labels)
+    numbers[numbers > 20] = 0
+    labels = sitk.GetImageFromArray(numbers)
+    labels.CopyInformation(case.labels)
+    bodies = find_bodies(replace(case, labels=labels, label_values={"T12": 19, "L1": 20}))
+    assert set(bodies) == {"L1"}
+    assert body_heights(bodies["L1"]).thirds == pytest.approx(heights(healthy_case, "L1").thirds, abs=0.1)
+
+
+def test_stray_voxels_at_the_other_end_of_the_scan_cost_neither_numbers_nor_memory(healthy_case, monkeypatch):
+    numbers = sitk.GetArrayFromImage(healthy_case.labels)
+    numbers[0, 0, 0], numbers[-1, -1, -1] = 20, 20
+    labels = sitk.GetImageFromArray(numbers)
+    labels.CopyInformation(healthy_case.labels)
+    largest = []
+
+    def cut(*arguments, **more):
+        patch = cut_patch(*arguments, **more)
+        largest.append(max(np.array(patch.array.shape) * patch.spacing[::-1]))
+        return patch
+
+    monkeypatch.setattr("healthivert.body.cut_patch", cut)
+    body = find_bodies(replace(healthy_case, labels=labels))["L1"]
+    assert body.complete and body_heights(body).thirds == pytest.approx(heights(healthy_case, "L1").thirds)
+    assert len(largest) > 6 and max(largest) < 2 * 75 + 20
 
 
 def test_a_hole_in_the_labels_is_no_loss_of_height(healthy_case):

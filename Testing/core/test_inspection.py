@@ -40,6 +40,29 @@ def test_a_level_that_is_implausibly_tall_is_warned_of():
     assert re.match(r"L3 is 2\d % taller than the other levels predict: either they have lost height, or more", warning)
 
 
+def test_two_vertebrae_in_one_label_are_warned_of(healthy_case):
+    numbers = sitk.GetArrayFromImage(healthy_case.labels)
+    numbers[numbers == LEVEL_NUMBER["L3"]] = LEVEL_NUMBER["L2"]
+    labels = sitk.GetImageFromArray(numbers)
+    labels.CopyInformation(healthy_case.labels)
+    values = {level: value for level, value in healthy_case.label_values.items() if level != "L3"}
+    levels = analyse(replace(healthy_case, labels=labels, label_values=values)).levels
+    told = {level: summary.warnings for level, summary in levels.items() if summary.warnings}
+    assert set(told) == {"L2"} and any("the label of L2 is 2.0 times as large" in words for words in told["L2"])
+
+
+def test_a_long_spur_that_is_not_measured_is_said(healthy_case):
+    numbers = sitk.GetArrayFromImage(healthy_case.labels)
+    rows, depths, _ = np.argwhere(numbers == LEVEL_NUMBER["L3"]).T
+    top, front, middle = rows.max(), depths.min(), numbers.shape[2] // 2
+    numbers[top - 6 : top + 1, front - 9 : front + 2, middle - 8 : middle + 8] = LEVEL_NUMBER["L3"]
+    labels = sitk.GetImageFromArray(numbers)
+    labels.CopyInformation(healthy_case.labels)
+    spurred = analyse(replace(healthy_case, labels=labels)).levels["L3"]
+    assert any("at the anterior wall" in words and "taken for an osteophyte" in words for words in spurred.warnings)
+    assert spurred.heights.thirds == pytest.approx(analyse(healthy_case).levels["L3"].heights.thirds, abs=0.3)
+
+
 @pytest.fixture(scope="module")
 def hollow_case(healthy_case) -> SpineCase:
     """Every body 6 of its 27 mm lower in its middle third, in all of its width."""

@@ -5,6 +5,7 @@ import pytest
 
 from healthivert.grade import genant_grade
 from healthivert.measure import (
+    EXACT,
     GENERATED,
     Rim,
     gap_height_map,
@@ -49,11 +50,20 @@ def test_a_spur_in_front_of_the_wall_is_not_the_body():
     assert coarse.anterior < 24.0
 
 
-def test_only_of_a_generated_body_a_long_low_lip_is_no_wall():
+@pytest.mark.parametrize("length", range(2, 11))
+@pytest.mark.parametrize("rim", [EXACT, GENERATED])
+def test_a_spur_is_none_of_the_body_however_long_it_is(length, rim):
+    """A turn of the scan makes it a column longer or shorter, which must not decide whether it is seen."""
+    body = np.full(32, 28.0)
+    for spurred in (np.concatenate([np.full(length, 9.0), body]), np.concatenate([body, np.full(length, 9.0)])):
+        assert third_heights(plate(spurred), 1.0, rim).thirds == pytest.approx((28.0,) * 3)
+
+
+def test_only_of_a_generated_body_a_lip_that_rises_slowly_is_no_wall():
     """In a patient it may be the part that collapsed; a vertebra drawn as healthy has none."""
-    lipped = plate(np.concatenate([np.full(6, 9.0), [16.0], np.full(28, 28.0)]))
-    assert third_heights(lipped, 1.0).anterior < 22.0
-    assert third_heights(lipped, 1.0, GENERATED).thirds == pytest.approx((28.0, 28.0, 28.0), abs=1.0)
+    lipped = plate(np.concatenate([np.linspace(6.0, 22.0, 9), np.full(26, 28.0)]))
+    assert third_heights(lipped, 1.0).anterior < 25.0
+    assert third_heights(lipped, 1.0, GENERATED).anterior > third_heights(lipped, 1.0).anterior + 1.0
 
 
 def test_a_wedge_keeps_its_thin_edge():

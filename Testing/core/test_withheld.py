@@ -60,7 +60,7 @@ def test_the_mask_that_is_written_holds_the_withheld_voxels():
     case, cement = cemented("L3")
     case = replace(case, withheld=on_grid_of(case, cement.astype(np.uint8)))
     given = prepare(case, analyse(case), "L2")
-    withheld, attention = conditioning_on_patient(case, given.straight, given.conditioning.cut, "L2", given.attention)
+    withheld, attention = conditioning_on_patient(case, given.straight, given.conditioning, given.attention)
     on_ct = sitk.Resample(withheld, case.ct, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
     assert (sitk.GetArrayFromImage(on_ct)[cement] == 1).all()
     dimmed = sitk.Resample(attention, case.ct, sitk.Transform(), sitk.sitkNearestNeighbor, 1.0)

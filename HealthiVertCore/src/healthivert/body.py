@@ -4,6 +4,7 @@ In: SpineCase. Out: a VertebralBody per level, with sub-voxel endplates per colu
 level's own frame, so that rotation, scoliosis, voxel size and the grid's axes do not matter:
 
   1. a first axis from the thickest parts of all vertebrae (the bodies), which the posterior elements cannot pull away;
+     where the body that is found lies elsewhere, since a crushed one is thinner than its arch, from its own middle;
   2. the posterior direction of each level from where its arch lies, or, where the segmentation has bodies only, from
      the body's own mirror symmetry (symmetry.py); smoothed over the spine;
   3. in that frame the mid-sagittal band runs through the body and then falls into the spinal canal: the fall is the
@@ -42,6 +43,9 @@ CUT_PLATE, CUT_WALL = 0.2, 0.6
 REMAINDER_MM, REMAINDER_BY_SHARE_MM = 8.0, 20.0
 # Unless a body lies where the next two lead to, and does not reach the border: a crushed one is thinner than its arch.
 BODY_RADIUS_MM = 12.0
+# A body found so far from where its label is thickest was crushed: the axes of the levels beside it are taken again.
+MOVED_MM = 4.0
+VERTEBRA_MM = 75.0  # from its middle to its farthest process
 LEAST_BODY_MM3 = 1500.0  # the smallest thoracic body has about 5000
 PADDING = 2  # voxels around a landmark's patch: all that lies beyond the label where the scan's border clipped its box
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
@@ -57,6 +61,7 @@ class _Landmark:
     centroid: FloatArray
     thickness_mm: float  # of its thickest part
     voxel_mm: float
+    volume_mm3: float
     cut_off: bool
 
 
@@ -68,8 +73,7 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     boxes = label_boxes(case.labels)
     present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
     found = two_at_a_time(lambda level: _landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]), present)
-    landmarks = _without_remainders([mark for mark in found if mark is not None])
-    bodies = _bodies_at(landmarks) if landmarks else {}
+    bodies = _bodies_of([mark for mark in found if mark is not None])
     if not bodies:
         raise HealthiVertError(
             f"{case.name}: none of the labelled vertebrae ({', '.join(case.levels) or 'none'}) is large enough to hold "
@@ -78,23 +82,55 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     return bodies
 
 
+def _bodies_of(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
+    """The bodies of the levels (cranial to caudal), found again where what was found moves the line through them."""
+    bodies = _bodies_at(landmarks)
+    if any(mark.cut_off for mark in (*landmarks[:1], *landmarks[-1:])):
+        kept = _without_remainders([mark if mark.cut_off else _centred(mark, bodies) for mark in landmarks])
+        if not _are_same(kept, landmarks):
+            landmarks, bodies = kept, _bodies_at(kept)
+    centred = [_centred(mark, bodies) for mark in landmarks]
+    return bodies if _are_same(centred, landmarks) else _bodies_at(centred)
+
+
+def _centred(mark: _Landmark, bodies: dict[str, VertebralBody]) -> _Landmark:
+    body = bodies.get(mark.level)
+    if body is None or np.linalg.norm(body.centre - mark.body_centre) < MOVED_MM:
+        return mark
+    return replace(mark, body_centre=body.centre)
+
+
+def _are_same(some: list[_Landmark], others: list[_Landmark]) -> bool:
+    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
+
+
 def _without_remainders(landmarks: list[_Landmark]) -> list[_Landmark]:
     """The levels (cranial to caudal) less those at the ends of which the border has left no body: such an arch would
     bend the line that the next levels' axes follow. A crushed body there gets its own place for its arch's."""
     kept = list(landmarks)
     for end, beside, beyond in ((0, 1, 2), (-1, -2, -3)):
         while len(kept) > 2 and kept[end].cut_off:
-            at, near, far = (kept[place].body_centre for place in (end, beside, beyond))
-            along = (near - far) / np.linalg.norm(near - far)
-            aside = (at - near) - ((at - near) @ along) * along
-            share = kept[end].thickness_mm / kept[beside].thickness_mm
-            if np.linalg.norm(aside) <= REMAINDER_MM + REMAINDER_BY_SHARE_MM * share:
+            near, far = kept[beside].body_centre, kept[beyond].body_centre
+            if not _lies_aside(kept[end], kept[beside], near, near - far):
                 break
             if (body_centre := _body_beside_arch(kept[end], 2 * near - far)) is not None:
                 kept[end] = replace(kept[end], body_centre=body_centre)
                 break
             kept.pop(end)
+    if len(kept) == 2:  # no two others tell where the line goes on, but the one body's own axis does
+        thinner, thicker = sorted(kept, key=lambda mark: mark.thickness_mm)
+        body = _bodies_at([thicker]).get(thicker.level) if thinner.cut_off else None
+        if body is not None and _lies_aside(thinner, thicker, body.centre, body.axes[2]):
+            kept.remove(thinner)
     return kept
+
+
+def _lies_aside(mark: _Landmark, beside: _Landmark, near: FloatArray, direction: FloatArray) -> bool:
+    """Whether a level lies too far from the line through the body next to it. near: a point of the line, LPS mm."""
+    along = direction / np.linalg.norm(direction)
+    aside = (mark.body_centre - near) - ((mark.body_centre - near) @ along) * along
+    share = mark.thickness_mm / beside.thickness_mm
+    return bool(np.linalg.norm(aside) > REMAINDER_MM + REMAINDER_BY_SHARE_MM * share)
 
 
 def _body_beside_arch(mark: _Landmark, expected: FloatArray) -> FloatArray | None:
@@ -111,6 +147,8 @@ def _body_beside_arch(mark: _Landmark, expected: FloatArray) -> FloatArray | Non
 
 
 def _bodies_at(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
+    if not landmarks:
+        return {}
     tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
     frames = map(_frame, tangents, _posterior_directions(landmarks, tangents))
     whole = sum(not mark.cut_off for mark in landmarks)
@@ -123,10 +161,12 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
     """lower, upper: half-open index box of the level's label. None if the label is too small to hold a body."""
     number = LEVEL_NUMBER[level]
     size = labels.GetSize()
+    lower, upper = _without_strays(labels, number, lower, upper)
     patch = cut_patch(labels, lower, upper, margin=4)
     mask = _filled(patch.array == number)
     spacing = np.array(labels.GetSpacing())[::-1]
-    if mask.sum() * spacing.prod() < LEAST_BODY_MM3:
+    volume_mm3 = float(mask.sum() * spacing.prod())
+    if volume_mm3 < LEAST_BODY_MM3:
         return None
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
     core = depth > 0.6 * depth.max()
@@ -141,8 +181,21 @@ def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _La
         patch.affine.to_lps(_weighted_mean_index(mask, np.ones_like(depth))),
         2 * float(depth.max()),
         float(spacing.max()),
+        volume_mm3,
         any(a == 0 or b == s for a, b, s in zip(lower, upper, size, strict=True)),
     )
+
+
+def _without_strays(labels: sitk.Image, number: int, lower: Index, upper: Index) -> tuple[Index, Index]:
+    """The box of a label, but no farther than a vertebra reaches from where most of it lies: a stray voxel at the other
+    end of the scan would make all of the scan its box."""
+    reach = np.ceil(VERTEBRA_MM / np.array(labels.GetSpacing())).astype(int)
+    if all(b - a <= 2 * n for a, b, n in zip(lower, upper, reach, strict=True)):
+        return lower, upper
+    box = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))[::-1]
+    middle = np.median(np.argwhere(sitk.GetArrayViewFromImage(labels)[box] == number), axis=0)[::-1].astype(int)
+    nearest, farthest = np.array(lower) + middle - reach, np.array(lower) + middle + reach
+    return tuple(np.maximum(lower, nearest).tolist()), tuple(np.minimum(upper, farthest).tolist())
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
@@ -159,8 +212,8 @@ def _weighted_mean_index(mask: np.ndarray, weight: FloatArray) -> FloatArray:
 
 def _tangents(centres: FloatArray) -> FloatArray:
     """(N, 3) unit tangents to superior of the line through body centres (N, 3) that run from cranial to caudal."""
-    if len(centres) == 1:
-        return np.array([[0.0, 0.0, 1.0]])
+    if len(centres) < 2:
+        return np.tile([0.0, 0.0, 1.0], (len(centres), 1))
     tangents = -np.gradient(centres, axis=0)
     return tangents / np.linalg.norm(tangents, axis=1, keepdims=True)
 
@@ -222,7 +275,7 @@ def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | 
     body = VertebralBody(
         mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM, mark.voxel_mm
     )
-    return replace(body, complete=not _is_cut(mark, body))
+    return replace(body, complete=not _is_cut(mark, body), label_mm3=mark.volume_mm3)
 
 
 def _occupancy_in(mark: _Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:

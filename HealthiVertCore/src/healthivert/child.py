@@ -90,7 +90,7 @@ def _conditioning(arguments: argparse.Namespace, progress: Progress) -> None:
         progress("straighten", 0.6, f"straightening around {level}")
         given = prepare(case, analysis, level)
         progress("restore", 0.8, "back to the patient")
-        withheld, seen = conditioning_on_patient(case, given.straight, given.conditioning.cut, level, given.attention)
+        withheld, seen = conditioning_on_patient(case, given.straight, given.conditioning, given.attention)
         write_conditioning(folder, withheld, seen, case)
     progress("done", 1.0, str(arguments.out))
 

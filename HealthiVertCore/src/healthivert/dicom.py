@@ -241,7 +241,8 @@ def _resampled_evenly(image: sitk.Image, along: NDArray[np.float64], step: float
 def _without_shear(image: sitk.Image, first: _Slice, shear: NDArray[np.float64]) -> sitk.Image:
     """Resample a stack whose slices drift by `shear` onto the right-angled grid that holds all of it.
 
-    A point p of the patient is stored at p - shear * (distance of p along the normal): one affine transform.
+    A point p of the patient is stored at p - shear * (distance of p along the normal): one affine transform. Beyond the
+    stack is what is lowest in it: air, in Hounsfield units or not.
     """
     transform = sitk.AffineTransform(3)
     transform.SetMatrix((np.eye(3) - np.outer(shear, first.normal)).ravel().tolist())
@@ -260,6 +261,6 @@ def _without_shear(image: sitk.Image, first: _Slice, shear: NDArray[np.float64])
         origin.tolist(),
         spacing,
         image.GetDirection(),
-        AIR_HU,
+        float(sitk.GetArrayViewFromImage(image).min()),
         image.GetPixelID(),
     )

@@ -160,10 +160,8 @@ def _height_error(predicted: Heights, true: Heights) -> float:
     return float(np.mean([abs(getattr(predicted, third) - getattr(true, third)) for third in THIRDS]))
 
 
-def evaluable_levels(analysis: SpineAnalysis, wanted: Sequence[str] | None) -> list[str]:
-    """The wanted levels, or all complete levels that look healthy and have another complete level to be told by."""
-    if wanted:
-        return list(wanted)
+def evaluable_levels(analysis: SpineAnalysis) -> list[str]:
+    """All complete levels that look healthy and have another complete level to be told by."""
     return [
         level
         for level, summary in analysis.levels.items()

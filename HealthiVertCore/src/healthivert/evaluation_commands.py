@@ -19,9 +19,10 @@ from healthivert.image_files import complaint
 from healthivert.inspection import analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
-from healthivert.progress import part_of
+from healthivert.progress import WARNING, part_of
 from healthivert.report import check_can_draw
 from healthivert.svm_grading import SvmGrading, load_grading, save_grading
+from healthivert.types import SpineCase
 
 StepProgress = Callable[[str, float, str], None]
 
@@ -47,17 +48,33 @@ def evaluate(
         for number, (ct, seg) in enumerate(pairs):
             case = replace(load_case(ct, seg, level_map), name=names[number])
             analysis = analyse(case)
-            chosen = evaluable_levels(analysis, [parse_level(level, case) for level in levels] if levels else None)
-            if not chosen:
+            alone = len(pairs) == 1
+            chosen = _levels_there(levels, case, alone, progress) if levels else evaluable_levels(analysis)
+            if alone and not chosen:
                 raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
             for place, level in enumerate(chosen):
                 check_not_alone(case, level, seg)
                 progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
                 rows.append(evaluate_level(case, analysis, level, generator.generate, generator.attend))
+        if not rows:
+            raise HealthiVertError("none of the scans has a level to evaluate on; name others with --levels")
         metrics = {"rows": rows, **summarise(rows, choice.seed), **_evaluated_with(choice, generator)}
         write_evaluation(metrics, folder)
     progress("done", 1.0, str(out))
     return metrics
+
+
+def _levels_there(levels: Sequence[str], case: SpineCase, alone: bool, tell: StepProgress) -> list[str]:
+    """The levels of those named that a scan has; of one among several the others are said, not refused."""
+    there: dict[str, None] = {}  # in their order, each once
+    for level in levels:
+        try:
+            there[parse_level(level, case)] = None
+        except HealthiVertError as error:
+            if alone:
+                raise
+            tell(WARNING, 0.0, f"left out: {error}")
+    return list(there)
 
 
 def distinct_names(scans: Sequence[Path]) -> list[str]:

@@ -81,6 +81,14 @@ def slab_to_gap(array: FloatArray, cut: tuple[int, int]) -> FloatArray:
     return rows_at(array, first - 0.5 + (np.arange(GAP_ROWS) + 0.5) * (last - first) / GAP_ROWS)
 
 
+def withheld_beside_gap(straight: StraightenedSpine, level: str, margin_mm: float) -> NDArray[np.bool_]:
+    """(SI, AP, LR) on straight's grid: what a generator must not see besides the rows that are cut out."""
+    target = (straight.labels == LEVEL_NUMBER[level]) | (straight.bodies == LEVEL_NUMBER[level])
+    # the voxels around the label carry its partial volume
+    target = ndimage.binary_dilation(target, iterations=max(1, round(margin_mm / straight.spacing_mm)))
+    return target if straight.withheld is None else target | straight.withheld
+
+
 def make_conditioning(
     straight: StraightenedSpine,
     level: str,
@@ -102,11 +110,7 @@ def make_conditioning(
     the mask. So is what straight.withheld names besides.
     """
     number = LEVEL_NUMBER[level]
-    target = (straight.labels == number) | (straight.bodies == number)
-    # the voxels around the label carry its partial volume
-    target = ndimage.binary_dilation(target, iterations=max(1, round(margin_mm / straight.spacing_mm)))
-    withheld = target if straight.withheld is None else target | straight.withheld
-    mask = open_gap(withheld.astype(np.float32), cut, 0.0)
+    mask = open_gap(withheld_beside_gap(straight, level, margin_mm).astype(np.float32), cut, 0.0)
     mask[GAP[0] : GAP[1]] = 1.0
     # the scan's end is no anatomy: air above a vertebra would be taken for some
     everywhere = filled_from_nearest(straight.ct, straight.seen)

@@ -51,6 +51,13 @@ def mid_sagittal_profile(height_map: FloatArray, column_mm: float, rim: Rim = EX
 
 def _mid_sagittal_columns(height_map: FloatArray, column_mm: float, rim: Rim) -> tuple[NDArray[np.integer], slice]:
     """AP indices from the anterior to the posterior wall, without spurs, and LR indices of the mid-sagittal band."""
+    rows, columns, (first, last) = _band(height_map, column_mm, rim)
+    return rows[first : len(rows) - last], columns
+
+
+def _band(height_map: FloatArray, column_mm: float, rim: Rim) -> tuple[NDArray[np.integer], slice, tuple[int, int]]:
+    """AP and LR indices of the mid-sagittal band, and how many of the first at either end, anterior and posterior, are
+    a spur."""
     footprint = np.isfinite(height_map)
     if not footprint.any():
         raise ValueError("empty height map")
@@ -61,9 +68,7 @@ def _mid_sagittal_columns(height_map: FloatArray, column_mm: float, rim: Rim) ->
     filled = footprint[:, columns]
     rows = np.flatnonzero(filled.sum(axis=1) >= max(1, filled.shape[1] / 2))
     heights = _means_across(height_map, height_map, rows, columns)
-    first = _spur_columns(heights, column_mm, rim)
-    last = len(heights) - _spur_columns(heights[::-1], column_mm, rim)
-    return rows[first:last], columns
+    return rows, columns, (_spur_columns(heights, column_mm, rim), _spur_columns(heights[::-1], column_mm, rim))
 
 
 def _means_across(values: FloatArray, height_map: FloatArray, rows: NDArray[np.integer], columns: slice) -> FloatArray:
@@ -73,14 +78,14 @@ def _means_across(values: FloatArray, height_map: FloatArray, rows: NDArray[np.i
 
 
 def _spur_columns(heights: FloatArray, column_mm: float, rim: Rim) -> int:
-    """How many columns at the start are an osteophyte: much lower than those behind them, for longer than a rim."""
+    """How many columns at the start are an osteophyte: all of them much lower than those behind the last one, for
+    longer than a rim."""
     reach = max(2, round(rim.behind_mm / column_mm))
     columns = 0
-    while columns < len(heights) // 3:
-        behind = heights[columns + 2 : columns + 2 + reach]
-        if behind.size == 0 or heights[columns] >= SPUR_SHARE * np.median(behind):
-            break
-        columns += 1
+    for count in range(1, len(heights) // 3 + 1):
+        behind = heights[count + 1 : count + 1 + reach]
+        if behind.size and heights[:count].max() < SPUR_SHARE * np.median(behind):
+            columns = count
     return columns if columns * column_mm > rim.rounded_mm else 0
 
 
@@ -111,6 +116,12 @@ def body_profile(body: VertebralBody) -> tuple[FloatArray, FloatArray]:
 def body_heights(body: VertebralBody) -> Heights:
     """third_heights of a segmented body."""
     return third_heights(body.height_map, body.column_mm, segmented(body))
+
+
+def spurs_mm(body: VertebralBody) -> tuple[float, float]:
+    """How long the low stretches are that body_heights takes for spurs, at the anterior and at the posterior wall."""
+    _, _, (anterior, posterior) = _band(body.height_map, body.column_mm, segmented(body))
+    return anterior * body.column_mm, posterior * body.column_mm
 
 
 def relative_height_loss(original: Heights, healthy: Heights) -> Heights:

@@ -164,9 +164,7 @@ def regrow(
     clock.lap("measure")
     progress("restore", 0.70, "back to the patient")
     restored = restore_patient(case, prepared.straight, body, vertebra, placement, loss.loss_map)
-    withheld, attention = conditioning_on_patient(
-        case, prepared.straight, prepared.conditioning.cut, level, prepared.attention
-    )
+    withheld, attention = conditioning_on_patient(case, prepared.straight, prepared.conditioning, prepared.attention)
     clock.lap("restore")
     lines = {
         "original": original_lines(body),

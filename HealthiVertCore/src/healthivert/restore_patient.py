@@ -14,13 +14,21 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, LEVELS
-from healthivert.gap import GAP
+from healthivert.gap import GAP, withheld_beside_gap
 from healthivert.geometry import affine_of, filled_from_nearest, patch_around, sample, shifted_slice, thinned
 from healthivert.image_memory import writable_view
 from healthivert.restore import Placement, generated_share, source_arc
 from healthivert.straighten import body_occupancy, grid_points, to_patient, to_straightened
 from healthivert.threads import two_at_a_time
-from healthivert.types import FloatArray, PseudoHealthy, SpineCase, StraightenedSpine, StraightFrame, VertebralBody
+from healthivert.types import (
+    Conditioning,
+    FloatArray,
+    PseudoHealthy,
+    SpineCase,
+    StraightenedSpine,
+    StraightFrame,
+    VertebralBody,
+)
 
 ARCH_RAMP_MM = 10.0  # behind the posterior wall the movement starts above the lower level's facets, over this distance
 DISPLACEMENT_STEP_MM = 4.0
@@ -350,11 +358,13 @@ def _displacement_image(like: sitk.Image, motion: _Motion) -> sitk.Image:
 
 
 def conditioning_on_patient(
-    case: SpineCase, straight: StraightenedSpine, cut: tuple[int, int], level: str, attention: FloatArray
+    case: SpineCase, straight: StraightenedSpine, conditioning: Conditioning, attention: FloatArray
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Where the target and case.withheld are hidden (uint8) and the attention (float32, 0 where hidden), on a part of
-    the patient's grid, of which only every n-th voxel is kept where it is finer than the straightened one."""
-    arc = straight.arc
+    """Where the generator sees nothing of the target and of case.withheld (uint8), and the attention (float32, 0 where
+    hidden), on a part of the patient's grid, of which only every n-th voxel is kept where it is finer than the
+    straightened one."""
+    arc, cut, level = straight.arc, conditioning.cut, conditioning.level
+    beside = withheld_beside_gap(straight, level, conditioning.margin_mm).astype(np.uint8)
     tube = grid_points(straight.frame, arc[[0, len(arc) // 2, -1]], straight.spacing_mm)
     patch = thinned(patch_around(case.labels, tube, 1.0), straight.spacing_mm)
     last = np.array(straight.ct.shape)[:, None, None] - 0.5
@@ -368,6 +378,7 @@ def conditioning_on_patient(
         column = np.stack([row, *_tube_index(behind, across, straight.ct.shape, straight.spacing_mm)])
         inside = ((column >= -0.5) & (column <= last)).all(axis=0)
         hidden = inside & (row >= cut[0] - 0.5) & (row < cut[1] - 0.5)
+        hidden |= ndimage.map_coordinates(beside, column, order=0) > 0
         hidden |= patch.array[k] == LEVEL_NUMBER[level]
         if case.withheld is not None:
             hidden |= sample(patch_around(case.withheld, points, 1.0), points, order=0) > 0

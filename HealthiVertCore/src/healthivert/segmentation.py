@@ -61,6 +61,10 @@ class _Segment:
 def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) -> Segmentation:
     """Read a segmentation; level_map (value -> level name) overrides what the file says of itself."""
     if path.is_dir():
+        if level_map is not None:
+            raise complaint(
+                path, "--level-map is for the values of a label image, this is a folder of files with names", "drop it"
+            )
         return _read_structures(path)
     image, warnings = read_image(path, layered=True)
     orientation = orientation_of(image)
@@ -304,7 +308,7 @@ def _read_structures(folder: Path) -> Segmentation:
     first = usable[0]
     numbers = np.zeros(first.size[::-1], np.uint8)
     for one in usable:
-        if one.size != first.size or not np.allclose(one.corner.GetOrigin(), first.corner.GetOrigin(), atol=1e-2):
+        if one.size != first.size or not _same_axes(one.corner, first.corner):
             raise complaint(
                 files[one.level],
                 "the file has another grid than the other structures in its folder",
@@ -318,6 +322,14 @@ def _read_structures(folder: Path) -> Segmentation:
     image.SetDirection(first.corner.GetDirection())
     values = {one.level: LEVEL_NUMBER[one.level] for one in usable}
     return Segmentation(image, first.orientation, values, tuple(warnings))
+
+
+def _same_axes(one: sitk.Image, other: sitk.Image) -> bool:
+    return (
+        np.allclose(one.GetOrigin(), other.GetOrigin(), atol=1e-2)
+        and np.allclose(one.GetSpacing(), other.GetSpacing(), rtol=1e-3)
+        and np.allclose(one.GetDirection(), other.GetDirection(), atol=1e-3)
+    )
 
 
 class _Structure(NamedTuple):

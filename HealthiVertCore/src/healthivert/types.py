@@ -86,6 +86,7 @@ class VertebralBody:
     occupancy: (SI, AP, LR) 0..1 of the body in the same frame and step, its middle voxel at the centre.
     voxel_mm: largest voxel edge of the segmentation: how far a rim may be rounded by it.
     complete: False if the scan's border cuts the body.
+    label_mm3: volume of the whole label, arch included; 0 where nobody has measured it.
     """
 
     level: str
@@ -97,6 +98,7 @@ class VertebralBody:
     column_mm: float
     voxel_mm: float = 1.0
     complete: bool = True
+    label_mm3: float = 0.0
 
     @property
     def height_map(self) -> FloatArray:

@@ -112,7 +112,7 @@ def why_not(analysis: SpineAnalysis, level: str) -> str:
         return "no body was found in its label"
     if not analysis.bodies[level].complete:
         return CUT
-    if level in evaluable_levels(analysis, None):
+    if level in evaluable_levels(analysis):
         return USED
     return ALONE if analysis.levels[level].neighbour_reference is None else FRACTURED
 
