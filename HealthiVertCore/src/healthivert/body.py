@@ -70,9 +70,13 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
 
     Raises HealthiVertError if no level of the segmentation holds a vertebral body.
     """
-    boxes = label_boxes(case.labels)
+    labels = case.labels
+    if case.labelled_field is not None:  # beyond it a vertebra may go on, as beyond the scan
+        (i, j, k), (to_i, to_j, to_k) = case.labelled_field
+        labels = labels[i:to_i, j:to_j, k:to_k]
+    boxes = label_boxes(labels)
     present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
-    found = two_at_a_time(lambda level: _landmark(case.labels, level, *boxes[LEVEL_NUMBER[level]]), present)
+    found = two_at_a_time(lambda level: _landmark(labels, level, *boxes[LEVEL_NUMBER[level]]), present)
     bodies = _bodies_of([mark for mark in found if mark is not None])
     if not bodies:
         raise HealthiVertError(

@@ -7,6 +7,7 @@ HealthiVertError, in one line, for everything that is wrong with them. Results a
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import label_boxes, labelled_box
+from healthivert.geometry import Index, label_boxes, labelled_box
 from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
 from healthivert.image_files import complaint, read_image, short_reason, stem_of, suffix_of
 from healthivert.image_memory import writable_view
@@ -67,6 +68,7 @@ def load_case(
         segmentation = other.result()
     warnings += segmentation.warnings
     label_image, values, more = _on_grid_of(segmentation, image, ct, seg)
+    field = _field_of(segmentation.image, image)
     warnings += more
     box = labelled_box(sitk.GetArrayViewFromImage(label_image))
     numbers, hounsfield = (sitk.GetArrayViewFromImage(one)[box] for one in (label_image, image))
@@ -79,7 +81,7 @@ def load_case(
         withheld, more = _read_withheld(Path(withhold), image, ct)
         warnings += more
     tell("case", 1.0, f"{ct.name}: {len(values)} vertebrae")
-    return SpineCase(image, label_image, case_name(ct), orientation, values, tuple(warnings), withheld)
+    return SpineCase(image, label_image, case_name(ct), orientation, values, tuple(warnings), withheld, field)
 
 
 def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineCase:
@@ -146,6 +148,23 @@ def _on_grid_of(
     values = {level: value for level, value in segmentation.label_values.items() if LEVEL_NUMBER[level] in present}
     lost = [level for level in segmentation.label_values if level not in values]
     return moved, values, warnings + ([f"outside the CT: {', '.join(lost)}"] if lost else [])
+
+
+def _field_of(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index] | None:
+    """SpineCase.labelled_field of a mask on its own grid. One that was cropped to what it labels tells nothing by its
+    border: no anatomy goes on there."""
+    view = sitk.GetArrayViewFromImage(labels)
+    whole = tuple(slice(0, length) for length in view.shape)
+    if _same_grid(labels, ct) or labelled_box(view) == whole:
+        return None
+    ends = itertools.product(*((-0.5, length - 0.5) for length in labels.GetSize()))
+    corners = np.array([labels.TransformContinuousIndexToPhysicalPoint(end) for end in ends])
+    index = np.array([ct.TransformPhysicalPointToContinuousIndex(corner.tolist()) for corner in corners])
+    lower = np.maximum(np.ceil(index.min(axis=0)), 0).astype(int)
+    upper = np.minimum(np.floor(index.max(axis=0)) + 1, ct.GetSize()).astype(int)
+    if not lower.any() and (upper == ct.GetSize()).all():
+        return None
+    return tuple(lower.tolist()), tuple(upper.tolist())
 
 
 def _read_withheld(path: Path, ct: sitk.Image, ct_path: Path) -> tuple[sitk.Image, list[str]]:

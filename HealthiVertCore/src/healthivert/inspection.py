@@ -88,7 +88,7 @@ def _level_warnings(
 ) -> tuple[str, ...]:
     warnings = []
     if not bodies[level].complete:
-        warnings.append(f"{level} is cut by the border of the scan: its height is not its whole height")
+        warnings.append(f"{level} is cut by the border of the scan or of its mask: its height is not its whole height")
     if reference is None:
         known = level in normal_spine()
         why = "no other complete level to compare with" if known else "cervical heights are not known here"

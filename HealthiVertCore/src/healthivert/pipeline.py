@@ -129,7 +129,7 @@ def complete_body(analysis: SpineAnalysis, level: str, case: SpineCase) -> Verte
     body = analysis.bodies[level]
     if not body.complete:
         raise HealthiVertError(
-            f"{case.name}: {level} is cut by the border of the scan, so its height cannot be measured; "
+            f"{case.name}: {level} is cut by the border of the scan or of its mask, so its height cannot be measured; "
             "choose a level that lies inside the scan"
         )
     return body

@@ -44,6 +44,8 @@ class SpineCase:
     label_values: Mapping[str, int]  # level name -> value the user's own segmentation has for it
     warnings: tuple[str, ...] = ()
     withheld: sitk.Image | None = None  # 1 where a generator must not look, besides the target: a part of the ct's grid
+    # half-open index box (i, j, k) of that grid in which there could have been labels; None: everywhere
+    labelled_field: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
 
     @property
     def levels(self) -> tuple[str, ...]:
