@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: demo test test-core test-slicer pictures bench weights clean
 
 demo: $(VENV)/installed
-	$(VENV)/bin/healthivert demo --out demo
+	$(VENV)/bin/healthivert demo --out demo --force
 
 test: test-core test-slicer
 
@@ -65,9 +65,16 @@ clean:
 $(RUN):
 	$(PYTHON) -m venv $(VENV)
 
-# A stamp per step, renewed when the requirements change, so that a second `make` starts at once.
-$(VENV)/installed: $(CORE)/pyproject.toml | $(RUN)
-	$(RUN) -m pip install --quiet $(TORCH)
+# A stamp per step, renewed when the requirements change, or when TORCH asks for another build than the one that is there;
+# so a second `make` starts at once.
+ifneq ($(origin TORCH),file)
+OTHER_TORCH := $(shell grep -qsxF '$(TORCH)' $(VENV)/torch || echo other-torch)
+endif
+.PHONY: other-torch
+
+$(VENV)/installed: $(CORE)/pyproject.toml $(OTHER_TORCH) | $(RUN)
+	$(RUN) -m pip install --quiet $(if $(OTHER_TORCH),$(if $(wildcard $(VENV)/torch),--force-reinstall)) $(TORCH)
+	@echo '$(TORCH)' > $(VENV)/torch
 	$(RUN) -m pip install --quiet --editable "$(CORE)[report]"
 	@touch $@
 
