@@ -165,6 +165,19 @@ def test_of_two_levels_the_one_that_is_an_arch_alone_is_none(healthy_case):
     assert body_heights(bodies["L1"]).thirds == pytest.approx(heights(healthy_case, "L1").thirds, abs=0.1)
 
 
+def test_of_two_levels_a_crushed_one_whose_process_reaches_the_border_is_kept():
+    """Its arch is thicker than its body, and lies aside; but its body does not."""
+    case = block_spine(lumbar_blocks(L2=(6.0, 6.0)))
+    numbers = sitk.GetArrayFromImage(case.labels)
+    numbers[(numbers != 21) & (numbers != 22)] = 0
+    behind = np.flatnonzero((numbers > 0).any(axis=(0, 2)))[-1] - 5  # through the spinous processes
+    labels = sitk.GetImageFromArray(numbers)
+    labels.CopyInformation(case.labels)
+    images = (image[:, : int(behind), :] for image in (case.ct, labels))
+    bodies = find_bodies(SpineCase(*images, "two", "LPS", {"L2": 21, "L3": 22}))
+    assert {level: round(body_heights(body).mean) for level, body in bodies.items()} == {"L2": 6, "L3": 27}
+
+
 def test_stray_voxels_at_the_other_end_of_the_scan_cost_neither_numbers_nor_memory(healthy_case, monkeypatch):
     numbers = sitk.GetArrayFromImage(healthy_case.labels)
     numbers[0, 0, 0], numbers[-1, -1, -1] = 20, 20

@@ -90,7 +90,8 @@ def _bodies_of(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
     """The bodies of the levels (cranial to caudal), found again where what was found moves the line through them."""
     bodies = _bodies_at(landmarks)
     if any(mark.cut_off for mark in (*landmarks[:1], *landmarks[-1:])):
-        kept = _without_remainders([mark if mark.cut_off else _centred(mark, bodies) for mark in landmarks])
+        whole = [mark if mark.cut_off else _centred(mark, bodies) for mark in landmarks]
+        kept = _without_remainders(whole, bodies)
         if not _are_same(kept, landmarks):
             landmarks, bodies = kept, _bodies_at(kept)
     centred = [_centred(mark, bodies) for mark in landmarks]
@@ -108,9 +109,10 @@ def _are_same(some: list[_Landmark], others: list[_Landmark]) -> bool:
     return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
-def _without_remainders(landmarks: list[_Landmark]) -> list[_Landmark]:
+def _without_remainders(landmarks: list[_Landmark], bodies: dict[str, VertebralBody]) -> list[_Landmark]:
     """The levels (cranial to caudal) less those at the ends of which the border has left no body: such an arch would
-    bend the line that the next levels' axes follow. A crushed body there gets its own place for its arch's."""
+    bend the line that the next levels' axes follow. A crushed body there gets its own place for its arch's. bodies: as
+    they were found with all of the levels."""
     kept = list(landmarks)
     for end, beside, beyond in ((0, 1, 2), (-1, -2, -3)):
         while len(kept) > 2 and kept[end].cut_off:
@@ -124,7 +126,8 @@ def _without_remainders(landmarks: list[_Landmark]) -> list[_Landmark]:
     if len(kept) == 2:  # no two others tell where the line goes on, but the one body's own axis does
         thinner, thicker = sorted(kept, key=lambda mark: mark.thickness_mm)
         body = _bodies_at([thicker]).get(thicker.level) if thinner.cut_off else None
-        if body is not None and _lies_aside(thinner, thicker, body.centre, body.axes[2]):
+        at_its_body = _centred(thinner, bodies)  # of a crushed one; an arch alone has none but itself
+        if body is not None and _lies_aside(at_its_body, thicker, body.centre, body.axes[2]):
             kept.remove(thinner)
     return kept
 
