@@ -108,6 +108,19 @@ def test_two_scans_give_rows_means_intervals_by_case_and_pictures(weights, tmp_p
     assert table[6] == "2 levels; intervals by bootstrap over 2 cases"
 
 
+def test_a_level_that_one_of_several_scans_lacks_is_left_out_there_and_one_named_twice_counts_once(
+    weights, tmp_path: Path, capsys: Captured
+) -> None:
+    scans = [*write_spine(tmp_path / "a", lumbar_blocks()), *write_spine(tmp_path / "b", lumbar_blocks()[:-1])]
+    levels = ("--levels", "T12,L3,L3")
+    assert call("evaluate", *scans, *levels, "--out", tmp_path / "out", *weights) == 0
+    rows = metrics_of(tmp_path / "out")["rows"]
+    assert [(row["case"], row["vertebra"]) for row in rows] == [("a", "T12"), ("a", "L3"), ("b", "L3")]
+    assert "left out: T12 is not in the segmentation of b" in capsys.readouterr().err
+    assert call("evaluate", *scans[2:], *levels, "--out", tmp_path / "alone", *weights) == 2
+    assert "T12 is not in the segmentation of b" in capsys.readouterr().err and not (tmp_path / "alone").exists()
+
+
 def test_scans_of_one_name_stay_apart(tmp_path: Path) -> None:
     names = ("x/ct.nii.gz", "y/ct.nii.gz", "y/ct.nii.gz", "y/spine.nrrd", "z/one.nrrd", "w/one.nrrd", "v/x/ct.nii.gz")
     scans = [tmp_path / name for name in names]
