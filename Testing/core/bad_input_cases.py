@@ -268,3 +268,25 @@ def the_level_map_has_other_values(folder: Path, good: Good) -> Words:
 def _first_voxel_of(image: sitk.Image, value: int) -> tuple[int, int, int]:
     low = np.argwhere(sitk.GetArrayViewFromImage(image) == value).min(axis=0)
     return int(low[2]), int(low[1]), int(low[0])
+
+
+def _structures(folder: Path) -> Path:
+    """Two of the boxes, a file for each."""
+    masks = folder / "masks"
+    for level, value in (("L3", 22), ("L4", 23)):
+        write((lumbar_numbers() == value).astype(np.uint8), masks / f"vertebrae_{level}.nii.gz")
+    return masks
+
+
+@bad("masks", "--level-map is for the values of a label image", "drop it")
+def a_level_map_is_given_for_a_folder_of_structures(folder: Path, good: Good) -> Words:
+    return good.run(folder, "--level-map", "1=L3", seg=_structures(folder))
+
+
+@bad("vertebrae_L4.nii.gz", "another grid than the other structures", "export all of them on one grid")
+def one_of_the_structures_has_other_voxels(folder: Path, good: Good) -> Words:
+    masks = _structures(folder)
+    one = sitk.ReadImage(str(masks / "vertebrae_L4.nii.gz"))
+    one.SetSpacing([1.1 * length for length in one.GetSpacing()])
+    write(one, masks / "vertebrae_L4.nii.gz")
+    return good.run(folder, seg=masks)

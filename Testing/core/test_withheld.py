@@ -14,10 +14,12 @@ from conftest import block_spine, lumbar_blocks
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case
-from healthivert.gap import from_window
+from healthivert.gap import from_window, withheld_beside_gap
+from healthivert.geometry import Patch, affine_of, sample
 from healthivert.inspection import analyse
 from healthivert.pipeline import prepare
 from healthivert.restore_patient import conditioning_on_patient
+from healthivert.straighten import grid_points
 from healthivert.types import SpineCase
 
 CEMENT_HU = 790  # as nothing else in the spine
@@ -65,6 +67,21 @@ def test_the_mask_that_is_written_holds_the_withheld_voxels():
     assert (sitk.GetArrayFromImage(on_ct)[cement] == 1).all()
     dimmed = sitk.Resample(attention, case.ct, sitk.Transform(), sitk.sitkNearestNeighbor, 1.0)
     assert (sitk.GetArrayFromImage(dimmed)[cement] == 0).all()
+
+
+def test_the_mask_that_is_written_holds_what_is_withheld_of_the_targets_arch_and_around_it():
+    case, _ = cemented("L3")
+    given = prepare(case, analyse(case), "L2")
+    withheld, _ = conditioning_on_patient(case, given.straight, given.conditioning, given.attention)
+    hidden = withheld_beside_gap(given.straight, "L2", given.conditioning.margin_mm)
+    hidden[slice(*given.conditioning.cut)] = True
+    grid = grid_points(given.straight.frame, given.straight.arc, given.straight.spacing_mm)
+    found = sample(Patch(sitk.GetArrayFromImage(withheld), affine_of(withheld)), grid, order=0, outside=-1.0)
+    inside = found >= 0
+    assert inside.mean() > 0.9 and (found[inside] == hidden[inside]).mean() > 0.99
+    around = hidden & (given.straight.labels != LEVEL_NUMBER["L2"]) & inside
+    around[slice(*given.conditioning.cut)] = False
+    assert around.any() and found[around].mean() > 0.8, "the voxels around the label, which carry its partial volume"
 
 
 @pytest.fixture(scope="module")
