@@ -306,7 +306,8 @@ def test_evaluate_writes_metrics_of_each_level_and_their_mean(scan, weights, tmp
     assert call("evaluate", *scan, "--levels", "L2,l3", "--out", out, "--json-progress", *weights) == 0
     shown = capsys.readouterr()
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    assert [(row["case"], row["vertebra"]) for row in metrics["rows"]] == [("ct", "L2"), ("ct", "L3")]
+    case = scan[0].parent.name
+    assert [(row["case"], row["vertebra"]) for row in metrics["rows"]] == [(case, "L2"), (case, "L3")]
     for row in metrics["rows"]:
         assert {"ssim", "psnr", "dice", "rhdr", "height_mae_mm"} <= set(row)
         assert -1 <= row["ssim"] <= 1 and 0 <= row["dice"] <= 1 and row["rhdr"] >= 0

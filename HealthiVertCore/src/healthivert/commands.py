@@ -26,6 +26,7 @@ from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress, part_of
 from healthivert.report import check_can_draw, level_as_dict, write_report
 from healthivert.svm_grading import SvmGrading, graded, load_grading
+from healthivert.threads import one_beside
 from healthivert.types import Report, SpineCase
 
 THRESHOLDS, SVM = "thresholds", "svm"  # the ways of grading
@@ -163,7 +164,7 @@ def write_vertebra(
         outcome = replace(outcome, loss=graded(outcome.loss, grading, generator.card))
     report = _report(case, analysis, level, outcome, choice, generator, clock.laps, passes)
     progress("write", 0.8, "writing images")
-    with ThreadPoolExecutor(1) as beside:  # packing a large scan takes as long as drawing the report
+    with one_beside() as beside:  # packing a large scan takes as long as drawing the report
         images = beside.submit(_write_images, folder, case, outcome)
         progress("report", 0.82, "drawing the report")
         write_report(report, folder)
