@@ -190,7 +190,7 @@ def test_stray_voxels_at_the_other_end_of_the_scan_cost_neither_numbers_nor_memo
         largest.append(max(np.array(patch.array.shape) * patch.spacing[::-1]))
         return patch
 
-    monkeypatch.setattr("healthivert.body.cut_patch", cut)
+    monkeypatch.setattr("healthivert.landmark.cut_patch", cut)
     body = find_bodies(replace(healthy_case, labels=labels))["L1"]
     assert body.complete and body_heights(body).thirds == pytest.approx(heights(healthy_case, "L1").thirds)
     assert len(largest) > 6 and max(largest) < 2 * 75 + 20

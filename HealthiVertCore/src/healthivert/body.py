@@ -14,15 +14,15 @@ level's own frame, so that rotation, scoliosis, voxel size and the grid's axes d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, normal_spine
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import Index, Patch, cut_patch, label_boxes, sample_box
+from healthivert.geometry import label_boxes, sample_box
+from healthivert.landmark import LEAST_BODY_MM3, PADDING, Landmark, find_landmark
 from healthivert.symmetry import axial_rotations, mirror_likeness
 from healthivert.threads import two_at_a_time
 from healthivert.types import FloatArray, SpineCase, VertebralBody
@@ -45,24 +45,7 @@ REMAINDER_MM, REMAINDER_BY_SHARE_MM = 8.0, 20.0
 BODY_RADIUS_MM = 12.0
 # A body found so far from where its label is thickest was crushed: the axes of the levels beside it are taken again.
 MOVED_MM = 4.0
-VERTEBRA_MM = 75.0  # from its middle to its farthest process
-LEAST_BODY_MM3 = 1500.0  # the smallest thoracic body has about 5000
-PADDING = 2  # voxels around a landmark's patch: all that lies beyond the label where the scan's border clipped its box
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
-
-
-@dataclass(frozen=True)
-class _Landmark:
-    """What can be said of one level before its frame is known. Points LPS mm."""
-
-    level: str
-    patch: Patch  # occupancy 0..1 of the level
-    body_centre: FloatArray
-    centroid: FloatArray
-    thickness_mm: float  # of its thickest part
-    voxel_mm: float
-    volume_mm3: float
-    cut_off: bool
 
 
 def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
@@ -76,7 +59,7 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
         labels = labels[i:to_i, j:to_j, k:to_k]
     boxes = label_boxes(labels)
     present = [level for level in case.levels if LEVEL_NUMBER[level] in boxes]
-    found = two_at_a_time(lambda level: _landmark(labels, level, *boxes[LEVEL_NUMBER[level]]), present)
+    found = two_at_a_time(lambda level: find_landmark(labels, level, *boxes[LEVEL_NUMBER[level]]), present)
     bodies = _bodies_of([mark for mark in found if mark is not None])
     if not bodies:
         raise HealthiVertError(
@@ -86,7 +69,7 @@ def find_bodies(case: SpineCase) -> dict[str, VertebralBody]:
     return bodies
 
 
-def _bodies_of(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
+def _bodies_of(landmarks: list[Landmark]) -> dict[str, VertebralBody]:
     """The bodies of the levels (cranial to caudal), found again where what was found moves the line through them."""
     bodies = _bodies_at(landmarks)
     if any(mark.cut_off for mark in (*landmarks[:1], *landmarks[-1:])):
@@ -98,18 +81,18 @@ def _bodies_of(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
     return bodies if _are_same(centred, landmarks) else _bodies_at(centred)
 
 
-def _centred(mark: _Landmark, bodies: dict[str, VertebralBody]) -> _Landmark:
+def _centred(mark: Landmark, bodies: dict[str, VertebralBody]) -> Landmark:
     body = bodies.get(mark.level)
     if body is None or np.linalg.norm(body.centre - mark.body_centre) < MOVED_MM:
         return mark
     return replace(mark, body_centre=body.centre)
 
 
-def _are_same(some: list[_Landmark], others: list[_Landmark]) -> bool:
+def _are_same(some: list[Landmark], others: list[Landmark]) -> bool:
     return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
 
 
-def _without_remainders(landmarks: list[_Landmark], bodies: dict[str, VertebralBody]) -> list[_Landmark]:
+def _without_remainders(landmarks: list[Landmark], bodies: dict[str, VertebralBody]) -> list[Landmark]:
     """The levels (cranial to caudal) less those at the ends of which the border has left no body: such an arch would
     bend the line that the next levels' axes follow. A crushed body there gets its own place for its arch's. bodies: as
     they were found with all of the levels."""
@@ -132,7 +115,7 @@ def _without_remainders(landmarks: list[_Landmark], bodies: dict[str, VertebralB
     return kept
 
 
-def _lies_aside(mark: _Landmark, beside: _Landmark, near: FloatArray, direction: FloatArray) -> bool:
+def _lies_aside(mark: Landmark, beside: Landmark, near: FloatArray, direction: FloatArray) -> bool:
     """Whether a level lies too far from the line through the body next to it. near: a point of the line, LPS mm."""
     along = direction / np.linalg.norm(direction)
     aside = (mark.body_centre - near) - ((mark.body_centre - near) @ along) * along
@@ -140,7 +123,7 @@ def _lies_aside(mark: _Landmark, beside: _Landmark, near: FloatArray, direction:
     return bool(np.linalg.norm(aside) > REMAINDER_MM + REMAINDER_BY_SHARE_MM * share)
 
 
-def _body_beside_arch(mark: _Landmark, expected: FloatArray) -> FloatArray | None:
+def _body_beside_arch(mark: Landmark, expected: FloatArray) -> FloatArray | None:
     """The middle (LPS mm) of what a level at the border has around the place where its body is expected; None if that
     is too little, or goes on beyond the border."""
     index = np.argwhere(mark.patch.array > 0.5)
@@ -153,7 +136,7 @@ def _body_beside_arch(mark: _Landmark, expected: FloatArray) -> FloatArray | Non
     return None if clipped.any() else points[near].mean(axis=0)
 
 
-def _bodies_at(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
+def _bodies_at(landmarks: list[Landmark]) -> dict[str, VertebralBody]:
     if not landmarks:
         return {}
     tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
@@ -164,59 +147,6 @@ def _bodies_at(landmarks: list[_Landmark]) -> dict[str, VertebralBody]:
     return {body.level: body for body in found if body is not None}
 
 
-def _landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) -> _Landmark | None:
-    """lower, upper: half-open index box of the level's label. None if the label is too small to hold a body."""
-    number = LEVEL_NUMBER[level]
-    size = labels.GetSize()
-    lower, upper = _without_strays(labels, number, lower, upper)
-    patch = cut_patch(labels, lower, upper, margin=4)
-    mask = _filled(patch.array == number)
-    spacing = np.array(labels.GetSpacing())[::-1]
-    volume_mm3 = float(mask.sum() * spacing.prod())
-    if volume_mm3 < LEAST_BODY_MM3:
-        return None
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    core = depth > 0.6 * depth.max()
-    padded = np.pad(mask, PADDING).astype(np.float32)
-    # half a voxel takes the staircase off and leaves flat faces where they are
-    occupancy = ndimage.gaussian_filter(padded, 0.5)
-    affine = type(patch.affine)(patch.affine.matrix, patch.affine.to_lps(np.full(3, -float(PADDING))))
-    return _Landmark(
-        level,
-        Patch(occupancy, affine),
-        patch.affine.to_lps(_weighted_mean_index(core, depth)),
-        patch.affine.to_lps(_weighted_mean_index(mask, np.ones_like(depth))),
-        2 * float(depth.max()),
-        float(spacing.max()),
-        volume_mm3,
-        any(a == 0 or b == s for a, b, s in zip(lower, upper, size, strict=True)),
-    )
-
-
-def _without_strays(labels: sitk.Image, number: int, lower: Index, upper: Index) -> tuple[Index, Index]:
-    """The box of a label, but no farther than a vertebra reaches from where most of it lies: a stray voxel at the other
-    end of the scan would make all of the scan its box."""
-    reach = np.ceil(VERTEBRA_MM / np.array(labels.GetSpacing())).astype(int)
-    if all(b - a <= 2 * n for a, b, n in zip(lower, upper, reach, strict=True)):
-        return lower, upper
-    box = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))[::-1]
-    middle = np.median(np.argwhere(sitk.GetArrayViewFromImage(labels)[box] == number), axis=0)[::-1].astype(int)
-    nearest, farthest = np.array(lower) + middle - reach, np.array(lower) + middle + reach
-    return tuple(np.maximum(lower, nearest).tolist()), tuple(np.minimum(upper, farthest).tolist())
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """mask with its enclosed holes: a segmentation's hole is no collapse."""
-    beside, _ = ndimage.label(~np.pad(mask, 1))
-    return (beside != beside[0, 0, 0])[1:-1, 1:-1, 1:-1]
-
-
-def _weighted_mean_index(mask: np.ndarray, weight: FloatArray) -> FloatArray:
-    where = np.argwhere(mask)
-    w = weight[mask]
-    return ((where * w[:, None]).sum(axis=0) / w.sum())[::-1]
-
-
 def _tangents(centres: FloatArray) -> FloatArray:
     """(N, 3) unit tangents to superior of the line through body centres (N, 3) that run from cranial to caudal."""
     if len(centres) < 2:
@@ -225,7 +155,7 @@ def _tangents(centres: FloatArray) -> FloatArray:
     return tangents / np.linalg.norm(tangents, axis=1, keepdims=True)
 
 
-def _posterior_directions(landmarks: list[_Landmark], superior: FloatArray) -> FloatArray:
+def _posterior_directions(landmarks: list[Landmark], superior: FloatArray) -> FloatArray:
     """(N, 3) unit vectors perpendicular to superior. Levels with an arch decide; their neighbours follow smoothly."""
     arch = np.array([mark.centroid - mark.body_centre for mark in landmarks])
     arch -= (arch * superior).sum(axis=1, keepdims=True) * superior
@@ -244,7 +174,7 @@ def _posterior_directions(landmarks: list[_Landmark], superior: FloatArray) -> F
     return smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
 
 
-def _mirrored_directions(landmarks: list[_Landmark], superior: FloatArray, bare: np.ndarray) -> FloatArray:
+def _mirrored_directions(landmarks: list[Landmark], superior: FloatArray, bare: np.ndarray) -> FloatArray:
     """(N, 3) image posteriors, those of bare levels (N,) turned about superior to where the bodies are symmetric."""
     back = np.array([0.0, 1.0, 0.0]) - superior[:, 1:2] * superior
     marks = [mark for mark, alone in zip(landmarks, bare, strict=True) if alone]
@@ -262,7 +192,7 @@ def _mirrored_directions(landmarks: list[_Landmark], superior: FloatArray, bare:
     return back
 
 
-def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | None:
+def _extract(mark: Landmark, axes: FloatArray, alone: bool) -> VertebralBody | None:
     """Endplates in the body's own frame, found by turning and moving the frame until it stays."""
     tangent, posterior = axes[2], axes[1]
     share = 1.0 if alone else ENDPLATE_SHARE
@@ -285,7 +215,7 @@ def _extract(mark: _Landmark, axes: FloatArray, alone: bool) -> VertebralBody | 
     return replace(body, complete=not _is_cut(mark, body), label_mm3=mark.volume_mm3)
 
 
-def _occupancy_in(mark: _Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:
+def _occupancy_in(mark: Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:
     """(SI, AP, LR) occupancy of the body alone in a frame."""
     occupancy = sample_box(mark.patch, centre, axes, BOX_MM, STEP_MM)
     return cut_posterior_elements(occupancy, STEP_MM, mark.level)
@@ -421,7 +351,7 @@ def inner_footprint(height_map: FloatArray) -> np.ndarray:
     return inner if inner.sum() >= 20 else np.isfinite(height_map)
 
 
-def _is_cut(mark: _Landmark, body: VertebralBody) -> bool:
+def _is_cut(mark: Landmark, body: VertebralBody) -> bool:
     """Whether the scan's border runs through the body, not merely through its processes or along its wall."""
     if not mark.cut_off:
         return False
