@@ -364,7 +364,8 @@ def conditioning_on_patient(
     hidden), on a part of the patient's grid, of which only every n-th voxel is kept where it is finer than the
     straightened one."""
     arc, cut, level = straight.arc, conditioning.cut, conditioning.level
-    beside = withheld_beside_gap(straight, level, conditioning.margin_mm).astype(np.uint8)
+    beside = withheld_beside_gap(straight, level, conditioning.margin_mm)
+    rows = np.flatnonzero(beside.any(axis=(1, 2)))
     tube = grid_points(straight.frame, arc[[0, len(arc) // 2, -1]], straight.spacing_mm)
     patch = thinned(patch_around(case.labels, tube, 1.0), straight.spacing_mm)
     last = np.array(straight.ct.shape)[:, None, None] - 0.5
@@ -378,7 +379,8 @@ def conditioning_on_patient(
         column = np.stack([row, *_tube_index(behind, across, straight.ct.shape, straight.spacing_mm)])
         inside = ((column >= -0.5) & (column <= last)).all(axis=0)
         hidden = inside & (row >= cut[0] - 0.5) & (row < cut[1] - 0.5)
-        hidden |= ndimage.map_coordinates(beside, column, order=0) > 0
+        near = inside & (row > rows[0] - 0.5) & (row < rows[-1] + 0.5)
+        hidden[near] |= beside[tuple(np.rint(column[:, near]).astype(int).clip(0, last[:, 0].astype(int)))]
         hidden |= patch.array[k] == LEVEL_NUMBER[level]
         if case.withheld is not None:
             hidden |= sample(patch_around(case.withheld, points, 1.0), points, order=0) > 0
