@@ -68,6 +68,13 @@ def block_spine(
     return SpineCase(images[0], images[1], "blocks", "LPS", values)
 
 
+def on_grid_of(case: SpineCase, array: np.ndarray) -> sitk.Image:
+    """An image of an (SI, AP, LR) array on the case's grid."""
+    image = sitk.GetImageFromArray(array)
+    image.CopyInformation(case.ct)
+    return image
+
+
 def lumbar_blocks(**changed: tuple[float, float]) -> list[Block]:
     """T12-L5 with 8 mm discs, 27 mm tall; changed: level -> (anterior, posterior) height in mm."""
     blocks, bottom = [], 0.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import block_spine, lumbar_blocks
+from conftest import block_spine, lumbar_blocks, on_grid_of
 from scipy.spatial.transform import Rotation
 
 from healthivert.body import find_bodies
@@ -158,9 +158,7 @@ def test_of_two_levels_the_one_that_is_an_arch_alone_is_none(healthy_case):
     case = cropped_at_t12(healthy_case, 0.0)
     numbers = sitk.GetArrayFromImage(case.labels)
     numbers[numbers > 20] = 0
-    labels = sitk.GetImageFromArray(numbers)
-    labels.CopyInformation(case.labels)
-    bodies = find_bodies(replace(case, labels=labels, label_values={"T12": 19, "L1": 20}))
+    bodies = find_bodies(replace(case, labels=on_grid_of(case, numbers), label_values={"T12": 19, "L1": 20}))
     assert set(bodies) == {"L1"}
     assert body_heights(bodies["L1"]).thirds == pytest.approx(heights(healthy_case, "L1").thirds, abs=0.1)
 
@@ -171,9 +169,7 @@ def test_of_two_levels_a_crushed_one_whose_process_reaches_the_border_is_kept():
     numbers = sitk.GetArrayFromImage(case.labels)
     numbers[(numbers != 21) & (numbers != 22)] = 0
     behind = np.flatnonzero((numbers > 0).any(axis=(0, 2)))[-1] - 5  # through the spinous processes
-    labels = sitk.GetImageFromArray(numbers)
-    labels.CopyInformation(case.labels)
-    images = (image[:, : int(behind), :] for image in (case.ct, labels))
+    images = (image[:, : int(behind), :] for image in (case.ct, on_grid_of(case, numbers)))
     bodies = find_bodies(SpineCase(*images, "two", "LPS", {"L2": 21, "L3": 22}))
     assert {level: round(body_heights(body).mean) for level, body in bodies.items()} == {"L2": 6, "L3": 27}
 
@@ -181,8 +177,7 @@ def test_of_two_levels_a_crushed_one_whose_process_reaches_the_border_is_kept():
 def test_stray_voxels_at_the_other_end_of_the_scan_cost_neither_numbers_nor_memory(healthy_case, monkeypatch):
     numbers = sitk.GetArrayFromImage(healthy_case.labels)
     numbers[0, 0, 0], numbers[-1, -1, -1] = 20, 20
-    labels = sitk.GetImageFromArray(numbers)
-    labels.CopyInformation(healthy_case.labels)
+    labels = on_grid_of(healthy_case, numbers)
     largest = []
 
     def cut(*arguments, **more):
@@ -202,9 +197,7 @@ def test_a_hole_in_the_labels_is_no_loss_of_height(healthy_case):
     at = np.stack(np.indices(labels.shape))
     centre = np.array([middle, *(np.array(labels.shape[1:]) / 2 - (10, 0))])[:, None, None, None]
     labels[((at - centre) ** 2).sum(axis=0) < 6**2] = 0
-    holed = sitk.GetImageFromArray(labels)
-    holed.CopyInformation(healthy_case.labels)
-    case = SpineCase(healthy_case.ct, holed, "holed", "LPS", healthy_case.label_values)
+    case = replace(healthy_case, labels=on_grid_of(healthy_case, labels))
     assert heights(case, "L3").thirds == pytest.approx(heights(healthy_case, "L3").thirds, abs=0.1)
 
 

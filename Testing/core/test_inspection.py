@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import block_spine, lumbar_blocks
+from conftest import block_spine, lumbar_blocks, on_grid_of
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
@@ -43,8 +43,7 @@ def test_a_level_that_is_implausibly_tall_is_warned_of():
 def test_two_vertebrae_in_one_label_are_warned_of(healthy_case):
     numbers = sitk.GetArrayFromImage(healthy_case.labels)
     numbers[numbers == LEVEL_NUMBER["L3"]] = LEVEL_NUMBER["L2"]
-    labels = sitk.GetImageFromArray(numbers)
-    labels.CopyInformation(healthy_case.labels)
+    labels = on_grid_of(healthy_case, numbers)
     values = {level: value for level, value in healthy_case.label_values.items() if level != "L3"}
     levels = analyse(replace(healthy_case, labels=labels, label_values=values)).levels
     told = {level: summary.warnings for level, summary in levels.items() if summary.warnings}
@@ -56,8 +55,7 @@ def test_a_long_spur_that_is_not_measured_is_said(healthy_case):
     rows, depths, _ = np.argwhere(numbers == LEVEL_NUMBER["L3"]).T
     top, front, middle = rows.max(), depths.min(), numbers.shape[2] // 2
     numbers[top - 6 : top + 1, front - 9 : front + 2, middle - 8 : middle + 8] = LEVEL_NUMBER["L3"]
-    labels = sitk.GetImageFromArray(numbers)
-    labels.CopyInformation(healthy_case.labels)
+    labels = on_grid_of(healthy_case, numbers)
     spurred = analyse(replace(healthy_case, labels=labels)).levels["L3"]
     assert any("at the anterior wall" in words and "taken for an osteophyte" in words for words in spurred.warnings)
     assert spurred.heights.thirds == pytest.approx(analyse(healthy_case).levels["L3"].heights.thirds, abs=0.3)
@@ -77,10 +75,7 @@ def hollow_case(healthy_case) -> SpineCase:
         plates[[*rows[:3], *rows[-3:]]] = True
         gone = body & plates[:, None, None]
         labels[gone], ct[gone] = 0, 50
-    carved = [sitk.GetImageFromArray(array) for array in (ct, labels)]
-    for image, like in zip(carved, images, strict=True):
-        image.CopyInformation(like)
-    return replace(healthy_case, ct=carved[0], labels=carved[1])
+    return replace(healthy_case, ct=on_grid_of(healthy_case, ct), labels=on_grid_of(healthy_case, labels))
 
 
 def test_hollow_plates_are_told_where_the_other_levels_are_hollow_too(healthy_case, hollow_case):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from command_line_case import call, usable_weights, write_spine
-from conftest import block_spine, lumbar_blocks
+from conftest import block_spine, lumbar_blocks, on_grid_of
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case
@@ -35,12 +35,6 @@ def cemented(level: str) -> tuple[SpineCase, np.ndarray]:
     hu = sitk.GetArrayFromImage(case.ct)
     hu[cement] = CEMENT_HU
     return replace(case, ct=on_grid_of(case, hu)), cement
-
-
-def on_grid_of(case: SpineCase, array: np.ndarray) -> sitk.Image:
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(case.ct)
-    return image
 
 
 @pytest.mark.parametrize("level", ["L3", "L1"])  # below and above the target

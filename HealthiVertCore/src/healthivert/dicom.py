@@ -26,7 +26,6 @@ EVEN_STEP_TOLERANCE = 0.05  # of the slice step: scanners round positions to 0.1
 LARGEST_BRIDGED_STEPS = 2.1  # one missing slice is interpolated,
 LARGEST_BRIDGED_MM = 6.0  # unless the gap could hide an endplate
 LARGEST_TILT_DEGREES = 35.0  # scanner gantries end at 30
-AIR_HU = -1024
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from healthivert.models.diffusion.unet import Denoised
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import total_loss
 from healthivert.training.batches import NOISE, STEP, TrainingBatch, random_stream
-from healthivert.training.checkpoint import with_prefix
+from healthivert.training.checkpoint import AVERAGE, with_prefix
 from healthivert.training.distributed import ALONE, Processes
 from healthivert.training.numerics import choose_precision, in_float32, passes_in
 from healthivert.training.optimise import Optimiser
@@ -50,13 +50,13 @@ class DiffusionRun:
         self.optimiser = Optimiser(self.generator, settings, self.precision, device, processes)
 
     def tensors(self) -> dict[str, Tensor]:
-        modules = {"generator": self.generator, "average": self.average}
+        modules = {"generator": self.generator, AVERAGE: self.average}
         tensors = {f"{part}.{name}": value for part, m in modules.items() for name, value in m.state_dict().items()}
         return tensors | self.optimiser.tensors("optimiser")
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         self.generator.load_state_dict(with_prefix(tensors, "generator"))
-        self.average.load_state_dict(with_prefix(tensors, "average"))
+        self.average.load_state_dict(with_prefix(tensors, AVERAGE))
         self.optimiser.restore(tensors, "optimiser")
         self.step = step
 

@@ -13,7 +13,7 @@ from healthivert.models.gan import Discriminators, DiscriminatorSettings, GanGen
 from healthivert.models.interface import GeneratorOutput
 from healthivert.models.losses import GanLossWeights, generator_losses, hinge_discriminator_loss, total_loss
 from healthivert.training.batches import TrainingBatch
-from healthivert.training.checkpoint import with_prefix
+from healthivert.training.checkpoint import AVERAGE, with_prefix
 from healthivert.training.distributed import ALONE, Processes
 from healthivert.training.numerics import choose_precision, in_float32, passes_in, scores_in_float32
 from healthivert.training.optimise import Optimiser
@@ -54,14 +54,14 @@ class GanRun:
         self.critics_optimiser = Optimiser(self.discriminators, settings, self.precision, device, processes)
 
     def tensors(self) -> dict[str, Tensor]:
-        modules = {"generator": self.generator, "discriminators": self.discriminators, "average": self.average}
+        modules = {"generator": self.generator, "discriminators": self.discriminators, AVERAGE: self.average}
         tensors = {f"{part}.{name}": value for part, m in modules.items() for name, value in m.state_dict().items()}
         return tensors | self.optimiser.tensors("optimiser") | self.critics_optimiser.tensors("critics_optimiser")
 
     def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
         self.generator.load_state_dict(with_prefix(tensors, "generator"))
         self.discriminators.load_state_dict(with_prefix(tensors, "discriminators"))
-        self.average.load_state_dict(with_prefix(tensors, "average"))
+        self.average.load_state_dict(with_prefix(tensors, AVERAGE))
         self.optimiser.restore(tensors, "optimiser")
         self.critics_optimiser.restore(tensors, "critics_optimiser")
         self.step = step

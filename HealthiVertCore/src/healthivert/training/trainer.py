@@ -34,6 +34,7 @@ from healthivert.output_folder import NO_SPACE
 from healthivert.progress import SIGNALS, WARNING, quiet
 from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
+    AVERAGE,
     NEW_RUN,
     check_free,
     last_good,
@@ -281,7 +282,7 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
     if "spectral_norm" in arguments:  # the average is kept in the plain form
         arguments = {**arguments, "spectral_norm": False}
     model: Any = ARCHITECTURES[record.get("model", "gan")](**arguments)
-    model.load_state_dict(with_prefix(tensors, "average"))
+    model.load_state_dict(with_prefix(tensors, AVERAGE))
     facts = {
         "spacing_mm": 1.0,
         "hu_window": list(HU_WINDOW),
