@@ -145,7 +145,7 @@ def result_rows(report: Mapping) -> list[list[str]]:
 def grade_text(report: Mapping) -> str:
     """The Genant grade with its name."""
     genant = report["genant"]
-    severity = [_("no fracture"), _("mild"), _("moderate"), _("severe")][genant["grade"]]
+    severity = [_("none by height"), _("mild"), _("moderate"), _("severe")][genant["grade"]]
     text = _("Genant grade {grade} ({severity}), {shape}")
     return text.format(grade=genant["grade"], severity=severity, shape=genant["shape"])
 

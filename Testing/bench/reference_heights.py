@@ -1,7 +1,8 @@
 """How far the height that the other levels predict is from the truth, on generated spines' analytic heights.
 
-Prints the table of docs/method.md, "What the neighbours say". Nothing is rendered: what segmentation and measuring add
-is not in it. The best possible is a linear prediction by one who knows how the generator's spines vary.
+Prints the tables of docs/method.md, "What the neighbours say" and "How sure". Nothing is rendered: what segmentation
+and measuring add is not in it. The best possible is a linear prediction by one who knows how the generator's spines
+vary.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from ceilings import best_height_errors
 from healthivert.anatomy import LEVELS, normal_spine
 from healthivert.inspection import believed_size
 from healthivert.phantom import PhantomSpine, sample_spine, truth
+from healthivert.pipeline import NINE_OF_TEN
 from healthivert.reference import predictions
-from healthivert.types import Heights
+from healthivert.types import HEIGHT_KEYS, Heights
 
 FIRST_SEED, SPINES = 910_000, 200
 SPINE = [level for level in LEVELS[LEVELS.index("T4") : LEVELS.index("L5") + 1] if level != "T13"]
@@ -34,9 +36,27 @@ KINDS: dict[str, Callable[[int], PhantomSpine]] = {
 }
 
 
-def window(seed: int) -> list[str]:
-    first = int(np.random.default_rng(seed).integers(len(SPINE) - IN_VIEW + 1))
-    return SPINE[first : first + IN_VIEW]
+SHORT: dict[str, Callable[[int], PhantomSpine]] = {
+    "three healthy levels": lambda seed: sample_spine(seed, False, window(seed, 3)),
+    "three levels, 2 of them fractured": lambda seed: sample_spine(
+        seed, True, window(seed, 3), fracture_count=(2, 2), **WITHOUT_GRADE_0
+    ),
+    "three levels, all fractured": lambda seed: sample_spine(
+        seed, True, window(seed, 3), fracture_count=(3, 3), **WITHOUT_GRADE_0
+    ),
+    "two healthy levels": lambda seed: sample_spine(seed, False, window(seed, 2)),
+    "two levels, one fractured": lambda seed: sample_spine(
+        seed, True, window(seed, 2), fracture_count=(1, 1), **WITHOUT_GRADE_0
+    ),
+    "two levels, both fractured": lambda seed: sample_spine(
+        seed, True, window(seed, 2), fracture_count=(2, 2), **WITHOUT_GRADE_0
+    ),
+}
+
+
+def window(seed: int, count: int = IN_VIEW) -> list[str]:
+    first = int(np.random.default_rng(seed).integers(len(SPINE) - count + 1))
+    return SPINE[first : first + count]
 
 
 def size_of(spine: PhantomSpine) -> float:
@@ -64,6 +84,20 @@ def errors(spine: PhantomSpine) -> Iterator[tuple[float, float, float]]:
         yield with_size, without, two
 
 
+def held(spine: PhantomSpine) -> Iterator[list[bool]]:
+    """For every level and each of HEIGHT_KEYS: whether the interval of nine in ten holds the true height."""
+    rows = truth(spine)["levels"]
+    found = predictions({row["level"]: Heights(**row["heights_mm"]) for row in rows}, size_of(spine))
+    for row in rows:
+        prediction = found[row["level"]]
+        if prediction is not None:
+            yield [
+                abs(np.log(row["healthy_heights_mm"][key] / getattr(prediction.heights, key)))
+                <= NINE_OF_TEN * getattr(prediction.spread, key)
+                for key in HEIGHT_KEYS
+            ]
+
+
 def line(what: str, found: Sequence[tuple[float, float, float]]) -> str:
     means, worst = np.mean(found, axis=0), np.quantile(found, 0.9, axis=0)
     cells = [f"{mean:.1f} ({high:.1f})" for mean, high in zip(means, worst, strict=True)]
@@ -80,6 +114,11 @@ def main() -> None:
         print(line(what, [error for seed in seeds for error in errors(sample(seed))]), flush=True)
     best = np.mean(list(best_height_errors(seeds).values()))
     print(f"The best linear prediction on whole healthy spines: {best:.1f} %")
+    print("How many of the true heights the interval of 90 % holds, in percent.")
+    print(f"| | {' | '.join(HEIGHT_KEYS)} |\n|---|---|---|---|---|")
+    for what, sample in {**KINDS, **SHORT}.items():
+        shares = 100 * np.mean([level for seed in seeds for level in held(sample(seed))], axis=0)
+        print(f"| {what} | {' | '.join(f'{share:.0f}' for share in shares)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,11 @@ def test_limits_hold_95_percent_of_normal_differences() -> None:
     assert inside.mean() == pytest.approx(0.95, abs=0.005)
 
 
+def test_limits_are_of_the_standard_deviation_of_a_sample() -> None:
+    limits = limits_of_agreement([1.0, 3.0])
+    assert limits.high == pytest.approx(2.0 + 1.96 * np.sqrt(2.0)) and limits.low == pytest.approx(4.0 - limits.high)
+
+
 def test_one_difference_has_a_bias_but_no_limits() -> None:
     limits = limits_of_agreement([2.0])
     assert limits.bias == 2.0 and np.isnan([limits.low, limits.high]).all()

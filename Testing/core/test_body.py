@@ -8,10 +8,12 @@ import SimpleITK as sitk
 from conftest import block_spine, lumbar_blocks, on_grid_of
 from scipy.spatial.transform import Rotation
 
-from healthivert.body import find_bodies
+from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.body import _without_remainders, find_bodies
 from healthivert.case import load_case
 from healthivert.errors import HealthiVertError
-from healthivert.geometry import cut_patch, label_boxes
+from healthivert.geometry import Affine, Patch, cut_patch, label_boxes
+from healthivert.landmark import Landmark
 from healthivert.measure import body_heights
 from healthivert.types import SpineCase
 
@@ -139,6 +141,22 @@ def test_an_arch_that_the_border_has_left_alone_is_no_level_and_bends_no_other(h
         assert body_heights(body).thirds == pytest.approx(body_heights(whole[level]).thirds, abs=0.1), level
 
 
+def test_of_three_levels_the_arch_at_one_end_does_not_cost_the_body_at_the_other():
+    """As in a crop of VerSe 005: the line from the arch through the middle level passes the body at the other end."""
+    empty = Patch(np.zeros((5, 5, 5), np.float32), Affine(np.eye(3), np.zeros(3)))
+
+    def mark(level: str, posterior: float, superior: float, thickness_mm: float) -> Landmark:
+        at = np.array([0.0, posterior, superior])
+        return Landmark(level, empty, at, at, thickness_mm, 1.0, 9e4, cut_off=True)
+
+    for sign in (1, -1):  # the arch below, and above
+        levels = [mark("L1", 0.0, 33.0, 24.0), mark("L2", 0.0, 0.0, 26.0), mark("L3", 40.0, -20.0, 8.0)]
+        if sign < 0:
+            levels = [mark("L1", 40.0, 20.0, 8.0), mark("L2", 0.0, 0.0, 26.0), mark("L3", 0.0, -33.0, 24.0)]
+        arch = min(levels, key=lambda one: one.thickness_mm)
+        assert _without_remainders(levels, {}) == [one for one in levels if one is not arch]
+
+
 def test_a_crushed_body_at_the_border_is_not_taken_for_an_arch_left_alone(healthy_case):
     """It is thinner than its arch, which lies aside of the line through the next bodies."""
     body = find_bodies(cropped_at_t12(healthy_case, 6.0))["T12"]
@@ -199,6 +217,40 @@ def test_a_hole_in_the_labels_is_no_loss_of_height(healthy_case):
     labels[((at - centre) ** 2).sum(axis=0) < 6**2] = 0
     case = replace(healthy_case, labels=on_grid_of(healthy_case, labels))
     assert heights(case, "L3").thirds == pytest.approx(heights(healthy_case, "L3").thirds, abs=0.1)
+
+
+def with_cleft(case: SpineCase, lowest: float, highest: float, front_only: bool = False) -> SpineCase:
+    """L3 without its rows between those parts of its height; in its anterior two thirds alone, the cleft is open."""
+    labels = sitk.GetArrayFromImage(case.labels)
+    rows, depths, _ = np.argwhere(labels == LEVEL_NUMBER["L3"]).T
+    bottom, height = rows.min(), 27
+    end = depths.min() + (22 if front_only else 30)  # 32 mm of body; the pedicles hold the halves together
+    gone = labels[bottom + round(lowest * height) : bottom + round(highest * height), :end]
+    gone[gone == LEVEL_NUMBER["L3"]] = 0
+    return replace(case, labels=on_grid_of(case, labels))
+
+
+@pytest.mark.parametrize("front_only", [False, True])
+@pytest.mark.parametrize("place", [(0.4, 0.55), (0.4, 0.65), (0.7, 0.85)])
+def test_a_cleft_is_part_of_its_body(place, front_only, healthy_case):
+    """Whether it parts the body in two, or opens to its wall: heights are from plate to plate."""
+    bodies, whole = find_bodies(with_cleft(healthy_case, *place, front_only)), find_bodies(healthy_case)
+    for level in whole:
+        assert body_heights(bodies[level]).thirds == pytest.approx(body_heights(whole[level]).thirds, abs=0.3), level
+        assert (bodies[level].cleft_mm > 0) == (level == "L3")
+    assert bodies["L3"].cleft_mm == pytest.approx(27 * (place[1] - place[0]), abs=1.0)
+
+
+def test_what_lies_over_a_plate_like_a_claw_is_no_other_side_of_a_cleft(healthy_case):
+    labels = sitk.GetArrayFromImage(healthy_case.labels)
+    rows, depths, _ = np.argwhere(labels == LEVEL_NUMBER["L3"]).T
+    top, front, middle = rows.max(), depths.min(), labels.shape[2] // 2
+    across = slice(middle - 8, middle + 8)
+    labels[top - 3 : top + 7, front - 2 : front, across] = LEVEL_NUMBER["L3"]  # a spur that rises in front of the disc
+    labels[top + 5 : top + 7, front - 2 : front + 8, across] = LEVEL_NUMBER["L3"]  # and bends back over the plate
+    claw = find_bodies(replace(healthy_case, labels=on_grid_of(healthy_case, labels)))["L3"]
+    assert body_heights(claw).thirds == pytest.approx(heights(healthy_case, "L3").thirds, abs=0.3)
+    assert claw.cleft_mm == 0
 
 
 def test_labels_without_any_body_are_refused():

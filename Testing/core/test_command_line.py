@@ -206,6 +206,19 @@ def cut_above_l2(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def cleft_in_l2(folder: Path) -> tuple[Path, Path]:
+    ct, seg = write_spine(folder, lumbar_blocks())
+    image = sitk.ReadImage(str(seg))
+    numbers = sitk.GetArrayFromImage(image)
+    rows, depths, _ = np.argwhere(numbers == LEVEL_NUMBER["L2"]).T
+    parted = numbers[rows.min() + 5 : rows.min() + 7, : depths.min() + 15]
+    parted[parted == LEVEL_NUMBER["L2"]] = 0
+    changed = sitk.GetImageFromArray(numbers)
+    changed.CopyInformation(image)
+    sitk.WriteImage(changed, str(seg))
+    return ct, seg
+
+
 def metal(hu: np.ndarray) -> np.ndarray:
     hu[60:70, 20:26, 20:26] = 3000
     return hu
@@ -228,6 +241,7 @@ SAID = {
         lambda folder: write_changed(folder, lumbar_blocks(L1=(13.0, 20.0))),
         ["L1, the neighbour above L2, looks fractured itself"],
     ),
+    "a cleft": (cleft_in_l2, ["the label of L2 has a cleft of 4 mm: heights are from plate to plate, over it"]),
     "metal": (lambda folder: write_changed(folder, lumbar_blocks(), metal), ["metal or cement"]),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from conftest import Block, block_spine
 
 from healthivert.commands import GeneratorChoice, load_generator
-from healthivert.generate import height_head_helps, sampler
+from healthivert.generate import height_head_helps, redraw_seeds, sampler
 from healthivert.inspection import analyse
 from healthivert.models.interface import GeneratorOutput
 from healthivert.pipeline import prepare, regrow
@@ -53,7 +54,36 @@ def test_a_drawing_that_is_refused_is_drawn_again_and_counted(case_and_analysis,
     (vertebra,) = generate(conditioning)
     assert (vertebra.rejected, vertebra.accepted) == (rejected, accepted)
     assert not left  # asked as often as expected, and never more than three redraws
-    assert sorted(set(model.seeds)) == list(range(5, 5 + len(answers)))
+    assert list(dict.fromkeys(model.seeds)) == [5, *redraw_seeds(5)][: len(answers)]
+
+
+@pytest.mark.parametrize("samples", [2, 3])
+def test_the_answer_is_the_same_whatever_the_number_of_samples_though_it_was_drawn_again(samples, case_and_analysis):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+
+    def first_of(count: int):
+        left = [False, False, *[True] * count]
+        return sampler(Counting(), CPU, count, 5, lambda vertebra, spacing_mm: left.pop(0))(conditioning)[0]
+
+    alone, one_of_some = first_of(1), first_of(samples)
+    assert alone.rejected == one_of_some.rejected == 2
+    assert np.array_equal(alone.ct, one_of_some.ct) and np.array_equal(alone.body, one_of_some.body)
+
+
+def test_what_is_judged_is_what_is_shown(case_and_analysis):
+    """With the thirds that are expected, which the drawing has not."""
+    conditioning = replace(prepare(*case_and_analysis, "L2").conditioning, reference_thirds=(30.0, 26.0, 22.0))
+    judged = []
+
+    def accept(vertebra, spacing_mm):
+        judged.append(vertebra)
+        return True
+
+    shown = sampler(Counting(), CPU, 2, 5, accept)(conditioning)
+    plain = sampler(Counting(), CPU, 1, 5)(replace(conditioning, reference_thirds=None))[0]
+    assert not np.array_equal(shown[0].body, plain.body)
+    for one, other in zip(judged, shown, strict=True):
+        assert np.array_equal(one.body, other.body) and np.array_equal(one.ct, other.ct)
 
 
 def test_a_vertebra_that_never_looks_healthy_is_the_plain_drawing_with_a_warning(case_and_analysis):

@@ -48,6 +48,7 @@ def test_two_vertebrae_in_one_label_are_warned_of(healthy_case):
     levels = analyse(replace(healthy_case, labels=labels, label_values=values)).levels
     told = {level: summary.warnings for level, summary in levels.items() if summary.warnings}
     assert set(told) == {"L2"} and any("the label of L2 is 2.0 times as large" in words for words in told["L2"])
+    assert levels["L2"].heights.mean == pytest.approx(27.0, abs=0.3)  # of one of the two
 
 
 def test_a_long_spur_that_is_not_measured_is_said(healthy_case):

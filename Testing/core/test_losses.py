@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from healthivert.models.interface import GeneratorOutput
 from healthivert.models.losses import (
     HEIGHT_TOLERANCE,
     LossWeights,
+    SliceTargets,
     boundary_loss,
     edge_loss,
+    generator_losses,
     gradient_difference_loss,
     height_loss,
     hinge_discriminator_loss,
@@ -113,6 +117,44 @@ def test_the_total_is_the_weighted_sum_averaged_over_weighted_samples():
     weights = LossWeights(ct=2.0, height=4.0)
     assert total_loss(losses, weights).item() == pytest.approx((4.0 + 6.0) / 2)
     assert total_loss(losses, weights, torch.tensor([3.0, 1.0])).item() == pytest.approx((3 * 4.0 + 6.0) / 4)
+
+
+def test_every_output_is_asked_for_what_it_is_for():
+    """Nudged one by one, each output changes its own terms and no others."""
+    random = torch.Generator().manual_seed(0)
+
+    def image() -> torch.Tensor:
+        return 0.1 + 0.8 * torch.rand(1, 1, 24, 24, generator=random)
+
+    targets = SliceTargets(image(), image(), image(), image(), torch.zeros(1), torch.ones(1))
+    perfect = GeneratorOutput(
+        coarse_seg=image(),
+        fine_seg=image(),
+        x_stage1=image(),
+        x_stage2=image(),
+        offset_flow=torch.zeros(1, 2, 24, 24),
+        pred1_h=torch.full((1,), 0.2),
+        pred2_h=torch.full((1,), 0.3),
+    )
+    terms = {
+        "x_stage1": {"ct"},
+        "x_stage2": {"ct", "gradient"},
+        "fine_seg": {"fine_dice", "fine_cross_entropy", "edge", "boundary"},
+        "coarse_seg": {"coarse_dice", "coarse_cross_entropy"},
+        "pred1_h": {"height"},
+        "pred2_h": {"height"},
+    }
+    before = generator_losses(perfect, targets, square(12))
+    for field, expected in terms.items():
+        nudged = getattr(perfect, field).clone()
+        nudged[..., nudged.shape[-1] // 3 :] += 0.05
+        after = generator_losses(replace(perfect, **{field: nudged}), targets, square(12))
+        assert {name for name in before if not torch.equal(before[name], after[name])} == expected, field
+
+
+def test_the_mask_is_asked_for_its_likelihood_and_not_for_its_dice():
+    """docs/trials.md, "The volume of the body": soft Dice makes a body too large wherever it is uncertain."""
+    assert LossWeights().fine_dice == 0 and LossWeights().fine_cross_entropy > LossWeights().coarse_cross_entropy
 
 
 def test_no_loss_is_reduced_over_the_batch():

@@ -1,5 +1,8 @@
 """The neighbours' reference recovers a healthy height, is not fooled by fractures, and suspicion finds them."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,8 +10,22 @@ from hypothesis import strategies as st
 
 from healthivert.phantom import sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN
-from healthivert.reference import normal_heights, predictions, suspicion
+from healthivert.reference import (
+    LEVEL_SD,
+    LEVEL_SD_WEIGHT,
+    POPULATION_SPREAD,
+    REACH_LEVELS,
+    SIZE_WEIGHT,
+    TREND_STIFFNESS,
+    normal_heights,
+    predictions,
+    suspicion,
+)
 from healthivert.types import HEIGHT_KEYS, Heights
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+
+from reference_heights import KINDS, SHORT, held
 
 SPINE = [f"T{i}" for i in range(5, 13)] + [f"L{i}" for i in range(1, 6)]
 
@@ -79,6 +96,53 @@ def test_nine_of_ten_true_heights_lie_within_the_spread_of_what_the_other_levels
             error = np.log(row["healthy_heights_mm"]["mean"] / expected.heights.mean)
             inside.append(abs(error) <= NINE_OF_TEN * expected.spread.mean)
     assert 0.85 <= np.mean(inside) <= 0.95
+
+
+def held_of(kind: str, spines: int = 40) -> np.ndarray:
+    """(4,) share of true heights, by HEIGHT_KEYS, that lie within the interval, in spines of a kind."""
+    sample = {**KINDS, **SHORT}[kind]
+    return np.mean([level for seed in range(310_000, 310_000 + spines) for level in held(sample(seed))], axis=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [
+        ("whole healthy spine", 0.84, 0.93),
+        ("three healthy levels", 0.87, 0.99),
+        ("whole spine, 1 to 4 fractures", 0.86, 0.95),
+        ("five levels, 2 or 3 of them fractured", 0.90, 1.0),
+        ("five levels, 4 or all fractured", 0.80, 0.95),
+        ("three levels, all fractured", 0.76, 0.93),
+        ("two levels, one fractured", 0.80, 0.97),
+    ],
+)
+def test_the_interval_holds_every_third_whatever_is_seen_of_a_spine(kind, least, most):
+    assert ((least <= held_of(kind)) & (held_of(kind) <= most)).all(), held_of(kind)
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.05])
+@pytest.mark.parametrize("size", [None, 0.0])
+def test_of_two_levels_the_spread_is_known_in_closed_form(size, deviation):
+    """Each predicts the other, with as much of the person's size as its weight leaves; both vary, and so does size."""
+    seen = {"L2": scaled("L2", 1.0), "L3": scaled("L3", float(np.exp(deviation)))}
+    weight, of_size = np.exp(-1 / REACH_LEVELS), 0.0 if size is None else SIZE_WEIGHT
+    sloping = weight * (1 + TREND_STIFFNESS)  # of a line through one point, one level away
+    determinant = (weight + of_size) * sloping - weight**2
+    share, size_share = TREND_STIFFNESS * weight**2 / determinant, of_size * sloping / determinant
+    widening = 1 + share**2 + (size_share * POPULATION_SPREAD / LEVEL_SD) ** 2
+    missed = deviation**2 / widening  # L3, predicted from L2, whose ratio and size are 0
+    before = (LEVEL_SD_WEIGHT * LEVEL_SD**2 + missed) / (LEVEL_SD_WEIGHT + 1)
+    spread = predictions(seen, size)["L2"].spread
+    assert [getattr(spread, key) for key in HEIGHT_KEYS] == pytest.approx(np.sqrt(before * widening), rel=1e-6)
+
+
+def test_where_few_look_healthy_these_are_doubted_too():
+    """Two of five look healthy, or as large a share of a whole spine: there some really are."""
+    few = {v: scaled(v, 1.0 if v in ("L1", "L3") else 0.65) for v in ("T11", "T12", "L1", "L2", "L3")}
+    many = {v: scaled(v, 1.0 if v in ("L1", "L3", "T5", "T7", "T9") else 0.65) for v in SPINE}
+    alone, among_many = (predictions(seen, 0.0)["L1"].spread for seen in (few, many))
+    assert alone.anterior > 1.5 * among_many.anterior and alone.mean > 1.5 * among_many.mean
+    assert alone.posterior < 0.8 * alone.anterior  # which stands longest
 
 
 def test_a_spine_that_varies_more_is_predicted_less_surely():

@@ -128,13 +128,13 @@ WEDGE, NONE = Genant(3, "wedge"), Genant(0, "normal")
             Heights(-0.03, 0.01, -0.05, -0.024),
             NONE,
             "L1 is 2 % taller than predicted (anterior 3 % taller, middle 1 % lost, posterior 5 % taller): "
-            "Genant grade 0, no fracture.",
+            "Genant grade 0 by its height.",
         ),
         (
             Heights(0.004, -0.004, 0.0, -0.001),
             NONE,
             "L1 has the height predicted for it (anterior 0 % lost, middle 0 % lost, posterior 0 % lost): "
-            "Genant grade 0, no fracture.",
+            "Genant grade 0 by its height.",
         ),
         (
             Heights(math.nan, 0.2, 0.2, 0.2),
@@ -145,7 +145,7 @@ WEDGE, NONE = Genant(3, "wedge"), Genant(0, "normal")
         (
             Heights(math.nan, math.nan, math.nan, math.nan),
             NONE,
-            "The height loss of L1 could not be measured: Genant grade 0, no fracture.",
+            "The height loss of L1 could not be measured: Genant grade 0 by its height.",
         ),
     ],
 )

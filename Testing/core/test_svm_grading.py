@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from healthivert.errors import HealthiVertError
-from healthivert.fit_grading import as_grading, fit_grading
+from healthivert.fit_grading import as_grading, best_settings, fit_grading
 from healthivert.grade import genant_grade
 from healthivert.svm_grading import FEATURES, SvmGrading, graded, grading_features, load_grading, save_grading
 from healthivert.types import Genant, HeightLoss, Heights
@@ -87,6 +87,17 @@ def test_the_card_tells_how_unseen_spines_are_graded_beside_the_thresholds(fitte
         for name in ("kappa_linear", "kappa_quadratic", "macro_f1", "accuracy"):
             low, high = found["interval"][name]
             assert 0.3 < low <= found[name] <= high <= 1
+
+
+def test_settings_are_chosen_without_the_spines_that_they_are_tried_on(monkeypatch) -> None:
+    """Or the card's figures would not be of unseen spines: of five parts, each choice sees four; the fit sees all."""
+    seen: list[int] = []
+    monkeypatch.setattr(
+        "healthivert.fit_grading.best_settings",
+        lambda features, grades, spines: seen.append(len(set(spines))) or best_settings(features, grades, spines),
+    )
+    fit_grading(measured_rows(20), 0, {"model": {"name": "gan", "sha256": "0" * 64}})
+    assert sorted(seen) == [16] * 5 + [20]
 
 
 def test_grades_that_follow_the_spine_and_not_the_loss_are_not_learnt() -> None:

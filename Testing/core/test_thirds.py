@@ -8,7 +8,7 @@ from slice_batches import GAP, conditioning_of
 
 from healthivert.gap import from_window
 from healthivert.measure import gap_height_map, third_heights
-from healthivert.thirds import as_expected
+from healthivert.thirds import as_expected, expected_stretch, stretched
 from healthivert.types import Conditioning, Heights, PseudoHealthy
 
 SHAPE = (96, 64, 72)
@@ -36,13 +36,13 @@ def thirds_of(vertebra: PseudoHealthy) -> Heights:
 def test_where_nothing_is_expected_nothing_changes():
     given = conditioning(None)
     vertebra = drawn(given)
-    assert as_expected([vertebra], given)[0] is vertebra
+    assert as_expected(vertebra, given) is vertebra
 
 
 @pytest.mark.parametrize("expected", [(30.0, 27.0, 22.0), (24.0, 25.0, 26.0), (25.0, 22.0, 25.0)])
 def test_thirds_come_halfway_to_what_is_expected(expected):
     given = conditioning(expected)
-    found = thirds_of(as_expected([drawn(given)], given)[0])
+    found = thirds_of(as_expected(drawn(given), given))
     wanted = np.sqrt(np.array(expected) / np.mean(expected))  # of a drawing that is as high everywhere
     assert np.array(found.thirds) / found.mean == pytest.approx(wanted, abs=0.02)
 
@@ -52,14 +52,14 @@ def test_a_drawing_gains_what_is_normal_from_its_neighbours_level_to_its_own():
     growth = (1.1, 1.0, 0.9)
     for expected, share in ((growth, 1.0), ((25.0, 25.0, 25.0), 0.5)):
         given = replace(conditioning(expected), thirds_growth=growth)
-        found = thirds_of(as_expected([drawn(given)], given)[0])
+        found = thirds_of(as_expected(drawn(given), given))
         assert np.array(found.thirds) / found.mean == pytest.approx(np.array(growth) ** share, abs=0.02)
 
 
 def test_mean_height_and_surroundings_stay():
     given = conditioning((30.0, 27.0, 22.0))
     before = drawn(given)
-    after = as_expected([before], given)[0]
+    after = as_expected(before, given)
     assert after.height_mm == before.height_mm
     for part in (BELOW, ABOVE):
         assert np.array_equal(after.ct[part], before.ct[part]) and not after.body[part].any()
@@ -70,5 +70,6 @@ def test_samples_are_stretched_alike_so_that_they_still_differ():
     given = conditioning((30.0, 27.0, 22.0))
     wedge = drawn(given)
     wedge.body[GAP[0] : GAP[0] + 6, :25] = 0  # lower in front
-    first, other = (thirds_of(sample) for sample in as_expected([drawn(given), wedge], given))
+    stretch = expected_stretch(drawn(given), given)
+    first, other = (thirds_of(stretched(sample, stretch)) for sample in (drawn(given), wedge))
     assert other.anterior / other.mean < first.anterior / first.mean - 0.03

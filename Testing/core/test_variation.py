@@ -70,6 +70,15 @@ def test_what_was_varied_comes_back_to_its_place():
         assert np.abs(sample.ct[beside] - from_window(given.ct[beside])).mean() < 30  # the noise that it was given
 
 
+def test_the_brightness_that_was_varied_is_taken_back():
+    given = conditioning()
+    varied = Variation(gain=1.05, offset=0.03)
+    (sample,) = [varied.undo(drawn_from(varied.apply(given, 1)), given)]
+    dark = np.abs(given.prior_ct) < 0.9  # what is not clipped
+    wanted = np.where(given.mask > 0, given.prior_ct, given.ct)
+    assert sample.ct[dark] == pytest.approx(from_window(wanted)[dark], abs=1.0)
+
+
 def test_a_drawing_that_is_refused_is_drawn_again_at_the_same_height():
     variation = Variation(neighbour=0.2, taller=1.3)
     again = drawn_again(variation, 7)

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER, normal_spine
+from healthivert.cleft import cleft_mm, over_clefts
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import label_boxes, sample_box
 from healthivert.landmark import LEAST_BODY_MM3, PADDING, Landmark, find_landmark
@@ -97,7 +98,9 @@ def _without_remainders(landmarks: list[Landmark], bodies: dict[str, VertebralBo
     bend the line that the next levels' axes follow. A crushed body there gets its own place for its arch's. bodies: as
     they were found with all of the levels."""
     kept = list(landmarks)
-    for end, beside, beyond in ((0, 1, 2), (-1, -2, -3)):
+    # the thinner end first: of three levels, an arch at one end would lead the line past the body at the other
+    ends = sorted(((0, 1, 2), (-1, -2, -3)), key=lambda places: landmarks[places[0]].thickness_mm)
+    for end, beside, beyond in ends:
         while len(kept) > 2 and kept[end].cut_off:
             near, far = kept[beside].body_centre, kept[beyond].body_centre
             if not _lies_aside(kept[end], kept[beside], near, near - far):
@@ -204,7 +207,8 @@ def _extract(mark: Landmark, axes: FloatArray, alone: bool) -> VertebralBody | N
         shift, bisector = own_frame(*endplates, axes)
         centre = centre + shift
         axes = _frame(share * bisector + (1 - share) * tangent, posterior)
-    occupancy = _occupancy_in(mark, centre, axes)
+    labelled = sample_box(mark.patch, centre, axes, BOX_MM, STEP_MM)
+    occupancy = cut_posterior_elements(labelled, STEP_MM, mark.level)
     endplates = read_endplates(occupancy, STEP_MM)
     if endplates is None:
         return None
@@ -212,7 +216,8 @@ def _extract(mark: Landmark, axes: FloatArray, alone: bool) -> VertebralBody | N
     body = VertebralBody(
         mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM, mark.voxel_mm
     )
-    return replace(body, complete=not _is_cut(mark, body), label_mm3=mark.volume_mm3)
+    cleft = cleft_mm(labelled, occupancy, STEP_MM)
+    return replace(body, complete=not _is_cut(mark, body), label_mm3=mark.volume_mm3, cleft_mm=cleft)
 
 
 def _occupancy_in(mark: Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:
@@ -259,17 +264,7 @@ def cut_posterior_elements(occupancy: FloatArray, step_mm: float, level: str) ->
     reach = round(WIDEST * normal.width * max(1.0, own_depth / normal.depth) / 2 / step_mm)
     body[:, :, : max(0, mid_width - reach)] = 0.0
     body[:, :, mid_width + reach + 1 :] = 0.0
-    return _component_at_centre(body)
-
-
-def _component_at_centre(occupancy: FloatArray) -> FloatArray:
-    mask = occupancy > 0.5
-    labelled, count = ndimage.label(mask)
-    if count < 2:
-        return occupancy
-    sizes = np.bincount(labelled.ravel())[1:]
-    keep = labelled == 1 + int(sizes.argmax())
-    return np.where(ndimage.binary_dilation(keep, iterations=1), occupancy, 0.0)
+    return over_clefts(body, step_mm, normal.height_mean)
 
 
 def read_endplates(occupancy: FloatArray, step_mm: float) -> tuple[FloatArray, FloatArray] | None:

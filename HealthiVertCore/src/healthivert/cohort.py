@@ -97,10 +97,11 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) and {"source", "rows"} <= set(state) else None
 
 
-def _write_state(folder: Path, source: Mapping[str, Any], rows: Sequence[Row]) -> None:
-    """Whole or not at all."""
+def _write_state(folder: Path, source: Mapping[str, Any], rows: Sequence[Row], made: Iterable[str]) -> None:
+    """Whole or not at all. made: the levels that have results in the folder, of earlier calls included."""
     unfinished = folder / f".{STATE}.partial-{os.getpid()}"
-    unfinished.write_text(json.dumps({"source": source, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    state = {"source": source, "rows": rows, "made": sorted(made)}
+    unfinished.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, folder / STATE)
 
 
@@ -109,7 +110,7 @@ def do_case(task: CaseTask) -> list[Row]:
     folder = task.folder
     name = task.case.name
     try:
-        before = _claim(folder)
+        made = _claim(folder)
         (folder / ERROR).unlink(missing_ok=True)
         try:
             rows = task.work(task.case, folder)
@@ -119,10 +120,12 @@ def do_case(task: CaseTask) -> list[Row]:
             (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             rows = [failed_row(name, "", f"{what}; see {name}/{ERROR}", BROKEN)]
+        done = _levels_done(rows)
         if all(row["status"] in (DONE, NOTHING) for row in rows):
-            for level in _levels_done(before) - _levels_done(rows):
+            for level in made - done:
                 shutil.rmtree(folder / level, ignore_errors=True)  # made from what is no longer asked for
-        _write_state(folder, task.source, rows)
+            made = done
+        _write_state(folder, task.source, rows, made | done)
     except HealthiVertError as error:
         return [failed_row(name, "", str(error))]
     except OSError as error:
@@ -135,8 +138,8 @@ def _levels_done(rows: Iterable[Row]) -> set[str]:
     return {row["vertebra"] for row in rows if row["status"] == DONE and row["vertebra"] in LEVELS}
 
 
-def _claim(folder: Path) -> list[Row]:
-    """Make the case's folder, or take over one that a cohort made. Returns the rows it had.
+def _claim(folder: Path) -> set[str]:
+    """Make the case's folder, or take over one that a cohort made. Returns the levels that have results in it.
 
     Raises HealthiVertError if somebody else's files are in it: they would be mixed with the results.
     """
@@ -145,8 +148,9 @@ def _claim(folder: Path) -> list[Row]:
         raise HealthiVertError(f"{folder}: there are files of something else in it; choose another --out or id")
     folder.mkdir(parents=True, exist_ok=True)
     rows = state["rows"] if state else []
-    _write_state(folder, {}, rows)  # no case has this source, so one that is ended by force is not taken for done
-    return rows
+    made = _levels_done(rows) | set(LEVELS).intersection(state.get("made", ()) if state else ())
+    _write_state(folder, {}, rows, made)  # no case has this source, so one that is ended by force is not taken for done
+    return made
 
 
 def done_row(name: str, report: Report, report_file: str) -> Row:

@@ -125,6 +125,7 @@ def fit_grading(
     if out.suffix != ".json":
         raise complaint(out, "a fitted grading is a .json file", "name it so")
     with OutputFolder(out.parent, force, names=(out.name,)) as folder:
+        fitting.check_enough_spines(len(phantom_folders(phantoms)))  # said before all of them are regrown
         generator, rows = _phantom_rows(phantoms, choice, None, False, part_of(progress, 0.0, 0.9))
         progress("fit", 0.9, f"fitting on {len(rows)} vertebrae")
         source = _evaluated_with(choice, generator)

@@ -65,9 +65,13 @@ def fit_grading(rows: Sequence[Mapping[str, Any]], seed: int, source: Mapping[st
     return as_grading(_machine(settings).fit(features, grades), card)
 
 
+def check_enough_spines(count: int) -> None:
+    if count < FOLDS:
+        raise HealthiVertError(f"{count} spines cannot be split into {FOLDS} parts; make more phantoms")
+
+
 def _check_enough(grades: NDArray, spines: NDArray) -> None:
-    if len(set(spines)) < FOLDS:
-        raise HealthiVertError(f"{len(set(spines))} spines cannot be split into {FOLDS} parts; make more phantoms")
+    check_enough_spines(len(set(spines)))
     counts = Counter(grades.tolist())
     for grade in range(GRADES):
         if counts[grade] < LEAST_PER_GRADE:

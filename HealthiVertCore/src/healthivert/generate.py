@@ -19,7 +19,7 @@ from healthivert.gap import GAP, from_window
 from healthivert.models.devices import ran_out_of_memory
 from healthivert.models.interface import Generator, SliceBatch
 from healthivert.models.slices_of import PLANES, plane_axis, slice_positions
-from healthivert.thirds import as_expected
+from healthivert.thirds import expected_stretch, stretched
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy
 from healthivert.variation import Variation, draw_variations, drawn_again
 
@@ -33,6 +33,7 @@ REDRAWS = 3  # of a vertebra that is not accepted
 LARGEST_LOG_RATIO = 0.25  # a height head may not leave the neighbours' reference by more than 28 %
 
 Accept = Callable[[PseudoHealthy, float], bool]  # of a vertebra and its spacing in mm
+StretchOf = Callable[[PseudoHealthy], FloatArray | None]  # see thirds.expected_stretch
 
 
 def sampler(
@@ -44,8 +45,8 @@ def sampler(
     height_head: bool = True,
 ) -> Callable[[Conditioning], list[PseudoHealthy]]:
     """A function Conditioning -> samples vertebrae. The first is of the conditioning as it is, the others are of it
-    varied by what is uncertain (see variation), which shows how firmly the answer stands. All are brought to the thirds
-    that the conditioning expects.
+    varied by what is uncertain (see variation), which shows how firmly the answer stands. All are stretched alike, so
+    that the first has the thirds that the conditioning expects.
 
     accept: a vertebra that it refuses is drawn again, varied and with other noise, up to REDRAWS times. height_head:
     whether the model has a say in the height, or the reference alone (see height_head_helps).
@@ -53,18 +54,25 @@ def sampler(
 
     def generate(conditioning: Conditioning) -> list[PseudoHealthy]:
         variations = draw_variations(samples, np.random.default_rng(seed))
-        drawn = [_accepted(conditioning, variation, seed + i) for i, variation in enumerate(variations)]
-        return as_expected(drawn, conditioning)
+        likely = variations[0]
+        first, stretch = _accepted(conditioning, likely, seed, lambda drawn: expected_stretch(drawn, conditioning))
+        others = (_accepted(conditioning, variations[i], seed + i, lambda _: stretch) for i in range(1, samples))
+        return [first, *(vertebra for vertebra, _ in others)]
 
-    def _accepted(conditioning: Conditioning, variation: Variation, first_seed: int) -> PseudoHealthy:
-        first = vertebra = _drawn(conditioning, variation, first_seed)
-        for rejected in range(REDRAWS + 1):
+    def _accepted(
+        conditioning: Conditioning, variation: Variation, first_seed: int, stretch_of: StretchOf
+    ) -> tuple[PseudoHealthy, FloatArray | None]:
+        drawings = []
+        for rejected, one_seed in enumerate((first_seed, *redraw_seeds(first_seed))):
+            again = drawn_again(variation, one_seed) if rejected else variation
+            drawn = _drawn(conditioning, again, one_seed)
+            stretch = stretch_of(drawn)
+            vertebra = stretched(drawn, stretch)
             if accept is None or accept(vertebra, conditioning.spacing_mm):
-                return replace(vertebra, rejected=rejected)
-            if rejected < REDRAWS:
-                next_seed = first_seed + samples * (rejected + 1)
-                vertebra = _drawn(conditioning, drawn_again(variation, next_seed), next_seed)
-        return replace(first, rejected=REDRAWS + 1, accepted=False)  # the others are varied and no better
+                return replace(vertebra, rejected=rejected), stretch
+            drawings.append((vertebra, stretch))
+        vertebra, stretch = drawings[0]  # the others are varied and no better
+        return replace(vertebra, rejected=len(drawings), accepted=False), stretch
 
     def _drawn(conditioning: Conditioning, variation: Variation, seed: int) -> PseudoHealthy:
         vertebra = _one(model, device, variation.apply(conditioning, seed), seed)
@@ -73,6 +81,11 @@ def sampler(
         return variation.undo(vertebra, conditioning)
 
     return generate
+
+
+def redraw_seeds(seed: int) -> list[int]:
+    """Seeds for a drawing of that seed that was refused: others than those of its sisters, however many they are."""
+    return [int(state) for state in np.random.SeedSequence(seed).generate_state(REDRAWS)]
 
 
 def height_head_helps(card: Mapping[str, Any]) -> bool:

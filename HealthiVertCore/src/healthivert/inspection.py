@@ -98,7 +98,22 @@ def _level_warnings(
             f"{level} is {100 * excess:.0f} % taller than the other levels predict: either they have lost height, or "
             f"more than {level} is labelled as it"
         )
-    return (*warnings, *_merged_warnings(bodies[level], bodies), *_spur_warnings(bodies[level]))
+    return (*warnings, *body_warnings(level, bodies))
+
+
+def body_warnings(level: str, bodies: Mapping[str, VertebralBody]) -> tuple[str, ...]:
+    """What in a level's label makes it doubtful what its body is: another vertebra, a cleft, a long low stretch."""
+    body = bodies[level]
+    return (*_merged_warnings(body, bodies), *_cleft_warnings(body), *_spur_warnings(body))
+
+
+def _cleft_warnings(body: VertebralBody) -> list[str]:
+    if body.cleft_mm <= 0:
+        return []
+    return [
+        f"the label of {body.level} has a cleft of {body.cleft_mm:.0f} mm: heights are from plate to plate, over it; "
+        "look whether it is a fracture's or the segmentation's"
+    ]
 
 
 def _spur_warnings(body: VertebralBody) -> list[str]:
@@ -200,7 +215,7 @@ def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:
         if name not in analysis.bodies:
             warnings.append(f"{name}, the neighbour {side} {level}, is not in the segmentation")
         elif not analysis.bodies[name].complete:
-            warnings.append(f"{name}, the neighbour {side} {level}, is cut by the border of the scan")
+            warnings.append(f"{name}, the neighbour {side} {level}, is cut by the border of the scan or of its mask")
         elif analysis.levels[name].suspicion > 0.5:
             warnings.append(f"{name}, the neighbour {side} {level}, looks fractured itself")
     return warnings

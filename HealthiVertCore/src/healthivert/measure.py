@@ -158,6 +158,14 @@ def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:
     return loss
 
 
+def without_rim(loss_map: FloatArray) -> FloatArray:
+    """A loss map (AP, LR) as it is shown: NaN along the walls, where the thirds do not look either: the segmentation
+    rounds the scan's body there."""
+    seen = np.isfinite(loss_map)
+    width = max(1, round(RIM_OF_DEPTH * np.ptp(np.flatnonzero(seen.any(axis=1))))) if seen.any() else 1
+    return np.where(ndimage.binary_erosion(seen, iterations=width), loss_map, np.nan)
+
+
 def _rescaled(index: np.ndarray, of: FloatArray, to: FloatArray, across: int) -> FloatArray:
     """Positions along one axis of the map `of`, moved to where they lie in the map `to`."""
     a, b = (np.flatnonzero(np.isfinite(m).any(axis=across))[[0, -1]] for m in (of, to))

@@ -22,7 +22,7 @@ from healthivert.familiarity import features
 from healthivert.gap import CONTEXT_ROWS, cut_margin, find_cut, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
-from healthivert.inspection import SpineAnalysis, healthy_reference, hollow_warnings, neighbour_warnings
+from healthivert.inspection import SpineAnalysis, body_warnings, healthy_reference, hollow_warnings, neighbour_warnings
 from healthivert.measure import (
     GENERATED,
     body_heights,
@@ -35,6 +35,7 @@ from healthivert.measure import (
     relative_height_loss,
     six_point,
     third_heights,
+    without_rim,
 )
 from healthivert.prior import neighbours_prior
 from healthivert.reference import POPULATION_SPREAD
@@ -60,6 +61,7 @@ from healthivert.variation import with_spread
 
 VIEW_MARGIN_MM = CONTEXT_ROWS + 12.0  # around the target: what the generator needs and a little more for the pictures
 NINE_OF_TEN = 1.645  # standard deviations to either side of a normal error's mean that hold 90 % of it
+LITTLE_KNOWN = 0.08  # standard deviation of the reference: as much as between people whose spine nobody has seen
 DISAGREEMENT = 0.10  # model and neighbours differ by more than this fraction of height: said in the report
 
 GenerateSamples = Callable[[Conditioning], list[PseudoHealthy]]
@@ -163,7 +165,8 @@ def regrow(
     views = _views(prepared, after, body_after)
     clock.lap("measure")
     progress("restore", 0.70, "back to the patient")
-    restored = restore_patient(case, prepared.straight, body, vertebra, placement, loss.loss_map)
+    loss_map = without_rim(loss.loss_map)
+    restored = restore_patient(case, prepared.straight, body, vertebra, placement, loss_map)
     withheld, attention = conditioning_on_patient(case, prepared.straight, prepared.conditioning, prepared.attention)
     clock.lap("restore")
     lines = {
@@ -225,6 +228,7 @@ def _measure(
         loss_map=height_loss_map(body.height_map, healthy_map),
         genant=genant,
         warnings=(
+            *body_warnings(body.level, analysis.bodies),
             *_loss_warnings(body.level, analysis, prepared, healthy),
             *hollow_warnings(body, genant),
             *_realism_warnings(body.level, vertebra, sum(sample.rejected for sample in samples)),
@@ -235,9 +239,11 @@ def _measure(
 
 
 def _spread(losses: list[Heights]) -> Heights | None:
+    """Root mean square of how far the others lie from the first (the answer); None without others."""
     if len(losses) < 2:
         return None
-    return Heights(*(float(np.std([getattr(loss, key) for loss in losses], ddof=1)) for key in HEIGHT_KEYS))
+    table = np.array([[getattr(loss, key) for key in HEIGHT_KEYS] for loss in losses])
+    return Heights(*np.sqrt(np.mean((table[1:] - table[0]) ** 2, axis=0)).tolist())
 
 
 def loss_interval(rhlv: Heights, form_sd: Heights | None, reference_spread: Heights) -> dict[str, tuple[float, float]]:
@@ -262,6 +268,11 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
     if not prepared.has_reference:
         warnings.append(
             f"no complete level beside {level}: the expected height is the population's, scaled by {level}'s endplates"
+        )
+    elif prepared.reference_spread.mean > LITTLE_KNOWN:
+        warnings.append(
+            f"the other levels say little of {level}'s healthy height: too few look healthy, and these may have "
+            "lost height, too; its loss may be larger than it is found to be"
         )
     worst = max(THIRDS, key=lambda third: abs(getattr(healthy, third) / getattr(prepared.reference, third) - 1))
     difference = getattr(healthy, worst) / getattr(prepared.reference, worst) - 1

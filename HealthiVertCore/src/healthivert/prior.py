@@ -187,7 +187,7 @@ def prior_vertebra(conditioning: Conditioning) -> PseudoHealthy:
     """The prior as if it had been generated: what a model is measured against."""
     ct = from_window(conditioning.prior_ct)
     vertebra = PseudoHealthy(ct, conditioning.prior_body, conditioning.reference_mm, stretch=conditioning.stretch)
-    return as_expected([vertebra], conditioning)[0]
+    return as_expected(vertebra, conditioning)
 
 
 def canonical_slab(case: SpineCase, analysis: SpineAnalysis, level: str) -> Slab:

@@ -25,6 +25,9 @@ TREND_STIFFNESS = 10.0  # ridge on the slope: only a long run of agreeing levels
 # One healthy level's heights against the line through the others (standard deviation of the logarithm, in the order of
 # HEIGHT_KEYS). Known before any spine is seen as if from so many levels; what the spine's own levels show is added.
 LEVEL_SD, LEVEL_SD_WEIGHT = np.array([0.03, 0.045, 0.045, 0.03]), 4.0
+# Where most levels have collapsed, those that look healthy may have, too, but all to much the same degree: how far they
+# then lie below the truth (logarithm, in the order of HEIGHT_KEYS; the posterior wall stands longest).
+COLLAPSE_SD = np.array([0.25, 0.25, 0.12, 0.20])
 POPULATION_SPREAD = 0.08  # the tables' coefficient of variation between people: where nothing but them is known
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
 LEAST_HEALTH = 0.01  # of a level that lost all: something must stand where there is nothing else
@@ -74,11 +77,17 @@ def predictions(heights: Mapping[str, Heights], size: float | None = None) -> di
     for i, level in enumerate(levels):
         trust = np.delete(health, i)
         own = (LEVEL_SD_WEIGHT * LEVEL_SD**2 + trust @ np.delete(misses, i, axis=0)) / (LEVEL_SD_WEIGHT + trust.sum())
+        doubt = COLLAPSE_SD * _all_have_collapsed(trust) * (1 - of_size[i])
+        spread = np.sqrt(own * widening[i] + doubt**2)
         normal = np.array([getattr(normal_heights(level), k) for k in HEIGHT_KEYS])
-        result[level] = Prediction(
-            Heights(*(normal * np.exp(fitted[i])).tolist()), Heights(*np.sqrt(own * widening[i]).tolist())
-        )
+        result[level] = Prediction(Heights(*(normal * np.exp(fitted[i])).tolist()), Heights(*spread.tolist()))
     return result
+
+
+def _all_have_collapsed(health: FloatArray) -> float:
+    """0..1: how likely even the levels that look healthy are not. health: (N,) of all levels but the one in question.
+    Each of them has collapsed as likely as any other level of the spine; the square holds where it was tried."""
+    return float((1 - health.mean()) ** (2 * health.sum()))
 
 
 def suspicion(heights: Heights, reference: Heights | None) -> float:

@@ -1,6 +1,6 @@
 """The drawn vertebra brought towards the heights that the other levels expect of its thirds.
 
-In: the samples and their Conditioning. Out: the same samples, their columns stretched or squeezed. What was drawn has
+In: a drawing and its Conditioning. Out: the same, its columns stretched or squeezed. What was drawn has
 the wedge of the neighbours that it was drawn from, and gets what it normally gains from their levels to the target's,
 as at the lumbosacral junction. The heights of all levels, held against what is normal for each, say the same from
 farther away. Both err, and not alike, so each third becomes the mean of the two (docs/decisions.md). The finer form
@@ -9,7 +9,6 @@ stays the generator's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,22 +23,26 @@ LARGEST_STRETCH = 1.3
 EXPECTED_SHARE = 0.5
 
 
-def as_expected(samples: Sequence[PseudoHealthy], conditioning: Conditioning) -> list[PseudoHealthy]:
-    """The samples, all stretched alike, so that the first one's thirds relate to each other halfway (geometric mean)
-    as they did, but for thirds_growth, and as conditioning's reference_thirds do; as they are where nothing is
-    expected. Mean heights stay."""
+def as_expected(vertebra: PseudoHealthy, conditioning: Conditioning) -> PseudoHealthy:
+    """The vertebra with its columns stretched as expected; its mean height stays."""
+    return stretched(vertebra, expected_stretch(vertebra, conditioning))
+
+
+def expected_stretch(vertebra: PseudoHealthy, conditioning: Conditioning) -> FloatArray | None:
+    """(AP,) factors for its columns, by which its thirds relate to each other halfway (geometric mean) as they did, but
+    for thirds_growth, and as conditioning's reference_thirds do; None where nothing is expected."""
     if conditioning.reference_thirds is None:
-        return list(samples)
+        return None
     spacing_mm = conditioning.spacing_mm
     expected = np.array(conditioning.reference_thirds) / np.mean(conditioning.reference_thirds)
-    heights = _heights(samples[0])
+    heights = _heights(vertebra)
     drawn = _thirds(heights, spacing_mm) * conditioning.thirds_growth
     wanted = drawn ** (1 - EXPECTED_SHARE) * expected**EXPECTED_SHARE
     stretch = np.ones(len(heights))
     for _ in range(ROUNDS):
         stretch *= _missing_stretch(heights, wanted, spacing_mm)
-        heights = _heights(_stretched(samples[0], stretch))
-    return [_stretched(sample, np.clip(stretch, 1 / LARGEST_STRETCH, LARGEST_STRETCH)) for sample in samples]
+        heights = _heights(stretched(vertebra, stretch))
+    return np.clip(stretch, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
 
 
 def _heights(vertebra: PseudoHealthy) -> FloatArray:
@@ -64,8 +67,10 @@ def _missing_stretch(heights: FloatArray, wanted: FloatArray, spacing_mm: float)
     return np.clip(line, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
 
 
-def _stretched(vertebra: PseudoHealthy, stretch: FloatArray) -> PseudoHealthy:
-    """vertebra with the columns of its slab stretched by stretch (AP,) about the slab's middle."""
+def stretched(vertebra: PseudoHealthy, stretch: FloatArray | None) -> PseudoHealthy:
+    """vertebra with the columns of its slab stretched by stretch (AP,) about the slab's middle; itself by None."""
+    if stretch is None:
+        return vertebra
     ct, body = vertebra.ct.copy(), vertebra.body.copy()
     gap = slice(*GAP)
     columns = np.broadcast_to(stretch[:, None], body.shape[1:]).astype(np.float32)

@@ -96,9 +96,12 @@ def draw_spine(spine: Sequence[LevelSummary], vertebra: str, pseudo_healthy_mm: 
             row.heights.mean,
             width=0.78,
             color=BEFORE_LINE if target else OTHER_LEVEL,
+            alpha=1.0 if row.complete else 0.4,
             label=f"{vertebra}, in the scan" if target else None,
         )
-        if row.genant.grade and not target:
+        if not row.complete:
+            axes.text(index, 0.6, "cut", ha="center", va="bottom", fontsize=9, rotation=90)
+        if row.genant.grade and row.complete and not target:
             axes.text(index, 0.6, f"grade {row.genant.grade}?", ha="center", va="bottom", fontsize=9, rotation=90)
     with_reference = [
         (index, row.neighbour_reference.mean) for index, row in enumerate(spine) if row.neighbour_reference

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from healthivert.errors import not_installed
+from healthivert.measure import without_rim
 from healthivert.report.charts import draw_height_profile, draw_loss_map, draw_spine
 from healthivert.report.slices import draw_before_after, draw_conditioning, shown_rows
 from healthivert.report.style import PNG_DPI, STYLE
@@ -76,11 +77,12 @@ def _chart_pictures(report: Report) -> Iterator[Picture]:
             f"Line chart of the body height of {vertebra}. Loss: anterior {format_percent(loss.rhlv.anterior)}, middle "
             f"{format_percent(loss.rhlv.middle)}, posterior {format_percent(loss.rhlv.posterior)}.",
         )
-    if np.isfinite(loss.loss_map).any():
-        least, most = (format_percent(float(extreme(loss.loss_map))) for extreme in (np.nanmin, np.nanmax))
+    loss_map = without_rim(loss.loss_map)
+    if np.isfinite(loss_map).any():
+        least, most = (format_percent(float(extreme(loss_map))) for extreme in (np.nanmin, np.nanmax))
         yield Picture(
             "height_loss_map",
-            png_of(draw_loss_map(loss.loss_map)),
+            png_of(draw_loss_map(loss_map)),
             "Height loss over the body, seen from above: red has lost height, blue is taller than predicted.",
             f"Map of the height loss over the body of {vertebra}, from {least} to {most}.",
         )

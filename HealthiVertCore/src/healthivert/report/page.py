@@ -55,10 +55,13 @@ def _summary(report: Report) -> str:
     """Heights behind the headline, and what the neighbours alone would have said."""
     loss = report.loss
     original, healthy = format_mm(loss.original.mean), format_mm(loss.pseudo_healthy.mean)
-    words = f"Mean body height {original} mm; predicted healthy {healthy} mm."
+    words = f"Mean body height {original} mm; predicted healthy {healthy} mm"
     if loss.neighbour_reference is None:
-        return words + " No neighbour is sound enough for a reference of its own."
-    return words + f" The neighbours alone predict {format_mm(loss.neighbour_reference.mean)} mm."
+        return words + ". No neighbour is sound enough for a reference of its own."
+    reference = format_mm(loss.neighbour_reference.mean)
+    if reference == healthy:  # most models leave the mean to the neighbours: no second opinion
+        return words + ", which is what the other levels predict."
+    return words + f". The other levels alone predict {reference} mm."
 
 
 def _samples(samples: int) -> str:

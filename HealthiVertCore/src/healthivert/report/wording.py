@@ -49,8 +49,8 @@ def thirds_words(rhlv: Heights, loss_is_the_topic: bool) -> str:
 
 
 def genant_words(genant: Genant) -> str:
-    """ "Genant grade 3, wedge"; a grade 0 has no shape of fracture."""
-    return f"Genant grade {genant.grade}, {genant.shape if genant.grade else 'no fracture'}"
+    """ "Genant grade 3, wedge"; a grade 0 has no shape, and is no word on fractures that take no height."""
+    return f"Genant grade {genant.grade}, {genant.shape}" if genant.grade else "Genant grade 0 by its height"
 
 
 def all_warnings(report: Report) -> tuple[str, ...]:
