@@ -241,6 +241,12 @@ SAID = {
         lambda folder: write_changed(folder, lumbar_blocks(L1=(13.0, 20.0))),
         ["L1, the neighbour above L2, looks fractured itself"],
     ),
+    "too few healthy ones": (
+        lambda folder: write_changed(
+            folder, lumbar_blocks(T12=(13.0, 20.0), L1=(14.0, 20.0), L4=(13.0, 19.0), L5=(14.0, 20.0))
+        ),
+        ["the other levels say little of L2's healthy height"],
+    ),
     "a cleft": (cleft_in_l2, ["the label of L2 has a cleft of 4 mm: heights are from plate to plate, over it"]),
     "metal": (lambda folder: write_changed(folder, lumbar_blocks(), metal), ["metal or cement"]),
 }

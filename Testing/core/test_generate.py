@@ -70,6 +70,15 @@ def test_the_answer_is_the_same_whatever_the_number_of_samples_though_it_was_dra
     assert np.array_equal(alone.ct, one_of_some.ct) and np.array_equal(alone.body, one_of_some.body)
 
 
+def test_the_spread_of_the_loss_is_how_far_the_others_lie_from_the_answer(case_and_analysis):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    plain = sampler(Counting(), CPU, 1, 5)(conditioning)[0]
+    taller = replace(plain, height_mm=1.1 * plain.height_mm)
+    lost = regrow(*case_and_analysis, "L2", lambda given: [plain, taller, taller], quiet).loss
+    other = regrow(*case_and_analysis, "L2", lambda given: [taller], quiet).loss
+    assert lost.rhlv_sd.mean == pytest.approx(abs(other.rhlv.mean - lost.rhlv.mean), rel=1e-6)
+
+
 def test_what_is_judged_is_what_is_shown(case_and_analysis):
     """With the thirds that are expected, which the drawing has not."""
     conditioning = replace(prepare(*case_and_analysis, "L2").conditioning, reference_thirds=(30.0, 26.0, 22.0))

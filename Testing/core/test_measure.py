@@ -15,6 +15,7 @@ from healthivert.measure import (
     relative_height_loss,
     six_point,
     third_heights,
+    without_rim,
 )
 from healthivert.types import Heights
 
@@ -89,6 +90,14 @@ def test_the_loss_map_lays_a_wider_collapsed_body_onto_the_healthy_one():
     middle = loss[5:-5, 25]
     assert middle[0] == pytest.approx(0.5, abs=0.03) and middle[-1] == pytest.approx(0.0, abs=0.03)
     assert np.isnan(loss[0, 0])
+
+
+def test_the_loss_that_is_shown_leaves_the_walls_out_as_the_thirds_do():
+    shown = without_rim(np.pad(np.full((36, 50), 0.3), 4, constant_values=np.nan))
+    rows, columns = np.nonzero(np.isfinite(shown))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4 + 3, 39 - 3, 4 + 3, 53 - 3)
+    assert np.nanmax(shown) == np.nanmin(shown) == 0.3
+    assert np.isnan(without_rim(np.full((6, 6), np.nan))).all()
 
 
 def test_six_points_lie_beside_the_rims_and_in_the_middle():
