@@ -162,8 +162,9 @@ def without_rim(loss_map: FloatArray) -> FloatArray:
     """A loss map (AP, LR) as it is shown: NaN along the walls, where the thirds do not look either: the segmentation
     rounds the scan's body there."""
     seen = np.isfinite(loss_map)
-    width = max(1, round(RIM_OF_DEPTH * np.ptp(np.flatnonzero(seen.any(axis=1))))) if seen.any() else 1
-    return np.where(ndimage.binary_erosion(seen, iterations=width), loss_map, np.nan)
+    depth = int(seen.any(axis=1).sum())
+    inward = ndimage.distance_transform_edt(np.pad(seen, 1))[1:-1, 1:-1]
+    return np.where(inward > max(1, round(RIM_OF_DEPTH * depth)), loss_map, np.nan)
 
 
 def _rescaled(index: np.ndarray, of: FloatArray, to: FloatArray, across: int) -> FloatArray:

@@ -60,7 +60,8 @@ def draw_loss_map(loss_map: FloatArray) -> Figure:
     limit = 10 * np.ceil(10 * max(np.nanpercentile(np.abs(loss_map), 95), SMALLEST_LOSS_SCALE))
     depth, width = shown.shape
     image = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    axes.contour(np.isfinite(shown).astype(float), levels=[0.5], colors=[MUTED], linewidths=1)
+    left, back = np.arange(-1, width + 1), np.arange(-1, depth + 1)  # so that the outline closes at the map's edges
+    axes.contour(left, back, np.pad(np.isfinite(shown), 1).astype(float), levels=[0.5], colors=[MUTED], linewidths=1)
     for share in (1 / 3, 2 / 3):
         axes.axhline(depth * share - 0.5, color=INK, linewidth=0.8, linestyle=":")
     axes.set(xticks=[], yticks=[], xlim=(-1, width), ylim=(depth, -1))
