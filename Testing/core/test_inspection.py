@@ -62,6 +62,24 @@ def test_a_long_spur_that_is_not_measured_is_said(healthy_case):
     assert spurred.heights.thirds == pytest.approx(analyse(healthy_case).levels["L3"].heights.thirds, abs=0.3)
 
 
+@pytest.mark.parametrize("degrees", [90, 180])
+def test_arches_tell_posterior_where_the_header_is_wrong_about_it(degrees, wedged_case):
+    """A header that turns the patient about the long axis, as a careless conversion writes it."""
+    turned = []
+    cosine, sine = round(np.cos(np.deg2rad(degrees))), round(np.sin(np.deg2rad(degrees)))
+    turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], float)
+    for image in (wedged_case.ct, wedged_case.labels):
+        copy = sitk.Image(image)
+        copy.SetDirection((turn @ np.array(image.GetDirection()).reshape(3, 3)).ravel().tolist())
+        copy.SetOrigin((turn @ np.array(image.GetOrigin())).tolist())
+        turned.append(sitk.DICOMOrient(copy, "LPS"))
+    ct, labels = turned
+    found, plain = analyse(replace(wedged_case, ct=ct, labels=labels)), analyse(wedged_case)
+    assert any("do not lie to the scan's posterior" in words for words in found.warnings) and not plain.warnings
+    for level, summary in plain.levels.items():
+        assert found.levels[level].heights.thirds == pytest.approx(summary.heights.thirds, abs=0.3), level
+
+
 @pytest.fixture(scope="module")
 def hollow_case(healthy_case) -> SpineCase:
     """Every body 6 of its 27 mm lower in its middle third, in all of its width."""

@@ -46,6 +46,8 @@ REMAINDER_MM, REMAINDER_BY_SHARE_MM = 8.0, 20.0
 BODY_RADIUS_MM = 12.0
 # A body found so far from where its label is thickest was crushed: the axes of the levels beside it are taken again.
 MOVED_MM = 4.0
+ARCHES_AGREE = 0.8  # length of the mean of the arches' directions: above it they say the same
+ASTRAY = 0.5  # cosine between posterior as the arches have it and as the scan has it: below it the scan is wrong
 ARCH_MIN_MM = 4.0  # centroid this far behind the body's centre: the label has posterior elements
 
 
@@ -163,8 +165,10 @@ def _posterior_directions(landmarks: list[Landmark], superior: FloatArray) -> Fl
     arch = np.array([mark.centroid - mark.body_centre for mark in landmarks])
     arch -= (arch * superior).sum(axis=1, keepdims=True) * superior
     length = np.linalg.norm(arch, axis=1)
-    weight = np.clip((length - ARCH_MIN_MM) / 8.0, 0.0, 1.0) * (arch[:, 1] > 0)
-    without_arch = _mirrored_directions(landmarks, superior, weight == 0)
+    weight = np.clip((length - ARCH_MIN_MM) / 8.0, 0.0, 1.0)
+    back = _common_way(arch / np.maximum(length, 1e-6)[:, None], weight)
+    weight *= arch @ back > 0
+    without_arch = _mirrored_directions(landmarks, superior, back, weight == 0)
     own = (
         arch / np.maximum(length, 1e-6)[:, None] * weight[:, None]
         + without_arch * np.maximum(0.05, 1 - weight)[:, None]
@@ -177,9 +181,23 @@ def _posterior_directions(landmarks: list[Landmark], superior: FloatArray) -> Fl
     return smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
 
 
-def _mirrored_directions(landmarks: list[Landmark], superior: FloatArray, bare: np.ndarray) -> FloatArray:
-    """(N, 3) image posteriors, those of bare levels (N,) turned about superior to where the bodies are symmetric."""
-    back = np.array([0.0, 1.0, 0.0]) - superior[:, 1:2] * superior
+def _common_way(arch: FloatArray, weight: FloatArray) -> FloatArray:
+    """The scan's posterior; or where the arches lie, (N, 3) unit vectors with weights (N,), if they agree that it is
+    elsewhere: then the scan's own orientation is wrong."""
+    scan = np.array([0.0, 1.0, 0.0])
+    together = (arch * weight[:, None]).sum(axis=0)
+    agreed = float(np.linalg.norm(together))
+    if (weight > 0).sum() < 2 or agreed < ARCHES_AGREE * weight.sum() or together[1] > ASTRAY * agreed:
+        return scan
+    return together / agreed
+
+
+def _mirrored_directions(
+    landmarks: list[Landmark], superior: FloatArray, posterior: FloatArray, bare: np.ndarray
+) -> FloatArray:
+    """(N, 3) directions of posterior (3,), those of bare levels (N,) turned about superior to where the bodies are
+    symmetric."""
+    back = posterior - (superior @ posterior)[:, None] * superior
     marks = [mark for mark, alone in zip(landmarks, bare, strict=True) if alone]
     if not marks:
         return back
@@ -190,8 +208,8 @@ def _mirrored_directions(landmarks: list[Landmark], superior: FloatArray, bare: 
     ]
     whole = np.array([not mark.cut_off for mark in marks], float)
     angle = axial_rotations(np.array(likeness), whole)[:, None]
-    left, posterior = np.array(frames)[:, 0], np.array(frames)[:, 1]
-    back[bare] = np.cos(angle) * posterior + np.sin(angle) * left
+    left, straight_back = np.array(frames)[:, 0], np.array(frames)[:, 1]
+    back[bare] = np.cos(angle) * straight_back + np.sin(angle) * left
     return back
 
 

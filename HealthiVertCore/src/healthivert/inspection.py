@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from healthivert.anatomy import LEVELS, levels_between, normal_spine
-from healthivert.body import find_bodies
+from healthivert.body import ASTRAY, find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.grade import GRADE_LIMITS, genant_grade
 from healthivert.measure import body_heights, hollowness, relative_height_loss, spurs_mm
@@ -160,6 +160,12 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
     if lost:
         warnings.append(
             f"no vertebral body was found in {', '.join(lost)} (too small a part of it is labelled, or in the scan)"
+        )
+    posterior = np.mean([body.axes[1] for body in bodies.values()], axis=0)
+    if posterior[1] < ASTRAY * np.linalg.norm(posterior):
+        warnings.append(
+            "the arches of the vertebrae do not lie to the scan's posterior: the orientation in its header is wrong; "
+            "heights follow the arches, but left and right may be exchanged"
         )
     present = list(bodies)
     for level, body in bodies.items():
