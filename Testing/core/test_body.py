@@ -157,6 +157,19 @@ def test_of_three_levels_the_arch_at_one_end_does_not_cost_the_body_at_the_other
         assert _without_remainders(levels, {}) == [one for one in levels if one is not arch]
 
 
+def test_over_a_gap_in_the_labels_a_line_says_nothing(healthy_case):
+    """L1 and L5 alone, L5 30 mm farther back: neither is dropped, and neither is measured along the line between."""
+    numbers = sitk.GetArrayFromImage(healthy_case.labels)
+    lowest = np.roll(np.where(numbers == 24, 24, 0), 30, axis=1)
+    lowest[:, :30] = 0
+    numbers = np.where(numbers == 20, 20, lowest).astype(np.uint8)
+    case = replace(healthy_case, labels=on_grid_of(healthy_case, numbers), label_values={"L1": 20, "L5": 24})
+    bodies = find_bodies(case)
+    assert set(bodies) == {"L1", "L5"}
+    for level, body in bodies.items():
+        assert body_heights(body).thirds == pytest.approx(heights(healthy_case, level).thirds, abs=0.2), level
+
+
 def test_a_crushed_body_at_the_border_is_not_taken_for_an_arch_left_alone(healthy_case):
     """It is thinner than its arch, which lies aside of the line through the next bodies."""
     body = find_bodies(cropped_at_t12(healthy_case, 6.0))["T12"]

@@ -107,6 +107,17 @@ def test_numbers_are_recognised_by_the_order_in_which_they_lie(values: list[int]
     assert tuple(seen(values)) == levels
 
 
+@pytest.mark.parametrize(
+    ("values", "speck", "place"), [([20, 21, 22, 23, 24], 12, -300.0), ([27, 28, 29, 30, 31][::-1], 25, 300.0)]
+)
+def test_a_speck_of_another_number_does_not_exchange_the_levels(values, speck, place) -> None:
+    """T5 below L5, or the sacrum above L1, of a few voxels, as automatic segmentations leave them."""
+    profiles = stacked(values)
+    levels = recognise_values(profiles, "seg").levels
+    found = recognise_values({**profiles, speck: LabelProfile(place, 0.01)}, "seg").levels
+    assert {value: found[value] for value in values} == levels
+
+
 def test_every_spine_in_every_convention_is_recognised() -> None:
     assert seen(list(range(8, 25)))[0] == "T1"
     assert seen(list(range(1, 27)), volume_ml=15.0)[:2] == ["C1", "C2"]

@@ -15,11 +15,12 @@ level's own frame, so that rotation, scoliosis, voxel size and the grid's axes d
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
 
-from healthivert.anatomy import LEVEL_NUMBER, normal_spine
+from healthivert.anatomy import LEVEL_NUMBER, levels_between, normal_spine
 from healthivert.cleft import cleft_mm, over_clefts
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import label_boxes, sample_box
@@ -103,7 +104,7 @@ def _without_remainders(landmarks: list[Landmark], bodies: dict[str, VertebralBo
     # the thinner end first: of three levels, an arch at one end would lead the line past the body at the other
     ends = sorted(((0, 1, 2), (-1, -2, -3)), key=lambda places: landmarks[places[0]].thickness_mm)
     for end, beside, beyond in ends:
-        while len(kept) > 2 and kept[end].cut_off:
+        while len(kept) > 2 and kept[end].cut_off and _are_adjacent(kept[end], kept[beside], kept[beyond]):
             near, far = kept[beside].body_centre, kept[beyond].body_centre
             if not _lies_aside(kept[end], kept[beside], near, near - far):
                 break
@@ -111,13 +112,18 @@ def _without_remainders(landmarks: list[Landmark], bodies: dict[str, VertebralBo
                 kept[end] = replace(kept[end], body_centre=body_centre)
                 break
             kept.pop(end)
-    if len(kept) == 2:  # no two others tell where the line goes on, but the one body's own axis does
+    if len(kept) == 2 and _are_adjacent(*kept):  # no two others tell where the line goes on, but a body's own axis does
         thinner, thicker = sorted(kept, key=lambda mark: mark.thickness_mm)
         body = _bodies_at([thicker]).get(thicker.level) if thinner.cut_off else None
         at_its_body = _centred(thinner, bodies)  # of a crushed one; an arch alone has none but itself
         if body is not None and _lies_aside(at_its_body, thicker, body.centre, body.axes[2]):
             kept.remove(thinner)
     return kept
+
+
+def _are_adjacent(*marks: Landmark) -> bool:
+    """Whether no level lies between them that is not labelled: over a gap, a straight line says little of a spine."""
+    return all(levels_between(one.level, other.level) <= 1 for one, other in pairwise(marks))
 
 
 def _lies_aside(mark: Landmark, beside: Landmark, near: FloatArray, direction: FloatArray) -> bool:
@@ -146,10 +152,14 @@ def _bodies_at(landmarks: list[Landmark]) -> dict[str, VertebralBody]:
         return {}
     tangents = _tangents(np.array([mark.body_centre for mark in landmarks]))
     frames = map(_frame, tangents, _posterior_directions(landmarks, tangents))
-    whole = sum(not mark.cut_off for mark in landmarks)
-    alone = [whole - (not mark.cut_off) == 0 for mark in landmarks]  # no other level is whole
+    alone = [_is_alone(mark, [other for other in landmarks if other is not mark]) for mark in landmarks]
     found = two_at_a_time(lambda one: _extract(*one), zip(landmarks, frames, alone, strict=True))
     return {body.level: body for body in found if body is not None}
+
+
+def _is_alone(mark: Landmark, others: list[Landmark]) -> bool:
+    """Whether no other level is whole, or none is beside it: then its own endplates alone tell its axis."""
+    return all(other.cut_off for other in others) or not any(_are_adjacent(mark, other) for other in others)
 
 
 def _tangents(centres: FloatArray) -> FloatArray:

@@ -45,6 +45,7 @@ SNOMED = {
 }
 SHARED_VALUES = {25, 26, 27, 28}  # L6, sacrum, coccyx, T13 in VerSe; sacrum, S1, L5, L4 in TotalSegmentator
 NEARLY_ORDERED = 0.7  # of them: labels may be exchanged
+SPECK_ML = 1.5  # smaller than any vertebra
 MINIMUM_ORDERED = 0.9  # of the neighbouring levels must lie one below the other for a convention to be believed
 OLD_CONVENTION = "TotalSegmentator v1"
 FEWEST_ORDERED_V1 = 3  # its numbers overlap with the others', and it is rare
@@ -167,7 +168,12 @@ def recognise_values(profiles: Mapping[int, LabelProfile], where: str) -> LabelM
     )
     readings = {convention: {v: table[v] for v in sorted(profiles) if v in table} for convention, table, _ in named}
     readings = {convention: levels for convention, levels in readings.items() if _plausible(convention, levels)}
-    order = {convention: _pairs_in_order(levels, profiles) for convention, levels in readings.items()}
+    # a speck of another number, as automatic segmentations leave them, says nothing of the order
+    voting = {value: profile for value, profile in profiles.items() if profile.volume_ml >= SPECK_ML} or profiles
+    order = {
+        convention: _pairs_in_order({value: level for value, level in levels.items() if value in voting}, voting)
+        for convention, levels in readings.items()
+    }
     exchanged = _exchanged(order)
     best: tuple[tuple[int, float], LabelMeaning] | None = None
     for convention, _, last in named:

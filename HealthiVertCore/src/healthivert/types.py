@@ -82,7 +82,8 @@ class VertebralBody:
 
     centre: (3,) LPS mm. axes: (3, 3), rows are unit vectors to the patient's left, to posterior, to superior
     (right-handed: left x posterior = superior). superior: the centreline's tangent turned by body.ENDPLATE_SHARE
-    towards the bisector of the two endplates; the bisector itself where no other level is whole.
+    towards the bisector of the two endplates; the bisector itself where no other level is
+    whole, or none lies beside.
     superior, inferior: (AP, LR) endplate positions in mm along the superior axis from centre, NaN outside the body's
     footprint; columns are column_mm apart, the middle column is at the centre.
     occupancy: (SI, AP, LR) 0..1 of the body in the same frame and step, its middle voxel at the centre.
