@@ -163,5 +163,4 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.panel.inputs_changed()
 
     def _segmentation_edited(self, caller=None, event=None) -> None:
-        self._parameters.spine_outdated = True
-        self.panel.inputs_changed()
+        self.panel.segmentation_edited()

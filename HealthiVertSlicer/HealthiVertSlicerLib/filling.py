@@ -214,7 +214,10 @@ def fill_spine(results: ResultSet, rows: Sequence[Mapping]) -> Any:
     table = results.node("spine_table", "vtkMRMLTableNode", _("{ct} vertebrae").format(ct=results.volume.GetName()))
     own = [row["heights_mm"]["mean"] for row in rows]
     expected = [row["neighbour_reference"]["mean"] if row["neighbour_reference"] else None for row in rows]
-    lost = [None if other is None else 100 * (1 - one / other) for one, other in zip(own, expected, strict=True)]
+    lost = [  # of one that the border cuts nobody knows
+        100 * (1 - one / other) if other is not None and row["complete"] else None
+        for row, one, other in zip(rows, own, expected, strict=True)
+    ]
     fill_table(
         table,
         [

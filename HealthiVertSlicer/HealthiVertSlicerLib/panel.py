@@ -6,7 +6,6 @@ computed happens in the logic, which is handed in, so that a test may hand in an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,7 +14,14 @@ from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib import dependencies, display, inputs, levels, results, withheld
 from HealthiVertSlicerLib.job_view import Job, JobView, say
-from HealthiVertSlicerLib.parameters import HealthiVertParameters, inputs_key, overrides_of, spine_rows_of
+from HealthiVertSlicerLib.parameters import (
+    HealthiVertParameters,
+    inputs_key,
+    keep_override,
+    keep_spine,
+    overrides_of,
+    spine_rows_of,
+)
 from HealthiVertSlicerLib.pieces import Pieces
 from HealthiVertSlicerLib.results_view import ResultsView
 from HealthiVertSlicerLib.spine_table import LevelsView, SpineView
@@ -39,6 +45,7 @@ class Panel:
         self.parameters: HealthiVertParameters | None = None
         self.jobs = JobView(ui, self.refresh)
         self._checked_target: tuple = ()
+        self._edits = 0  # of the chosen segmentation, so that one during a run is not forgotten at its end
         self._refreshing = False
         self.spine = SpineView(ui.spineTable, self.choose_level, self.centre_views)
         self.level_table = LevelsView(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
@@ -107,11 +114,8 @@ class Panel:
         self.parameters.device = self.ui.deviceSelector.itemData(index)
 
     def _correct_level(self, segment_id: str, level: str) -> None:
-        overrides = overrides_of(self.parameters)
-        overrides.pop(segment_id, None)
-        if level:
-            overrides[segment_id] = level
-        self.parameters.level_overrides = json.dumps(overrides)
+        keep_override(self.parameters, segment_id, level)
+        self.inputs_changed()
 
     def _levels(self) -> dict[str, str]:
         """Segment ID -> level of the chosen segmentation."""
@@ -124,6 +128,12 @@ class Panel:
         return self.parameters.target if self.parameters.target in self._levels() else ""
 
     # What the panel shows
+
+    def segmentation_edited(self) -> None:
+        """To be called when somebody has changed what the chosen segmentation holds."""
+        self._edits += 1
+        self.parameters.spine_outdated = True
+        self.inputs_changed()
 
     def inputs_changed(self) -> None:
         """To be called when somebody has edited the chosen nodes."""
@@ -144,7 +154,8 @@ class Panel:
             self._refreshing = False
 
     def _show_choices(self) -> None:
-        found, target, rows = self._levels(), self._target(), spine_rows_of(self.parameters)
+        found, target = self._levels(), self._target()
+        rows = spine_rows_of(self.parameters, found)
         self._show_inputs(found)
         self.spine.show(list(found.values()), rows)
         self.spine.choose(found.get(target))
@@ -201,7 +212,7 @@ class Panel:
         """Why the target cannot be regrown, and what is to be known about its neighbours. Looked up once per choice:
         the first of them reads voxels."""
         parameters = self.parameters
-        key = (inputs_key(parameters), target, parameters.level_overrides)
+        key = (inputs_key(parameters), target, tuple(overrides_of(parameters).items()))
         if self._checked_target[:1] != (key,):
             given = (parameters.segmentation, target, overrides_of(parameters))
             found = inputs.target_problem(parameters.volume, *given), inputs.neighbour_note(*given)
@@ -210,7 +221,7 @@ class Panel:
 
     def _cut_by_border(self, level: str) -> str | None:
         """Why a vertebra that was measured cannot be regrown; None also for those that were not."""
-        rows = [] if self.parameters.spine_outdated else spine_rows_of(self.parameters)
+        rows = [] if self.parameters.spine_outdated else spine_rows_of(self.parameters, self._levels())
         if all(row["complete"] for row in rows if row["level"] == level):
             return None
         text = _("{level} is cut by the border of the scan: choose a vertebra that lies wholly inside it.")
@@ -240,16 +251,22 @@ class Panel:
     # Jobs
 
     def inspect(self) -> None:
-        given = self._inputs()
-        self._start(lambda: self.logic.start_inspect(*given, overrides=self._overrides()), self._inspected)
+        given, edits = self._inputs(), self._edits
+
+        def done(spine) -> None:
+            self._inspected(given, spine, edited=self._edits != edits)
+
+        self._start(lambda: self.logic.start_inspect(*given, overrides=self._overrides()), done)
 
     def apply(self) -> None:
-        given = (*self._inputs(), self._target())
-        self._start(lambda: self.logic.start_process(*given, **self._choices()), self._regrown)
+        given, target = self._inputs(), self._target()
+        start = self.logic.start_process
+        self._start(lambda: start(*given, target, **self._choices()), lambda found: self._regrown(given, found))
 
     def screen(self) -> None:
         given, choices = self._inputs(), {**self._choices(), "threshold": self.parameters.threshold}
-        self._start(lambda: self.logic.start_screen(*given, **choices), self._screened)
+        start = self.logic.start_screen
+        self._start(lambda: start(*given, **choices), lambda found: self._screened(given, found))
 
     def preview(self) -> None:
         given = (*self._inputs(), self._target())
@@ -274,6 +291,10 @@ class Panel:
     def _inputs(self) -> tuple:
         return self.parameters.volume, self.parameters.segmentation
 
+    def _are_chosen(self, given: tuple) -> bool:
+        """Whether what a run was started on is still what the panel shows."""
+        return self.parameters is not None and given == self._inputs()
+
     def _overrides(self) -> dict[str, str]:
         return overrides_of(self.parameters)
 
@@ -289,20 +310,21 @@ class Panel:
 
     # Results
 
-    def _inspected(self, spine) -> None:
+    def _inspected(self, given: tuple, spine, edited: bool) -> None:
+        """given: the CT and the segmentation that were measured, whatever is chosen by now."""
         parameters = self.parameters
-        if parameters is None:
+        if parameters is None or any(node.GetScene() is None for node in given):  # deleted meanwhile
             return
+        still_chosen = self._are_chosen(given)
         modified = parameters.StartModify()
-        parameters.spine_rows = json.dumps(list(spine.rows))
-        parameters.spine_of = inputs_key(parameters)
-        parameters.spine_outdated = False
-        if not self._target():
+        keep_spine(parameters, given, spine, edited and still_chosen)
+        if still_chosen and not self._target():
             self._choose_most_suspicious(spine.rows)
         parameters.EndModify(modified)
-        if self.ui.applyButton.visible:
-            self.jobs.show_in_pieces(self._showing_spine(*self._inputs()))
-        self.jobs.say("\n".join([_("The spine is measured."), *spine.warnings]))
+        if still_chosen and self.ui.applyButton.visible:
+            self.jobs.show_in_pieces(self._showing_spine(*given))
+        done = _("The spine is measured.") if still_chosen else _("The spine of {ct} is measured: choose it to see it.")
+        self.jobs.say("\n".join([done.format(ct=given[0].GetName()), *spine.warnings]))
 
     def _showing_spine(self, volume, segmentation) -> Pieces:
         """Both inputs in the views, and the target in their middle."""
@@ -318,15 +340,27 @@ class Panel:
         if row is not None and row["suspicion"] >= self.parameters.threshold:
             self.choose_level(row["level"])
 
-    def _regrown(self, found) -> None:
-        self.jobs.say(_("{level} is regrown.").format(level=found.report["vertebra"]))
-        self._show_results(found)
+    def _regrown(self, given: tuple, found) -> None:
+        level = found.report["vertebra"]
+        if self._are_chosen(given):
+            self.jobs.say(_("{level} is regrown.").format(level=level))
+            self._show_results(found)
+        else:
+            self._say_others(given, level)
 
-    def _screened(self, found: Sequence) -> None:
+    def _say_others(self, given: tuple, levels: str) -> None:
+        """Another patient's results do not replace what is chosen by now."""
+        told = _("Regrown in {ct}: {levels}. Choose that CT and its segmentation to see the results.")
+        self.jobs.say(told.format(ct=given[0].GetName(), levels=levels))
+
+    def _screened(self, given: tuple, found: Sequence) -> None:
         if not found:
             self.jobs.say(_("No vertebra is suspicious enough: nothing was regrown."))
             return
         names = ", ".join(one.report["vertebra"] for one in found)
+        if not self._are_chosen(given):
+            self._say_others(given, names)
+            return
         self.jobs.say(_("Regrown: {levels}. Choose one in the table to read its results.").format(levels=names))
         self.choose_level(found[0].report["vertebra"])
         self._show_results(found[0])
@@ -369,7 +403,7 @@ class Panel:
 
 def _fill(combo, texts: Mapping[str, str]) -> None:
     """Offers texts (data -> what is read); the choice is left to _choose."""
-    if [combo.itemData(index) for index in range(combo.count)] == list(texts):
+    if [(combo.itemData(index), combo.itemText(index)) for index in range(combo.count)] == list(texts.items()):
         return
     blocked = combo.blockSignals(True)
     combo.clear()

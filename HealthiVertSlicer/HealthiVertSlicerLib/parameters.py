@@ -6,10 +6,13 @@ The values live in the module's parameter node, so they are saved with the scene
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+OVERRIDES = "HealthiVert.Levels"  # attribute of a segmentation: JSON {segment ID: level}, where the user corrected them
 
 
 @parameterNodeWrapper
@@ -18,36 +21,57 @@ class HealthiVertParameters:
 
     volume, segmentation: the inputs.
     target: ID of the segment that is regrown, "" for none.
-    level_overrides: JSON {segment ID: level}, where the user corrected what a segment is.
     model, device, samples, seed: as of `healthivert run`.
     threshold: suspicion (0 to 1) from which screening regrows a vertebra.
-    spine_of: IDs of the volume and the segmentation that spine_rows was measured on.
-    spine_rows: JSON list, the rows of `healthivert inspect --json`.
+    spine_of_volume, spine_of_segmentation: what spine_rows was measured on. References, not IDs as text: where a scene
+        is added to another, nodes get other IDs, and references follow them.
+    spine_rows: JSON list, the rows of `healthivert inspect --json`, each with the ID of its "segment".
     spine_outdated: the segmentation was edited after spine_rows was measured.
     """
 
     volume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     target: str
-    level_overrides: str
     model: str = "gan"
     device: str = "auto"
     samples: Annotated[int, WithinRange(1, 50)] = 1
     seed: Annotated[int, WithinRange(0, 999999)] = 0
     threshold: Annotated[float, WithinRange(0, 1)] = 0.5
-    spine_of: str
+    spine_of_volume: vtkMRMLScalarVolumeNode
+    spine_of_segmentation: vtkMRMLSegmentationNode
     spine_rows: str
     spine_outdated: bool = False
 
 
 def overrides_of(parameters: HealthiVertParameters) -> dict[str, str]:
-    """The user's corrections: segment ID -> level."""
-    return json.loads(parameters.level_overrides or "{}")
+    """The user's corrections: segment ID -> level. The segmentation keeps them, since the same IDs are in other
+    patients' segmentations, too."""
+    segmentation = parameters.segmentation
+    return json.loads((segmentation and segmentation.GetAttribute(OVERRIDES)) or "{}")
 
 
-def spine_rows_of(parameters: HealthiVertParameters) -> list[dict]:
-    """The measured levels of the chosen inputs; empty if they were not measured."""
-    return json.loads(parameters.spine_rows or "[]") if parameters.spine_of == inputs_key(parameters) else []
+def keep_override(parameters: HealthiVertParameters, segment_id: str, level: str) -> None:
+    """level: "" to believe the segment's name again."""
+    overrides = {**overrides_of(parameters), segment_id: level}
+    kept = {segment: name for segment, name in overrides.items() if name}
+    parameters.segmentation.SetAttribute(OVERRIDES, json.dumps(kept) if kept else None)
+
+
+def keep_spine(parameters: HealthiVertParameters, inputs: tuple, spine: Any, outdated: bool) -> None:
+    """spine: the SpineTable of these inputs (CT, segmentation). outdated: they were edited while it was measured."""
+    parameters.spine_of_volume, parameters.spine_of_segmentation = inputs
+    rows = [{**row, "segment": spine.segment_of_level.get(row["level"])} for row in spine.rows]
+    parameters.spine_rows = json.dumps(rows)
+    parameters.spine_outdated = outdated
+
+
+def spine_rows_of(parameters: HealthiVertParameters, levels: Mapping[str, str]) -> list[dict]:
+    """The measured levels of the chosen inputs; none if they were not measured. levels: segment ID -> level, as it is
+    now: what was measured as another level is left out."""
+    chosen = parameters.volume, parameters.segmentation
+    if None in chosen or (parameters.spine_of_volume, parameters.spine_of_segmentation) != chosen:
+        return []
+    return [row for row in json.loads(parameters.spine_rows or "[]") if levels.get(row["segment"]) == row["level"]]
 
 
 def inputs_key(parameters: HealthiVertParameters) -> str:

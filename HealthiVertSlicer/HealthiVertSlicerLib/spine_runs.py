@@ -74,8 +74,10 @@ class SpineRuns:
         volume, segmentation = self._nodes()
         hidden = withheld.find(volume)
         self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
-        # the core calls the case by its file in messages and in the report
-        self._ct = self._case.ct.rename(self.folder / f"{_file_name(volume.GetName())}{self._case.ct.suffix}")
+        # the core calls the case by its file in messages and in the report; apart, or it might be called "segmentation"
+        apart = self.folder / "scan"
+        apart.mkdir(exist_ok=True)
+        self._ct = self._case.ct.rename(apart / f"{_file_name(volume.GetName())}{self._case.ct.suffix}")
         self._names = {self._ct: volume.GetName(), self._case.segmentation: segmentation.GetName()}
         if hidden is not None and self._case.withheld is not None:
             self._names[self._case.withheld] = hidden.GetName()

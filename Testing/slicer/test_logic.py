@@ -19,6 +19,8 @@ from HealthiVertSlicerLib import dependencies, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.jobs import Job
 from HealthiVertSlicerLib.logic import HealthiVertSlicerLogic
+from HealthiVertSlicerLib.pieces import at_once
+from HealthiVertSlicerLib.spine_runs import SpineRuns
 from patience import ANSWERED_WITHIN_S, STOPPED_WITHIN_S
 from played_core import ANSWERS, SLEEPS
 from scene_state import scene_content, temporary_folders
@@ -392,3 +394,11 @@ def test_the_devices_are_what_the_core_finds(logic, core) -> None:
     job = logic.start_devices()
     follow(job)
     assert [device["name"] for device in job.result] == ["A card", "x86_64"]
+
+
+def test_a_ct_may_be_called_as_the_files_beside_it(phantom_nodes, tmp_path):
+    phantom_nodes.volume.SetName("segmentation")
+    runs = SpineRuns(phantom_nodes.volume, phantom_nodes.segmentation, tmp_path, {})
+    at_once(runs.copied())
+    assert runs._ct.stem == "segmentation" and runs._ct != runs._case.segmentation
+    assert runs._ct.is_file() and runs._case.segmentation.is_file()

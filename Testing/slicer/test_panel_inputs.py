@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import slicer
 from HealthiVertSlicerLib import display, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
+from HealthiVertSlicerLib.parameters import overrides_of
 from HealthiVertSlicerLib.result_nodes import fill_segment
 from panel_case import bend, choose_inputs, choose_target, open_with_played_logic, row
 
@@ -120,7 +120,7 @@ def test_the_user_can_correct_what_a_segment_is(panel, phantom_nodes, centred):
     selector.setCurrentIndex(selector.findText("T10"))
     assert table_text(panel.ui.levelTable)[0] == ["something", "T10 (corrected)"]
     assert "6 of 6" in panel.ui.levelsGroup.title
-    assert json.loads(panel.parameters.level_overrides) == {segment_id: "T10"}
+    assert overrides_of(panel.parameters) == {segment_id: "T10"}
     assert segments.GetSegment(segment_id).GetName() == "something"
     selector.setCurrentIndex(selector.findText("as recognised"))
     assert table_text(panel.ui.levelTable)[0] == ["something", "–"]
@@ -133,11 +133,69 @@ def test_a_renamed_segment_is_recognised_at_once(panel, phantom_nodes):
     assert [line[0] for line in table_text(panel.ui.spineTable)] == ["T10", "T11", "T12", "L1", "L2"]
 
 
+def measure(panel, nodes, meanwhile=lambda: None) -> None:
+    """Measures the spine; meanwhile is done while that runs."""
+    panel.inspect()
+    meanwhile()
+    segment = segment_id_of(nodes, "L1")
+    spine = SimpleNamespace(rows=[row("L1", 15.0, 20.0, 0.1)], warnings=(), segment_of_level={"L1": segment})
+    panel.logic.job.finish(spine)
+    panel.jobs._poll()
+
+
+def height_of(panel, level: str) -> str:
+    return next(line[1] for line in table_text(panel.ui.spineTable) if line[0] == level)
+
+
+def another_patient(nodes) -> SimpleNamespace:
+    """The same segments, with the same IDs, as TotalSegmentator gives them to everybody."""
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "patient B")
+    volume.CopyContent(nodes.volume)
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segmentation B")
+    segmentation.GetSegmentation().DeepCopy(nodes.segmentation.GetSegmentation())
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return SimpleNamespace(volume=volume, segmentation=segmentation)
+
+
+def test_what_was_measured_on_one_patient_is_never_shown_for_another(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    other = another_patient(phantom_nodes)
+    measure(panel, phantom_nodes, meanwhile=lambda: choose_inputs(panel, other))
+    assert height_of(panel, "L1") == "–" and "choose it to see it" in panel.ui.statusLabel.text
+    choose_inputs(panel, phantom_nodes)
+    assert height_of(panel, "L1") == "15.0"
+
+
+def test_a_corrected_level_is_that_of_its_own_segmentation(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    panel._correct_level(segment_id_of(phantom_nodes, "L1"), "L6")
+    assert "L6" in panel._levels().values()
+    choose_inputs(panel, another_patient(phantom_nodes))
+    assert "L6" not in panel._levels().values()
+
+
+def test_a_level_that_is_corrected_has_no_heights_of_another(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    measure(panel, phantom_nodes)
+    own, upper = (segment_id_of(phantom_nodes, level) for level in ("L1", "T12"))
+    panel._correct_level(own, "L6")
+    panel._correct_level(upper, "L1")
+    assert height_of(panel, "L1") == "–"
+    offered = [panel.ui.targetSelector.itemText(index) for index in range(panel.ui.targetSelector.count)]
+    assert "L6" in offered and "T12" not in offered
+
+
+def test_an_edit_while_the_spine_is_measured_is_not_forgotten(panel, phantom_nodes):
+    choose_inputs(panel, phantom_nodes)
+    segments = phantom_nodes.segmentation.GetSegmentation()
+    gone = segment_id_of(phantom_nodes, "T10")
+    measure(panel, phantom_nodes, meanwhile=lambda: segments.RemoveSegment(gone))
+    assert "measure again" in panel.ui.spineNoteLabel.text
+
+
 def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_nodes):
     choose_inputs(panel, phantom_nodes)
-    panel.jobs.start(panel.logic.start_inspect, panel._inspected)
-    panel.logic.job.finish(SimpleNamespace(rows=[row("L1", 15.0, 20.0, 0.1)], warnings=()))
-    panel.jobs._poll()
+    measure(panel, phantom_nodes)
     assert panel.ui.spineNoteLabel.text == ""
     segments = phantom_nodes.segmentation.GetSegmentation()
     segments.RemoveSegment(segment_id_of(phantom_nodes, "T10"))

@@ -49,7 +49,9 @@ def ended(panel) -> None:
 
 
 def spine(*rows) -> SimpleNamespace:
-    return SimpleNamespace(rows=rows, warnings=())
+    segments = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode").GetSegmentation()
+    segment_of_level = {row["level"]: segments.GetSegmentIdBySegmentName(row["level"]) for row in rows}
+    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level)
 
 
 def test_apply_hands_over_what_was_chosen(ready, phantom_nodes):
@@ -171,9 +173,9 @@ def test_declining_the_installation_starts_nothing_and_says_what_is_missing(read
 
 def test_a_job_that_ends_after_its_scene_was_closed_harms_nothing(ready):
     ready.ui.inspectButton.click()
-    job = ready.logic.job
+    job, measured = ready.logic.job, spine(row("L1", 15, 20, 0.9))
     slicer.mrmlScene.Clear()
-    job.finish(spine(row("L1", 15, 20, 0.9)))
+    job.finish(measured)
     ended(ready)
     assert ready.ui.spineTable.rowCount == 0
 
@@ -316,6 +318,18 @@ def test_a_report_that_cannot_be_written_says_why_and_leaves_nothing(ready, regr
     told = ready.ui.statusLabel.text
     assert f"could not be saved in {file} (Not a directory). Make room, or choose another folder" in told
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("whole_spine", [False, True])
+def test_results_of_another_patient_do_not_take_the_place_of_what_is_chosen(whole_spine, ready, regrown):
+    button = ready.ui.screenButton if whole_spine else ready.ui.applyButton
+    button.click()
+    job = ready.logic.job
+    ready.parameters.volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "patient B")
+    job.finish([regrown] if whole_spine else regrown)
+    ended(ready)
+    assert "Regrown in " in ready.ui.statusLabel.text and "Choose that CT" in ready.ui.statusLabel.text
+    assert "has lost" not in ready.ui.headlineLabel.text
 
 
 def test_screening_lists_what_was_regrown_and_shows_the_first(ready, regrown):
