@@ -21,40 +21,34 @@ from healthivert.types import HEIGHT_KEYS, Heights
 
 FIRST_SEED, SPINES = 910_000, 200
 SPINE = [level for level in LEVELS[LEVELS.index("T4") : LEVELS.index("L5") + 1] if level != "T13"]
-IN_VIEW = 5
 WITHOUT_GRADE_0 = {"no_grade": 0.0}
+
+
+def seen(levels: int, fractured: tuple[int, int] | None = None) -> Callable[[int], PhantomSpine]:
+    """Seed -> so many levels of a spine, between so few and so many of them fractured; None for healthy ones."""
+    if fractured is None:
+        return lambda seed: sample_spine(seed, False, window(seed, levels))
+    return lambda seed: sample_spine(seed, True, window(seed, levels), fracture_count=fractured, **WITHOUT_GRADE_0)
+
+
 KINDS: dict[str, Callable[[int], PhantomSpine]] = {
     "whole healthy spine": lambda seed: sample_spine(seed),
-    "five healthy levels": lambda seed: sample_spine(seed, False, window(seed)),
+    "five healthy levels": seen(5),
     "whole spine, 1 to 4 fractures": lambda seed: sample_spine(seed, True),
-    "five levels, 2 or 3 of them fractured": lambda seed: sample_spine(
-        seed, True, window(seed), fracture_count=(2, 3), **WITHOUT_GRADE_0
-    ),
-    "five levels, 4 or all fractured": lambda seed: sample_spine(
-        seed, True, window(seed), fracture_count=(4, 5), **WITHOUT_GRADE_0
-    ),
+    "five levels, 2 or 3 of them fractured": seen(5, (2, 3)),
+    "five levels, 4 or all fractured": seen(5, (4, 5)),
 }
-
-
 SHORT: dict[str, Callable[[int], PhantomSpine]] = {
-    "three healthy levels": lambda seed: sample_spine(seed, False, window(seed, 3)),
-    "three levels, 2 of them fractured": lambda seed: sample_spine(
-        seed, True, window(seed, 3), fracture_count=(2, 2), **WITHOUT_GRADE_0
-    ),
-    "three levels, all fractured": lambda seed: sample_spine(
-        seed, True, window(seed, 3), fracture_count=(3, 3), **WITHOUT_GRADE_0
-    ),
-    "two healthy levels": lambda seed: sample_spine(seed, False, window(seed, 2)),
-    "two levels, one fractured": lambda seed: sample_spine(
-        seed, True, window(seed, 2), fracture_count=(1, 1), **WITHOUT_GRADE_0
-    ),
-    "two levels, both fractured": lambda seed: sample_spine(
-        seed, True, window(seed, 2), fracture_count=(2, 2), **WITHOUT_GRADE_0
-    ),
+    "three healthy levels": seen(3),
+    "three levels, 2 of them fractured": seen(3, (2, 2)),
+    "three levels, all fractured": seen(3, (3, 3)),
+    "two healthy levels": seen(2),
+    "two levels, one fractured": seen(2, (1, 1)),
+    "two levels, both fractured": seen(2, (2, 2)),
 }
 
 
-def window(seed: int, count: int = IN_VIEW) -> list[str]:
+def window(seed: int, count: int) -> list[str]:
     first = int(np.random.default_rng(seed).integers(len(SPINE) - count + 1))
     return SPINE[first : first + count]
 

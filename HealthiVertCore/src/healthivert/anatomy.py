@@ -20,6 +20,7 @@ LEVEL_NUMBER: dict[str, int] = {
 LEVELS: tuple[str, ...] = tuple(LEVEL_NUMBER)  # cranial to caudal; T13 lies between T12 and L1
 LEVEL_NAME: dict[int, str] = {number: level for level, number in LEVEL_NUMBER.items()}
 SACRUM = 26
+LEAST_BODY_MM3 = 1500.0  # what is smaller is no vertebral body; the smallest thoracic one has about 5000
 
 
 @dataclass(frozen=True)

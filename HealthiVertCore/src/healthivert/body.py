@@ -20,11 +20,11 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from healthivert.anatomy import LEVEL_NUMBER, levels_between, normal_spine
+from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER, levels_between, normal_spine
 from healthivert.cleft import cleft_mm, over_clefts
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import label_boxes, sample_box
-from healthivert.landmark import LEAST_BODY_MM3, PADDING, Landmark, find_landmark
+from healthivert.landmark import PADDING, Landmark, find_landmark
 from healthivert.symmetry import axial_rotations, mirror_likeness
 from healthivert.threads import two_at_a_time
 from healthivert.types import FloatArray, SpineCase, VertebralBody

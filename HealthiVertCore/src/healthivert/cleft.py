@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from healthivert.landmark import LEAST_BODY_MM3
+from healthivert.anatomy import LEAST_BODY_MM3
 from healthivert.types import FloatArray
 
 # Another piece belongs to the body if it has this share of the largest one, and that share of its own section lies over
@@ -56,8 +56,9 @@ def _pieces_of_body(occupancy: FloatArray, tallest: float, least: float) -> Floa
     sizes = np.bincount(labelled.ravel())[1:]
     by_size = 1 + np.argsort(sizes)[::-1]
     keep = labelled == by_size[0]
-    for number in by_size[1:]:
-        if sizes[number - 1] < PIECE_SHARE * sizes.max() or sizes.max() < least:
+    others = by_size[1:] if sizes.max() >= least else by_size[:0]
+    for number in others:
+        if sizes[number - 1] < PIECE_SHARE * sizes.max():
             break
         piece = labelled == number
         shared = piece.any(axis=0) & keep.any(axis=0)

@@ -124,7 +124,7 @@ def do_case(task: CaseTask) -> list[Row]:
         if all(row["status"] in (DONE, NOTHING) for row in rows):
             for level in made - done:
                 shutil.rmtree(folder / level, ignore_errors=True)  # made from what is no longer asked for
-            made = done
+            made = set()  # of earlier calls, nothing is left
         _write_state(folder, task.source, rows, made | done)
     except HealthiVertError as error:
         return [failed_row(name, "", str(error))]

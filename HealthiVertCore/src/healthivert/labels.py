@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from healthivert.anatomy import LEVEL_NUMBER, LEVELS, SACRUM
+from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER, LEVELS, SACRUM
 from healthivert.errors import HealthiVertError
 from healthivert.types import SpineCase
 
@@ -45,7 +45,6 @@ SNOMED = {
 }
 SHARED_VALUES = {25, 26, 27, 28}  # L6, sacrum, coccyx, T13 in VerSe; sacrum, S1, L5, L4 in TotalSegmentator
 NEARLY_ORDERED = 0.7  # of them: labels may be exchanged
-SPECK_ML = 1.5  # smaller than any vertebra
 MINIMUM_ORDERED = 0.9  # of the neighbouring levels must lie one below the other for a convention to be believed
 OLD_CONVENTION = "TotalSegmentator v1"
 FEWEST_ORDERED_V1 = 3  # its numbers overlap with the others', and it is rare
@@ -169,7 +168,7 @@ def recognise_values(profiles: Mapping[int, LabelProfile], where: str) -> LabelM
     readings = {convention: {v: table[v] for v in sorted(profiles) if v in table} for convention, table, _ in named}
     readings = {convention: levels for convention, levels in readings.items() if _plausible(convention, levels)}
     # a speck of another number, as automatic segmentations leave them, says nothing of the order
-    voting = {value: profile for value, profile in profiles.items() if profile.volume_ml >= SPECK_ML} or profiles
+    voting = {v: profile for v, profile in profiles.items() if 1000 * profile.volume_ml >= LEAST_BODY_MM3} or profiles
     order = {
         convention: _pairs_in_order({value: level for value, level in levels.items() if value in voting}, voting)
         for convention, levels in readings.items()

@@ -11,12 +11,11 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER
 from healthivert.geometry import Index, Patch, cut_patch
 from healthivert.types import FloatArray
 
 VERTEBRA_MM = 75.0  # from its middle to its farthest process
-LEAST_BODY_MM3 = 1500.0  # the smallest thoracic body has about 5000
 PADDING = 2  # voxels around a landmark's patch: all that lies beyond the label where the scan's border clipped its box
 
 
