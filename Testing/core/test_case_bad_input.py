@@ -265,6 +265,36 @@ def the_direction_is_sheared(folder: Path) -> Paths:
     return with_ct(folder, _with_rows(folder, [2, 1, 0, 0, 0, 2, 0, 0, 0, 0, 2.5, 0]))
 
 
+@bad("bad.nii", "contradicts itself: voxels of 2 x 2 x 2.5 mm by pixdim, of 2 x 2 x 3.125 mm by its matrix")
+def the_header_tells_two_spacings(folder: Path) -> Paths:
+    return with_ct(folder, _with_rows(folder, [2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 3.125, 0]))
+
+
+BLAMED = "; or give images that say how they are oriented"
+
+
+@bad("bad.nii", "fit neither VerSe nor TotalSegmentator numbering; pass --level-map with the level of each value")
+def the_levels_are_out_of_order(folder: Path) -> Paths:
+    return with_seg(folder, write(lumbar_numbers((24, 23)), folder / "bad.nii"))
+
+
+@bad("bad.nii", BLAMED)
+def the_levels_of_a_mask_without_orientation_are_out_of_order(folder: Path) -> Paths:
+    return with_seg(folder, patched(write(lumbar_numbers((24, 23)), folder / "bad.nii"), "<2h", 252, 0, 0))
+
+
+@bad("bad.nii", BLAMED)
+def a_mask_without_orientation_lies_elsewhere(folder: Path) -> Paths:
+    return with_seg(folder, patched(write(lumbar_numbers(), folder / "bad.nii"), "<2h", 252, 0, 0))
+
+
+@bad("bad.nrrd", "as where a CT lies 1024 HU too high")
+def the_ct_is_stored_1024_too_high_with_a_padding_below(folder: Path) -> Paths:
+    hu = lumbar_hu() + np.int16(1024)
+    hu[:, :2] = -1024
+    return with_ct(folder, write(hu, folder / "bad.nrrd"))
+
+
 @bad("bad.nii", "NaN")
 def the_direction_is_nan(folder: Path) -> Paths:
     return with_ct(folder, _with_rows(folder, [float("nan")] * 12))

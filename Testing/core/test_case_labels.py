@@ -19,7 +19,7 @@ from case_files import (
 )
 
 from healthivert.anatomy import LEVEL_NUMBER
-from healthivert.case import load_case
+from healthivert.case import load_case, load_labels
 from healthivert.errors import HealthiVertError
 from healthivert.labels import LabelProfile, level_of_name, oddities, parse_level, recognise_values
 from healthivert.segmentation import read_segmentation
@@ -116,6 +116,11 @@ def test_a_speck_of_another_number_does_not_exchange_the_levels(values, speck, p
     levels = recognise_values(profiles, "seg").levels
     found = recognise_values({**profiles, speck: LabelProfile(place, 0.01)}, "seg").levels
     assert {value: found[value] for value in values} == levels
+
+
+def test_a_number_that_the_first_and_the_last_level_share_does_not_exchange_the_others() -> None:
+    profiles = stacked([20, 21, 22, 23, 24, 25]) | {20: LabelProfile(-75.0, 60.0, stacked_pieces=2)}
+    assert list(recognise_values(profiles, "seg").levels.values()) == ["L1", "L2", "L3", "L4", "L5", "L6"]
 
 
 def test_every_spine_in_every_convention_is_recognised() -> None:
@@ -217,6 +222,14 @@ def test_missing_and_extra_levels_are_said() -> None:
 def test_a_gap_in_the_levels_reaches_the_case(tmp_path: Path) -> None:
     case = load(tmp_path, write(lumbar_numbers((18, 19, 21, 22, 24)), tmp_path / "seg.nrrd"))
     assert any("lacks L1, L4" in words for words in case.warnings)
+
+
+def test_a_speck_of_another_number_is_no_end_of_the_spine(tmp_path: Path) -> None:
+    numbers = lumbar_numbers()
+    numbers[0, 0, 0] = 12  # T5
+    case = load(tmp_path, write(numbers, tmp_path / "seg.nrrd"))
+    assert not any("lacks" in words for words in case.warnings)
+    assert not any("lacks" in words for words in load_labels(tmp_path / "seg.nrrd").warnings)
 
 
 def test_a_folder_with_a_file_per_structure_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,12 +20,12 @@ import SimpleITK as sitk
 from isal import igzip
 from numpy.typing import NDArray
 
-from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER
 from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import Index, label_boxes, labelled_box
 from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
-from healthivert.image_files import complaint, read_image, short_reason, stem_of, suffix_of
+from healthivert.image_files import blamed_on_orientation, complaint, read_image, short_reason, stem_of, suffix_of
 from healthivert.image_memory import writable_view
 from healthivert.labels import oddities
 from healthivert.orientation import orientation_of, oriented, orienting_steps
@@ -67,13 +67,14 @@ def load_case(
             image = step(image)
         segmentation = other.result()
     warnings += segmentation.warnings
-    label_image, values, more = _on_grid_of(segmentation, image, ct, seg)
+    with blamed_on_orientation(warnings):
+        label_image, values, more = _on_grid_of(segmentation, image, ct, seg)
     field = _field_of(segmentation.image, image)
     warnings += more
     box = labelled_box(sitk.GetArrayViewFromImage(label_image))
     numbers, hounsfield = (sitk.GetArrayViewFromImage(one)[box] for one in (label_image, image))
     image, more = in_hounsfield_units(image, hounsfield[numbers > 0], ct, seg)
-    warnings += more + oddities(tuple(values))
+    warnings += more + oddities(_more_than_specks(label_image, values))
     margin = _widened(box, image)
     warnings += metal_warning(sitk.GetArrayViewFromImage(image)[margin], float(np.prod(image.GetSpacing())) / 1000)
     withheld = None
@@ -90,7 +91,7 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
     read = read_segmentation(seg, level_map)
     air = sitk.Image(read.image.GetSize(), sitk.sitkInt16) + HU_RANGE[0]
     air.CopyInformation(read.image)
-    warnings = (*read.warnings, *oddities(tuple(read.label_values)))
+    warnings = (*read.warnings, *oddities(_more_than_specks(read.image, read.label_values)))
     return SpineCase(air, read.image, case_name(seg), read.orientation, read.label_values, warnings)
 
 
@@ -148,6 +149,14 @@ def _on_grid_of(
     values = {level: value for level, value in segmentation.label_values.items() if LEVEL_NUMBER[level] in present}
     lost = [level for level in segmentation.label_values if level not in values]
     return moved, values, warnings + ([f"outside the CT: {', '.join(lost)}"] if lost else [])
+
+
+def _more_than_specks(labels: sitk.Image, levels: Iterable[str]) -> list[str]:
+    """The levels of which there is enough for a body: a stray bit of a number's label is no vertebra."""
+    view = sitk.GetArrayViewFromImage(labels)
+    labelled = view[labelled_box(view)]
+    volumes = np.bincount(labelled[labelled > 0], minlength=256) * float(np.prod(labels.GetSpacing()))
+    return [level for level in levels if volumes[LEVEL_NUMBER[level]] >= LEAST_BODY_MM3]
 
 
 def _field_of(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index] | None:

@@ -99,6 +99,9 @@ def in_hounsfield_units(
         )
         warnings.append(f"{path.name} is stored without its rescale intercept (water near 1000): 1024 was subtracted")
     if not VERTEBRA_HU[0] <= median <= VERTEBRA_HU[1]:
+        if VERTEBRA_HU[0] <= median - STORED_OFFSET <= VERTEBRA_HU[1]:
+            found = f"the vertebrae have a median of {median:.0f} HU, as where a CT lies {STORED_OFFSET} HU too high"
+            raise complaint(path, found, "export it with its rescale slope and intercept applied (air -1000, water 0)")
         tissue = "air or fat" if median < VERTEBRA_HU[0] else "metal"
         found = f"the mask lies in {tissue} of the CT {path.name} (median {median:.0f} HU)"
         raise complaint(seg_path, found, "give the CT and the mask that belong together, in Hounsfield units")

@@ -16,7 +16,7 @@ import shutil
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seg.nrrd), MetaImage (.mha, .mhd
 SPACING_RANGE_MM = (0.05, 10.0)  # no CT is finer or coarser: beyond it the unit is wrong
 COARSE_SPACING_MM = 3.5  # beyond it thirds change by 2 mm and more: measured on VerSe 005, slices of 5 mm
 DIRECTION_TOLERANCE = 1e-3
+SPACING_TOLERANCE = 0.01  # between the two places of a NIfTI header that tell it; beyond it a height is wrong
+UNORIENTED = "does not say how it is oriented"
 CHUNK_BYTES = 1 << 20
 NIFTI_FLOATS = {16: "f4", 64: "f8"}  # datatype of the header: the voxels that can be NaN
 GZIP_MAGIC = b"\x1f\x8b"
@@ -52,6 +54,17 @@ META_BYTES = {
 def complaint(path: Path, found: str, remedy: str) -> HealthiVertError:
     """The one line a user reads: where, what was found, what to do."""
     return HealthiVertError(" ".join(f"{path}: {found}; {remedy}".split()))
+
+
+@contextmanager
+def blamed_on_orientation(warnings: Sequence[str]) -> Iterator[None]:
+    """Adds to what is refused in it that an image does not say how it is oriented, if one of the warnings is that."""
+    try:
+        yield
+    except HealthiVertError as error:
+        if any(UNORIENTED in warning for warning in warnings):
+            raise HealthiVertError(f"{error}; or give images that say how they are oriented: not all do") from error
+        raise
 
 
 def suffix_of(path: Path) -> str:
@@ -75,8 +88,8 @@ class NiftiHeader:
     voxel_bytes: int
     spacing: tuple[float, ...]
     data_offset: int
-    affines: tuple[float, ...]  # the numbers of the affines in use (quaternion, offsets, matrix rows)
-    oriented: bool
+    quaternion: tuple[float, ...]  # with its offsets; () where it is not in use
+    rows: tuple[float, ...]  # of the matrix, 3 x 4; () where it is not in use
     extension: bytes
 
 
@@ -109,8 +122,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         voxel_bytes=header["bits"] // 8,
         spacing=header["pixdim"][1:4],
         data_offset=header["offset"],
-        affines=(header["quaternion"] if header["qform"] else ()) + (header["rows"] if header["sform"] else ()),
-        oriented=header["qform"] > 0 or header["sform"] > 0,
+        quaternion=header["quaternion"] if header["qform"] > 0 else (),
+        rows=header["rows"] if header["sform"] > 0 else (),
         extension=head[352:] + extension if len(head) == 540 else extension,
     )
 
@@ -149,15 +162,26 @@ def _check_nifti(path: Path) -> tuple[list[str], bool]:
         raise complaint(
             path, f"the voxel spacing is {sizes} mm", "correct pixdim in the header or export the image again"
         )
-    if not all(np.isfinite(header.affines)):
+    if not all(np.isfinite(header.quaternion + header.rows)):
         raise complaint(path, "the orientation matrix holds NaN or infinity", "export the image again")
     needed = header.data_offset + int(np.prod(header.shape, dtype=np.int64)) * header.voxel_bytes
     present, missing = _unpacked(path, header)
     _check_length(path, needed, present)
-    if header.oriented:
+    if header.quaternion or header.rows:
         return [], missing
-    words = "does not say how it is oriented (qform and sform codes are 0): LPS axes of its grid are assumed"
-    return [f"{path.name} {words}"], missing
+    return [f"{path.name} {UNORIENTED} (qform and sform codes are 0): LPS axes of its grid are assumed"], missing
+
+
+def _check_spacing_told_twice(path: Path) -> None:
+    """SimpleITK takes pixdim, other programs the matrix: where they differ, nobody can tell which heights are right."""
+    header = read_nifti_header(path)
+    if not header.rows:
+        return
+    of_matrix = np.linalg.norm(np.reshape(header.rows, (3, 4))[:, :3], axis=0)
+    if np.abs(of_matrix / header.spacing - 1).max() > SPACING_TOLERANCE:
+        pixdim, matrix = (" x ".join(f"{value:.4g}" for value in sizes) for sizes in (header.spacing, of_matrix))
+        found = f"the header contradicts itself: voxels of {pixdim} mm by pixdim, of {matrix} mm by its matrix (sform)"
+        raise complaint(path, found, "correct the header or export the image again")
 
 
 def _unpacked(path: Path, header: NiftiHeader) -> tuple[int, bool]:
@@ -287,7 +311,10 @@ def read_image(path: Path, layered: bool = False) -> tuple[sitk.Image, list[str]
     warnings += more
     if image.GetNumberOfComponentsPerPixel() == 1 and "complex" in image.GetPixelIDTypeAsString():
         raise complaint(path, "the voxels are complex numbers", "export the image as plain CT numbers")
-    return image, warnings + check_grid(image, path)
+    warnings += check_grid(image, path)
+    if suffix.startswith(".ni"):
+        _check_spacing_told_twice(path)
+    return image, warnings
 
 
 def check_file(path: Path) -> None:

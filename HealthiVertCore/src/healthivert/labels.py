@@ -167,8 +167,11 @@ def recognise_values(profiles: Mapping[int, LabelProfile], where: str) -> LabelM
     )
     readings = {convention: {v: table[v] for v in sorted(profiles) if v in table} for convention, table, _ in named}
     readings = {convention: levels for convention, levels in readings.items() if _plausible(convention, levels)}
-    # a speck of another number, as automatic segmentations leave them, says nothing of the order
-    voting = {v: profile for v, profile in profiles.items() if 1000 * profile.volume_ml >= LEAST_BODY_MM3} or profiles
+    # a speck of another number, as automatic segmentations leave them, says nothing of the order, nor does a value that
+    # two vertebrae share: it lies in the middle between them
+    voting = {
+        v: one for v, one in profiles.items() if 1000 * one.volume_ml >= LEAST_BODY_MM3 and one.stacked_pieces == 1
+    } or profiles
     order = {
         convention: _pairs_in_order({value: level for value, level in levels.items() if value in voting}, voting)
         for convention, levels in readings.items()

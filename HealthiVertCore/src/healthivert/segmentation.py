@@ -23,7 +23,7 @@ from healthivert import labels
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
 from healthivert.geometry import labelled_box
-from healthivert.image_files import complaint, read_image, read_nifti_header, stem_of, suffix_of
+from healthivert.image_files import blamed_on_orientation, complaint, read_image, read_nifti_header, stem_of, suffix_of
 from healthivert.labels import SACRUM_NAME, LabelProfile
 from healthivert.orientation import orientation_of, oriented
 from healthivert.threads import two_at_a_time
@@ -76,7 +76,8 @@ def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) ->
         raise complaint(
             path, "the mask is empty (every voxel is 0)", "segment the vertebrae again or give another file"
         )
-    segments, more = _segments(path, described, profiles, level_map)
+    with blamed_on_orientation(warnings):
+        segments, more = _segments(path, described, profiles, level_map)
     more += _left_out(segments, profiles, path)
     names = ", ".join(f"value {s.value} is {s.level}" for s in segments if s.level == SACRUM_NAME)
     segments = [s for s in segments if s.level != SACRUM_NAME and profiles[s.layer][s.value].stacked_pieces == 1]
