@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from as_published import published_row
+from broken_scans import fractures_in_real_scans
 from ceilings import best_height_errors, nearly_the_same
-from rows import Row, Subject, between, confusion_text, interval_row, picture_rows, regrown_row
+from rows import Row, Subject, between, grade_rows, interval_row, loss_rows, picture_rows, regrown_row
 from scipy.stats import spearmanr
 from sections import Section, kept, markdown
 from spines import scanned
@@ -137,7 +138,7 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
         print(f"  phantom {number}: {len(rows)} levels so far", flush=True)
     fractured = [row for row in rows if row["fractured"]]
     found = summarise_phantoms(rows, SEED)
-    yield from loss_rows(found["rhlv"]["fractured"], subject.phantoms)
+    yield from loss_rows(found["rhlv"]["fractured"], f"fractured levels of {subject.phantoms} phantoms")
     loss = found["rhlv"]["all"]
     yield interval_row(f"{loss['count']} levels: the interval of 90 % holds the true loss", loss["interval_90_holds"])
     yield rhdr_row(f"{len(fractured)} fractured ones: RHDR", summarise(fractured, SEED))
@@ -145,7 +146,7 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
         part = [row for row in rows if row["beside_fracture"] == beside]
         yield rhdr_row(f"{len(part)} levels {what}, themselves fractured or not: RHDR", summarise(part, SEED), most)
     for way, agreement in found["grading"].items():
-        yield from grade_rows(way, agreement, judged=way == commands.THRESHOLDS)
+        yield from grade_rows(f"levels, Genant by {way}", agreement, judged=way == commands.THRESHOLDS)
 
 
 def beside_fracture(scan: PhantomScan, level: str) -> bool:
@@ -161,29 +162,6 @@ def phantom_scan(seed: int, fractured: bool) -> PhantomScan:
     spine = sample_spine(seed, fractured=fractured)
     facts = {row["level"]: row for row in truth(spine)["levels"]}
     return PhantomScan(*scanned(spine, f"phantom {seed}", spacing_mm=1.0, field_mm=140), facts)
-
-
-def loss_rows(loss: dict, phantoms: int) -> Iterator[Row]:
-    error, (low, high) = loss["mean_absolute_error"], loss["limits"]
-    alone = loss["mean_absolute_error_reference"]
-    text = f"{error:.1f} points {between(loss['interval'], 1)} (reference alone {alone:.1f})"
-    yield Row(f"{loss['count']} fractured levels of {phantoms} phantoms: RHLV error", "<= 4 points", text, error <= 4)
-    text = f"bias {loss['bias']:+.1f}, {low:+.1f} to {high:+.1f}; ICC {loss['icc']:.3f}"
-    yield Row("the same: 95 % limits of agreement", "within +-8 points", text, max(-low, high) <= 8)
-    height = loss["original_height_mae_mm"]
-    yield Row("the same: height of the fractured body", "<= 0.8 mm", f"{height:.2f} mm", height <= 0.8)
-
-
-def grade_rows(way: str, found: dict, judged: bool) -> Iterator[Row]:
-    """judged: whether `run` grades this way by default: the targets are for that one."""
-    for name, key, least in (("linear kappa", "kappa_linear", 0.90), ("macro-F1", "macro_f1", 0.85)):
-        text = f"{found[key]:.3f} {between(found['interval'][key], 2)}; quadratic {found['kappa_quadratic']:.3f}"
-        text = text if key == "kappa_linear" else text.split(";")[0]
-        met = found[key] >= least if judged else None
-        target = f">= {least:.2f}" if judged else ""
-        yield Row(f"{found['count']} levels, Genant by {way}: {name}", target, text, met)
-    confusion = confusion_text(found["confusion"])
-    yield Row(f"the same: confusion (a row for each true grade), exact {found['accuracy']:.0%}", "", confusion, None)
 
 
 def rhdr_row(what: str, found: dict, most: float | None = None) -> Row:
@@ -274,6 +252,7 @@ SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {
     "lumbar": (real_lumbar, REAL / "lumbar"),
     "verse004": (painted_verse004, REAL / "verse004"),
     "verse": (levels_of_scans, VERSE),
+    "broken": (partial(fractures_in_real_scans, lumbar=REAL / "lumbar"), VERSE),
     "readers": (held_against_readers, VERSE),
     "fractured": (fractured_phantoms, None),
     "twins": (fractured_pictures, None),

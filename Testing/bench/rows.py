@@ -71,6 +71,30 @@ def picture_rows(found: Mapping) -> Iterator[Row]:
         yield Row(f"the same: {name}", f">= {least:g}", text, value >= least)
 
 
+def loss_rows(loss: dict, levels: str) -> Iterator[Row]:
+    """loss: of the fractured ones, as evaluate_phantoms.loss_agreement tells it; levels: which those are."""
+    error, (low, high) = loss["mean_absolute_error"], loss["limits"]
+    alone = loss["mean_absolute_error_reference"]
+    text = f"{error:.1f} points {between(loss['interval'], 1)} (reference alone {alone:.1f})"
+    yield Row(f"{loss['count']} {levels}: RHLV error", "<= 4 points", text, error <= 4)
+    text = f"bias {loss['bias']:+.1f}, {low:+.1f} to {high:+.1f}; ICC {loss['icc']:.3f}"
+    yield Row("the same: 95 % limits of agreement", "within +-8 points", text, max(-low, high) <= 8)
+    height = loss["original_height_mae_mm"]
+    yield Row("the same: height of the fractured body", "<= 0.8 mm", f"{height:.2f} mm", height <= 0.8)
+
+
+def grade_rows(levels: str, found: dict, judged: bool) -> Iterator[Row]:
+    """judged: whether `run` grades them this way by default: the targets are for that one."""
+    for name, key, least in (("linear kappa", "kappa_linear", 0.90), ("macro-F1", "macro_f1", 0.85)):
+        text = f"{found[key]:.3f} {between(found['interval'][key], 2)}; quadratic {found['kappa_quadratic']:.3f}"
+        text = text if key == "kappa_linear" else text.split(";")[0]
+        met = found[key] >= least if judged else None
+        target = f">= {least:.2f}" if judged else ""
+        yield Row(f"{found['count']} {levels}: {name}", target, text, met)
+    confusion = confusion_text(found["confusion"])
+    yield Row(f"the same: confusion (a row for each true grade), exact {found['accuracy']:.0%}", "", confusion, None)
+
+
 def between(interval: tuple[float, float] | None, decimals: int) -> str:
     return "" if interval is None else f"[{interval[0]:.{decimals}f}, {interval[1]:.{decimals}f}]"
 

@@ -228,8 +228,19 @@ def _fracture(generator: np.random.Generator, vertebra: Vertebra, ranges: Ranges
         else [(0.20, 0.25), (0.25, 0.40), (0.40, 0.60)][generator.integers(3)]
     )
     loss = generator.uniform(*band)
+    unit = unit_fracture(generator, shape, loss)
+    healthy = third_heights(height_map(vertebra), 0.5)
+    after = third_heights(height_map(replace(vertebra, fracture=unit)), 0.5)
+    worst = max(
+        (getattr(healthy, k) - getattr(after, k)) / getattr(healthy, k) for k in ("anterior", "middle", "posterior")
+    )
+    return replace(unit, depth_mm=float(loss / worst))
+
+
+def unit_fracture(generator: np.random.Generator, shape: str, loss: float) -> Fracture:
+    """A collapse of 1 mm, whose wall gives way as much as it does where a third loses this fraction of its height."""
     draw = generator.uniform
-    unit = Fracture(
+    return Fracture(
         shape,
         depth_mm=1.0,
         superior_share=float(generator.choice([1.0, draw(0.75, 1.0), draw(0.45, 0.6)], p=[0.55, 0.3, 0.15])),
@@ -242,9 +253,3 @@ def _fracture(generator: np.random.Generator, vertebra: Vertebra, ranges: Ranges
         kyphosis=draw(0.35, 0.8),
         lumps=tuple((draw(-0.8, 0.8), draw(-0.8, 0.8), draw(0.2, 0.45), draw(-0.12, 0.15)) for _ in range(3)),
     )
-    healthy = third_heights(height_map(vertebra), 0.5)
-    after = third_heights(height_map(replace(vertebra, fracture=unit)), 0.5)
-    worst = max(
-        (getattr(healthy, k) - getattr(after, k)) / getattr(healthy, k) for k in ("anterior", "middle", "posterior")
-    )
-    return replace(unit, depth_mm=float(loss / worst))
