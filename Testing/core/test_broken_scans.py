@@ -40,7 +40,7 @@ def test_what_is_measured_in_the_broken_scan_is_what_is_said_of_it(broken):
     """Its wall has bulged and its axis has turned, so that the thirds are not quite those of before."""
     found, true = body_heights(broken.analysis.bodies[LEVEL]).as_dict(), broken.truth[LEVEL]["heights_mm"]
     assert found == pytest.approx(true, abs=1.5)
-    assert found["mean"] == pytest.approx(true["mean"], abs=0.5)
+    assert found["mean"] == pytest.approx(true["mean"], abs=0.8)
 
 
 def test_the_other_levels_keep_their_heights(broken, healthy):
