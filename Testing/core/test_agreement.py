@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from healthivert.agreement import (
@@ -19,6 +19,8 @@ from healthivert.agreement import (
 
 metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the oracle")
 GRADES = 4
+settings.register_profile("a busy machine", deadline=None)
+settings.load_profile("a busy machine")
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40)
 
 

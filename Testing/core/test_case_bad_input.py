@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +23,11 @@ from case_files import (
     write_case,
     write_dicom,
 )
+from command_line_case import call
 
 from healthivert.case import load_case, write_image
 from healthivert.errors import HealthiVertError
+from healthivert.output_folder import OutputFolder
 
 Paths = tuple[Path, Path]
 Maker = Callable[[Path], Paths]
@@ -70,6 +74,24 @@ def the_ct_file_is_empty(folder: Path) -> Paths:
 def the_mask_file_is_empty(folder: Path) -> Paths:
     (folder / "bad.nrrd").touch()
     return with_seg(folder, folder / "bad.nrrd")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there are Unicode")
+@pytest.mark.parametrize("words", [("inspect",), ("run", "--vertebra", "L3", "--out", "nowhere")])
+def test_a_name_that_is_not_utf_8_is_one_clear_line(tmp_path: Path, words: tuple[str, ...], capfd) -> None:
+    plain, folder = tmp_path / "Mueller", Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    names = [path.name for path in write_case(plain)]
+    plain.rename(folder)
+    command, *more = words
+    assert call(command, *(folder / name for name in names), *more) == 2
+    told = capfd.readouterr().err
+    assert "the name of the file or of a folder above it is not UTF-8; rename it" in told and told.count("\n") == 1
+    with pytest.raises(HealthiVertError, match="not UTF-8"), OutputFolder(folder):
+        pass
+    write_dicom(tmp_path / "series", lumbar_hu()[:12])
+    (tmp_path / "series" / "1_003.dcm").rename(os.fsdecode(os.fsencode(tmp_path) + b"/series/\xfc.dcm"))
+    with pytest.raises(HealthiVertError, match="not UTF-8"):
+        load_case(tmp_path / "series", write(lumbar_numbers(), tmp_path / "seg.nrrd"))
 
 
 def _text_file(suffix: str) -> Maker:

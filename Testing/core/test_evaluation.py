@@ -15,7 +15,7 @@ from command_line_case import call, usable_weights, write_spine
 from conftest import lumbar_blocks
 
 from healthivert import evaluation_commands
-from healthivert.evaluate import METRICS, likeness, summarise
+from healthivert.evaluate import METRICS, likeness, summarise, two_neighbours_mean
 from healthivert.evaluate_phantoms import compared_levels, summarise_phantoms
 from healthivert.evaluation_files import evaluation_table, write_evaluation
 from healthivert.measure import relative_height_loss
@@ -119,6 +119,18 @@ def test_a_level_that_one_of_several_scans_lacks_is_left_out_there_and_one_named
     assert "left out: T12 is not in the segmentation of b" in capsys.readouterr().err
     assert call("evaluate", *scans[2:], *levels, "--out", tmp_path / "alone", *weights) == 2
     assert "T12 is not in the segmentation of b" in capsys.readouterr().err and not (tmp_path / "alone").exists()
+
+
+def test_a_scan_that_cannot_be_read_costs_nothing_of_the_others(weights, tmp_path: Path, capsys: Captured) -> None:
+    good, bad = write_spine(tmp_path / "a", lumbar_blocks()), write_spine(tmp_path / "b", lumbar_blocks())
+    bad[0].write_bytes(bad[0].read_bytes()[:9999])
+    assert call("evaluate", *good, *bad, "--levels", "L3", "--out", tmp_path / "out", *weights) == 0
+    assert [(row["case"], row["vertebra"]) for row in metrics_of(tmp_path / "out")["rows"]] == [("a", "L3")]
+    told = capsys.readouterr().err
+    assert "left out: " in told and "truncated" in told
+    assert call("evaluate", *bad, *bad, "--levels", "L3", "--out", tmp_path / "none", *weights) == 2
+    assert "none of the scans has a level to evaluate on" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_scans_of_one_name_stay_apart(tmp_path: Path) -> None:
@@ -295,6 +307,32 @@ def test_an_unusable_grading_is_said_in_one_line(words, told: str, tmp_path: Pat
     assert call(*words, "--out", tmp_path / "out") == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and told in lines[0]
+
+
+def test_only_what_the_window_shows_within_5_mm_of_the_body_counts():
+    random = np.random.default_rng(0)
+    before = random.normal(100, 50, (60, 60, 60))
+    body = np.zeros(before.shape, bool)
+    body[20:40, 20:40, 20:40] = True
+    before[25:30, 25:30, 25:30] = 800.0
+    after = before + 55.0  # a tenth of the half width of -300..800 HU
+    after[25:30, 25:30, 25:30] = 3000.0  # as white as 800 HU
+    changed = 1 - 5**3 / 30**3
+    assert likeness(before, after, body, 1.0)["psnr"] == pytest.approx(10 * np.log10(4 / (changed * 0.1**2)), abs=1e-6)
+    far = after.copy()
+    far[:15], far[45:] = 800.0, -300.0
+    assert likeness(before, far, body, 1.0) == likeness(before, after, body, 1.0)
+    far[15] = 800.0
+    assert likeness(before, far, body, 1.0)["psnr"] < likeness(before, after, body, 1.0)["psnr"] - 1
+
+
+def test_a_cut_neighbour_is_no_baseline() -> None:
+    heights = {"L1": 20.0, "L2": 24.0, "L3": 28.0}
+    levels = {level: SimpleNamespace(heights=SimpleNamespace(mean=mm)) for level, mm in heights.items()}
+    bodies = {level: SimpleNamespace(complete=level != "L1") for level in levels}
+    analysis = SimpleNamespace(levels=levels, bodies=bodies)
+    assert two_neighbours_mean(analysis, "L2") == 28.0  # type: ignore[arg-type]
+    assert two_neighbours_mean(SimpleNamespace(levels={"L2": 0}, bodies={"L2": 0}), "L2") is None  # type: ignore[arg-type]
 
 
 def test_what_lies_beyond_the_scan_does_not_count():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import nn
 
 from healthivert.attention import everywhere, suspicion_beside
 from healthivert.errors import HealthiVertError
+from healthivert.hgam import train as hgam_training
 from healthivert.hgam.attention import attention_by, place_into
 from healthivert.hgam.batches import epoch_of_batches, pictures_of, vary
 from healthivert.hgam.calibration import (
@@ -30,7 +32,7 @@ from healthivert.hgam.gradcam import grad_cam
 from healthivert.hgam.patches import SIDE, LevelPatches, level_patches
 from healthivert.hgam.realism import fracture_probability, looks_healthy_to, regrown_patches
 from healthivert.hgam.samples import SpinePatches, load_patches, patches_path
-from healthivert.hgam.train import ClassifierRecipe, level_logits, train_classifier, unseen_metrics
+from healthivert.hgam.train import ClassifierRecipe, level_logits, make_classifier, train_classifier, unseen_metrics
 from healthivert.inspection import analyse
 from healthivert.models.fracture import CnnSettings, FractureCnn
 from healthivert.models.weights import load_weights, save_weights
@@ -240,6 +242,27 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
     assert len(said) == 1  # two of three epochs were done
     for name, value in whole.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_a_classifier_is_trained_calibrated_and_tested_on_spines_of_its_own(tmp_path, monkeypatch):
+    asked: list[tuple[int, ...]] = []
+
+    def patches_of(folder: object, seeds: Iterable[int]) -> SpinePatches:
+        asked.append(tuple(seeds))
+        return made_up(32, len(asked))
+
+    monkeypatch.setattr(hgam_training, "make_patches", lambda *_: None)
+    monkeypatch.setattr(hgam_training, "load_patches", patches_of)
+    fitted = []
+    fit = hgam_training.fit_calibration
+    monkeypatch.setattr(
+        hgam_training, "fit_calibration", lambda true, logits: fitted.append(true.tolist()) or fit(true, logits)
+    )
+    card = make_classifier(replace(SMALL, epochs=1), tmp_path, tmp_path / "w.safetensors", 1, quiet)
+    recipe = replace(SMALL, epochs=1)
+    assert asked == [tuple(recipe.training_seeds), tuple(recipe.calibration_seeds), tuple(recipe.test_seeds)]
+    assert fitted == [made_up(32, 2).fractured.tolist()]
+    assert card["metrics"]["levels"] == 32 and card["metrics"]["fractured"] == int(made_up(32, 3).fractured.sum())
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from command_line_case import call, status_of
+from training_case import write_vertebrae
 
 from healthivert.allowed import ALLOWED
 from healthivert.errors import HealthiVertError
@@ -120,6 +121,15 @@ def test_the_command_behind_make_weights_ends_like_the_others(tmp_path, capsys):
         assert "recipe.json" in told and "Not a directory" in told and told.count("\n") == 1
         assert status_of(command, *name, *words, "--workers", 0) == 2
         assert "at least one process" in capsys.readouterr().err and not (tmp_path / "work").exists()
+
+
+def test_weights_of_a_training_that_ran_out_of_its_minutes_are_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "make_samples", lambda data, *_: write_vertebrae(data))
+    trainer = {"steps": 500, "batch_size": 2, "held_out": 0.3, "wall_clock_minutes": 1e-6}
+    made = read_recipe(write(tmp_path / "recipe.json", trainer=trainer, generator={"width": 4}))
+    with pytest.raises(HealthiVertError, match=r"wall_clock_minutes were over at step 1 of 500, so no weights"):
+        recipe.make_weights(made, tmp_path / "work", tmp_path / "w.safetensors", 1, lambda *_: None)
+    assert not (tmp_path / "w.safetensors").exists() and (tmp_path / "work/gan/checkpoint.json").exists()
 
 
 @pytest.mark.parametrize("model", TRAINERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -100,6 +101,41 @@ def test_folders_named_as_bids_names_subjects_tell_whose_scan_it_is(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("ct", "mask"), [("{}", "{}_seg"), ("{}_ct", "{}_seg-vert_msk")])
+def test_a_subjects_folder_is_a_person_whatever_the_files_in_it_are_called(tmp_path, ct, mask):
+    for subject in ("sub-01", "sub-02"):
+        for day in ("monday", "tuesday"):
+            touch(*(tmp_path / subject / f"{name.format(day)}.nii.gz" for name in (ct, mask)))
+    assert [(scan.subject, scan.name) for scan in find_scans(tmp_path)] == [
+        (subject, f"{subject}_{day}") for subject in ("sub-01", "sub-02") for day in ("monday", "tuesday")
+    ]
+
+
+def test_a_mask_named_after_its_ct_is_found_in_folder_after_folder_and_no_ct_twice(tmp_path):
+    touch(tmp_path / "a/ct.nii.gz", tmp_path / "a/ct_seg.nii.gz")
+    touch(*(tmp_path / "b" / name for name in ("ct.nii.gz", "ct_seg.nii.gz", "seg.nii.gz")))
+    assert [(scan.name, scan.mask.name) for scan in find_scans(tmp_path)] == [
+        ("a", "ct_seg.nii.gz"),
+        ("b", "seg.nii.gz"),
+    ]
+
+
+def test_two_cts_of_one_name_are_refused(tmp_path):
+    touch(*(tmp_path / split / "rawdata/s_ct.nii.gz" for split in "ab"))
+    touch(tmp_path / "a/derivatives/s_seg-vert_msk.nii.gz")
+    with pytest.raises(HealthiVertError, match=r"s_ct\.nii\.gz: has the same name as .*a/rawdata"):
+        find_scans(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a link needs rights there")
+def test_a_subject_that_is_a_link_is_found_and_one_that_leads_back_is_not_followed(tmp_path):
+    touch(tmp_path / "elsewhere/s2/ct.nii.gz", tmp_path / "elsewhere/s2/seg.nii.gz")
+    touch(tmp_path / "data/s1/ct.nii.gz", tmp_path / "data/s1/seg.nii.gz")
+    (tmp_path / "data/s2").symlink_to(tmp_path / "elsewhere/s2")
+    (tmp_path / "data/s1/back").symlink_to(tmp_path / "data")
+    assert [scan.name for scan in find_scans(tmp_path / "data")] == ["s1", "s2"]
+
+
 def test_a_folder_without_pairs_is_refused(tmp_path):
     touch(tmp_path / "notes.txt", tmp_path / "lonely_ct.nii.gz")
     with pytest.raises(HealthiVertError, match="holds no CT with a vertebra mask; give a folder in the layout of"):
@@ -121,7 +157,7 @@ def test_samples_are_made_of_every_healthy_level_of_a_folder_in_verse_layout(ver
     assert call("samples", "--from", verse, "--out", data) == 0
     assert "5 used, 1 looks fractured" in capsys.readouterr().out
     rows = [line.split(",") for line in (data / "levels.csv").read_text().splitlines()]
-    assert rows[0] == ["scan", "level", "outcome", "ct_bytes"]
+    assert rows[0] == ["scan", "level", "outcome", "ct_bytes", "mask"]
     assert ["sub-verse004", "L3", "looks fractured"] in [row[:3] for row in rows]
     assert {path.name for path in data.glob("*.npz")} == {
         *(f"sub-verse004_{level}.npz" for level in ("L1", "L2")),
@@ -219,6 +255,26 @@ def test_a_sample_that_is_gone_is_made_again(verse, tmp_path):
     content = gone.read_bytes()
     gone.unlink()
     assert samples_of_scans(verse, out, 1, quiet) == made and gone.read_bytes() == content
+
+
+def test_samples_of_a_mask_that_has_changed_are_made_again_and_that_is_said(verse, tmp_path):
+    root, out, said = tmp_path / "verse", tmp_path / "data", []
+    shutil.copytree(verse, root)
+    mask = root / "derivatives/sub-verse005/sub-verse005_seg-vert_msk.nii.gz"
+    image = sitk.ReadImage(str(mask))
+    sitk.WriteImage(image * (image != LEVEL_NUMBER["L3"]), str(mask))
+    samples_of_scans(root, out, 1, quiet)
+    before = {path.name: path.read_bytes() for path in out.glob("*.npz")}
+    assert "sub-verse005_L3.npz" not in before
+    sitk.WriteImage(image * (image != LEVEL_NUMBER["L1"]), str(mask))
+    samples_of_scans(root, out, 1, lambda *words: said.append(words[2]))
+    after = {path.name: path.read_bytes() for path in out.glob("*.npz")}
+    assert "the mask of sub-verse005 has changed: its samples are made again" in said
+    assert "sub-verse005_L3.npz" in after and "sub-verse005_L1.npz" not in after
+    assert after["sub-verse005_L2.npz"] != before["sub-verse005_L2.npz"]
+    assert all(after[name] == content for name, content in before.items() if "verse004" in name)
+    samples_of_scans(root, out, 1, lambda *words: said.append(words[2]))
+    assert sum("has changed" in line for line in said) == 1
 
 
 def test_another_scan_of_the_same_name_is_refused_before_anything_is_made(verse, tmp_path):

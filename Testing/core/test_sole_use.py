@@ -51,6 +51,14 @@ def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
     assert list(tmp_path.iterdir()) == [], "a folder that was made for nothing goes again"
 
 
+def test_no_training_begins_on_samples_that_are_still_being_made(tmp_path):
+    data = write_vertebrae(tmp_path / "data")
+    with held(data), pytest.raises(HealthiVertError, match="samples are still being made in it; wait for their end"):
+        train(tiny(steps=1), data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert train(tiny(steps=1), data, tmp_path / "run").step == 1
+
+
 def test_a_folder_that_was_there_or_has_something_in_it_stays(tmp_path):
     (tmp_path / "there").mkdir()
     with sole_use(tmp_path / "there", "training"), sole_use(tmp_path / "deep" / "made", "training"):

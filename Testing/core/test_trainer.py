@@ -25,9 +25,9 @@ from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanRun
 from healthivert.training.machine import machine
-from healthivert.training.sample_folder import shards
-from healthivert.training.slices import Augmentation, SliceDataset, signed_distance
-from healthivert.training.task import learning_rate
+from healthivert.training.sample_folder import shards, spine_of
+from healthivert.training.slices import CT, PRIOR_CT, Augmentation, SliceDataset, _augment, decode, signed_distance
+from healthivert.training.task import learning_rate, update_average
 from healthivert.training.trainer import export, train
 from healthivert.training.validation import draw_validation, least_gain, validate
 
@@ -60,6 +60,23 @@ def test_all_vertebrae_of_a_spine_fall_on_one_side(tmp_path):
     training, validation = shards(tmp_path, 0.25)
     assert [p.name for p in validation] == ["sample_0003_L1.npz", "sample_0003_T12.npz"]
     assert len(training) == 6
+
+
+def test_of_generated_and_of_real_spines_some_are_held_out_each(tmp_path):
+    for number in range(10):
+        for name in (f"sample_{number:06d}_L1", f"sub-verse{number:03d}_L1", f"sub-verse{number:03d}_dir-ax-L2"):
+            (tmp_path / f"{name}.npz").touch()
+    _, validation = shards(tmp_path, 0.2)
+    assert {spine_of(path) for path in validation} == {
+        *("sample_000008", "sample_000009"),
+        *("sub-verse008", "sub-verse009"),
+    }
+
+
+def test_of_one_generated_and_one_real_spine_one_is_held_out(tmp_path):
+    for name in ("sample_000001_L1", "sub-verse001_L1"):
+        (tmp_path / f"{name}.npz").touch()
+    assert [len(side) for side in shards(tmp_path, 0.5)] == [1, 1]
 
 
 @pytest.mark.parametrize("plane", ["sagittal", "coronal"])
@@ -266,6 +283,40 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine():
     assert learning_rate(settings, 1100) == pytest.approx(0.0)
 
 
+def test_the_average_follows_the_weights_by_its_decay_and_faster_at_first():
+    average, trained = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+    torch.nn.init.zeros_(average.weight)
+    expected = 0.0
+    for step, value in ((1, 1.0), (2, -2.0), (1_000, 3.0)):
+        torch.nn.init.constant_(trained.weight, value)
+        update_average(average, trained, replace(TINY, ema_decay=0.9), step)
+        decay = min(0.9, step / (step + 10))
+        expected = decay * expected + (1 - decay) * value
+        assert average.weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_training_keeps_the_average_of_its_weights_and_not_the_random_start(folder, tmp_path):
+    train(replace(TINY, steps=3), folder, tmp_path / "run")
+    tensors = load_checkpoint(tmp_path / "run")[0]
+    start = GanRun(TINY, GAP, torch.device("cpu")).average.state_dict()
+    assert any(not torch.equal(value, tensors[f"average.{name}"]) for name, value in start.items())
+
+
+def test_at_its_end_a_training_is_judged_by_all_that_was_held_out(tmp_path, monkeypatch):
+    data = write_vertebrae(tmp_path / "shards", 4)
+    monkeypatch.setattr("healthivert.training.trainer.SCORED", 1)
+    end = train(replace(TINY, steps=2, validate_every=1, held_out=0.5), data, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["vertebrae"] for line in lines if "dice" in line] == [1, 2] and end.validation["vertebrae"] == 2
+
+
+def test_the_prior_is_as_bright_as_the_scan_that_it_is_laid_into(dataset):
+    stored = dataset.volumes[0][:, :, 36][None].repeat(64, axis=0)
+    varied = _augment(stored, "sagittal", dataset.gap, np.random.default_rng(0), replace(STILL, offset=0.3))
+    change = (varied - decode(stored))[:, slice(*dataset.gap)].mean(axis=(1, 2))
+    assert change[:, PRIOR_CT] == pytest.approx(change[:, CT], abs=0.02) and np.ptp(change[:, PRIOR_CT]) > 0.2
+
+
 def test_exported_weights_are_the_average_and_load_as_a_plain_model(folder, tmp_path):
     validation = train(TINY, folder, tmp_path / "run").validation
     card = export(tmp_path / "run", tmp_path / "gan.safetensors", {"licence": "Apache-2.0"})
@@ -357,6 +408,16 @@ def test_tensorboard_gets_the_numbers_where_it_is_installed(folder, tmp_path, mo
     assert [step for name, step in written if name == "training/ct"] == [1, 2]
     assert [step for name, step in written if name == "purge"] == [1, 2], "what is beyond the checkpoint is hidden"
     assert ("validation/dice", 2) in written and written[-1] == ("close", 0)
+
+
+def test_a_dry_run_is_of_steps_as_dear_as_the_last_ones(folder, tmp_path, monkeypatch):
+    found = dry_run(replace(TINY, adversarial_start=5), folder, tmp_path / "run", False, lambda *_: None)
+    assert found["settings"]["adversarial_start"] == 5
+    judged = []
+    update = GanRun._update_discriminators
+    monkeypatch.setattr(GanRun, "_update_discriminators", lambda *given: judged.append(1) or update(*given))
+    dry_run(replace(TINY, adversarial_start=5), folder, tmp_path / "run", False, lambda *_: None)
+    assert len(judged) == 2
 
 
 def test_a_dry_run_tells_what_a_step_costs_and_writes_nothing(folder, tmp_path):

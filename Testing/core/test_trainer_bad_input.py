@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import threading
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line_case import call
-from training_case import TINY, TINY_DIFFUSION, write_vertebrae
+from training_case import TINY, TINY_DIFFUSION, elliptic_vertebra, write_vertebrae
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
@@ -26,6 +27,7 @@ from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
+from healthivert.training.samples import save_sample
 from healthivert.training.slices import SliceDataset
 from healthivert.training.trainer import export, train
 from healthivert.whole_file import write_whole
@@ -152,6 +154,45 @@ def test_a_full_disk_is_no_traceback_of_a_thread_that_writes_beside_the_training
 
 def throw(error: Exception) -> None:
     raise error
+
+
+def test_where_the_last_checkpoint_is_damaged_the_one_before_it_is_the_last_good_one(folder, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train(replace(TINY, steps=2, checkpoint_minutes=0.0), folder, run)
+    tensors = run / "checkpoint_00000002.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
+    monkeypatch.setattr("healthivert.training.trainer._step", lambda *_: {"ct": torch.tensor(float("nan"))})
+    assert f"the last good checkpoint is {run / 'checkpoint_before.json'} of step 1: go on" in refusal(
+        TINY, folder, run, resume=True
+    )
+
+
+def test_samples_of_another_version_are_refused(tmp_path):
+    for spine in range(2):
+        sample = elliptic_vertebra(spine)
+        other = replace(sample, conditioning=replace(sample.conditioning, gap=(30, 62)))
+        save_sample(other, tmp_path / f"sample_{spine:06d}_L1.npz")
+    assert "its samples have the gap (30, 62), this version's have (32, 64); make them again" in refusal(
+        TINY, tmp_path, tmp_path / "run"
+    )
+
+
+@pytest.mark.parametrize("command", [train, partial(dry_run, progress=quiet)])
+def test_a_folder_that_no_training_can_work_in_is_refused_by_a_dry_run_too(folder, tmp_path, command):
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere" / "at all")
+    with pytest.raises(HealthiVertError, match="cannot be worked in"):
+        command(TINY, folder, tmp_path / "run", resume=False)
+
+
+def test_a_signal_while_the_samples_are_read_ends_the_command_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    def interrupted(paths: object) -> SliceDataset:
+        signal.raise_signal(signal.SIGINT)
+        return SliceDataset(paths)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("healthivert.training.trainer.SliceDataset", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(TINY, folder, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_checkpoint_without_one_before_it_is_refused(folder, run):

@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from healthivert.image_files import check_grid, complaint, short_reason
+from healthivert.image_files import check_grid, check_name, complaint, short_reason
 
 FEWEST_SLICES = 8
 AXIAL_COSINE = 0.7
@@ -61,7 +61,10 @@ def is_dicom_file(path: Path) -> bool:
 def read_dicom(folder: Path) -> tuple[sitk.Image, list[str]]:
     """Read the largest axial CT series of a folder. Returns the image and warnings."""
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    headers = {file: _read_header(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    for path in (folder, *files):
+        check_name(path)
+    headers = {file: _read_header(file) for file in files}
     found = [one for one in headers.values() if one]
     if not found:
         raise complaint(folder, "the folder holds no DICOM image", "give the folder of a CT series or an image file")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
@@ -46,16 +47,18 @@ def evaluate(
         rows = []
         names = distinct_names([ct for ct, _ in pairs])
         for number, (ct, seg) in enumerate(pairs):
-            case = replace(load_case(ct, seg, level_map), name=names[number])
-            analysis = analyse(case)
             alone = len(pairs) == 1
-            chosen = _levels_there(levels, case, alone, progress) if levels else evaluable_levels(analysis)
-            if alone and not chosen:
-                raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
-            for place, level in enumerate(chosen):
-                check_not_alone(case, level, seg)
-                progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
-                rows.append(evaluate_level(case, analysis, level, generator.generate, generator.attend))
+            with _left_out_unless(alone, progress):
+                case = replace(load_case(ct, seg, level_map), name=names[number])
+                analysis = analyse(case)
+                chosen = _levels_there(levels, case, alone, progress) if levels else evaluable_levels(analysis)
+                if not chosen:
+                    raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
+                for place, level in enumerate(chosen):
+                    progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
+                    with _left_out_unless(alone, progress):
+                        check_not_alone(case, level, seg)
+                        rows.append(evaluate_level(case, analysis, level, generator.generate, generator.attend))
         if not rows:
             raise HealthiVertError("none of the scans has a level to evaluate on; name others with --levels")
         metrics = {"rows": rows, **summarise(rows, choice.seed), **_evaluated_with(choice, generator)}
@@ -68,13 +71,20 @@ def _levels_there(levels: Sequence[str], case: SpineCase, alone: bool, tell: Ste
     """The levels of those named that a scan has; of one among several the others are said, not refused."""
     there: dict[str, None] = {}  # in their order, each once
     for level in levels:
-        try:
+        with _left_out_unless(alone, tell):
             there[parse_level(level, case)] = None
-        except HealthiVertError as error:
-            if alone:
-                raise
-            tell(WARNING, 0.0, f"left out: {error}")
     return list(there)
+
+
+@contextmanager
+def _left_out_unless(alone: bool, tell: StepProgress) -> Iterator[None]:
+    """What one of several scans is refused for is said, and costs nothing that the others give."""
+    try:
+        yield
+    except HealthiVertError as error:
+        if alone:
+            raise
+        tell(WARNING, 0.0, f"left out: {error}")
 
 
 def distinct_names(scans: Sequence[Path]) -> list[str]:

@@ -317,8 +317,18 @@ def read_image(path: Path, layered: bool = False) -> tuple[sitk.Image, list[str]
     return image, warnings
 
 
+def check_name(path: Path) -> None:
+    """Raise HealthiVertError for a name that is not UTF-8, at which SimpleITK would abort the whole process."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = Path(str(path).encode(errors="surrogateescape").decode(errors="replace"))
+        raise complaint(shown, "the name of the file or of a folder above it is not UTF-8", "rename it") from None
+
+
 def check_file(path: Path) -> None:
     """Raise HealthiVertError unless the path is a file with something in it that may be read."""
+    check_name(path)
     if not path.exists():
         raise complaint(path, "there is no such file or folder", "check the path")
     if not path.is_file():

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from healthivert.errors import HealthiVertError
+from healthivert.image_files import check_name
 from healthivert.running_processes import running_test
 
 RESULT_NAMES = (  # of `run`; uncertainty.nii.gz with several samples only
@@ -77,6 +78,7 @@ class OutputFolder:
 
     def _check(self) -> None:
         elsewhere = "choose another --out"
+        check_name(self.out)
         if self.out.exists() and not self.out.is_dir():
             raise HealthiVertError(f"{self.out}: this is a file, not a folder; {elsewhere}")
         there = [name for name in self.names if os.path.lexists(self.out / name)]

@@ -49,7 +49,7 @@ def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mappin
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
-        if _is_whole(run_dir) and _read_record(run_dir / RECORD)["step"] != record["step"]:
+        if _is_whole(run_dir, RECORD) and _read_record(run_dir / RECORD)["step"] != record["step"]:
             write_whole(run_dir / RECORD_BEFORE, (run_dir / RECORD).read_bytes())
         write_whole(run_dir / RECORD, (json.dumps(full, indent=2) + "\n").encode())
     except OSError as error:
@@ -86,11 +86,12 @@ def load_checkpoint(
 
 def last_good(run_dir: Path, remedy: str = "") -> str:
     """What a message says of the checkpoint that a broken run leaves. remedy: what to change, as it follows "with"."""
-    step = _read_record(run_dir / RECORD).get("step")
-    if step is None:
+    whole = [name for name in (RECORD, RECORD_BEFORE) if _is_whole(run_dir, name)]
+    if not whole:
         return f"there is no checkpoint yet, so start again{remedy and f' with {remedy}'}"
+    step = _read_record(run_dir / whole[0])["step"]
     again = f"go on from it with --resume{remedy and f' and {remedy}'}"
-    return f"the last good checkpoint is {run_dir / RECORD} of step {step}: {again}"
+    return f"the last good checkpoint is {run_dir / whole[0]} of step {step}: {again}"
 
 
 def holds_run(run_dir: Path) -> bool:
@@ -151,9 +152,9 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _is_whole(run_dir: Path) -> bool:
+def _is_whole(run_dir: Path, record: str) -> bool:
     try:
-        _load(run_dir, run_dir / RECORD)
+        _load(run_dir, run_dir / record)
     except HealthiVertError:
         return False
     return True

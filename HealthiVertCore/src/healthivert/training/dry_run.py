@@ -7,25 +7,30 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from healthivert.training.batches import StepBatches
+from healthivert.training.sole_use import sole_use
 from healthivert.training.task import RunSettings
 from healthivert.training.trainer import Progress, ready_run, this_process, told_plainly
 
 
 def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, progress: Progress) -> dict[str, Any]:
     """The resolved configuration and "step": {seconds, preparing_seconds, images_per_second, memory_mb, hours_left}.
-    preparing_seconds: of the seconds, what this process took to prepare the images; workers take it over.
+    preparing_seconds: of the seconds, what this process took to prepare the images; workers take it over. A step costs
+    what the last ones will: what joins later is there from the first.
 
     Raises HealthiVertError for whatever train would refuse before its first step.
     """
-    with this_process(settings) as (processes, device), told_plainly(run_dir):
+    with this_process(settings) as (processes, device), told_plainly(run_dir), ExitStack() as folder:
         with processes.all_or_none():
-            ready = ready_run(settings, data_dir, run_dir, resume, processes, device, progress)
+            if processes.first:
+                folder.enter_context(sole_use(run_dir, "training"))
+            ready = ready_run(settings, data_dir, run_dir, resume, processes, device, progress, trial=True)
         task, share = ready.task, processes.share(settings.batch_size)
         batches = StepBatches(ready.data, settings.augmentation, settings.seed, share)
         before, seconds, preparing = task.step, 0.0, 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ class GanTrainerSettings(RunSettings):
     generator: GanSettings = field(default_factory=lambda: GanSettings(spectral_norm=True))
     discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
     weights: GanLossWeights = field(default_factory=GanLossWeights)
+
+    def at_full_cost(self) -> GanTrainerSettings:
+        return replace(self, adversarial_start=0)
 
     def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> GanRun:
         return GanRun(self, gap, device, processes)

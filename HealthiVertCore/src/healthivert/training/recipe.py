@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 from healthivert.allowed import at_least, check_allowed, random_seed
 from healthivert.errors import HealthiVertError
 from healthivert.exit_status import exit_status
+from healthivert.image_files import complaint
 from healthivert.progress import Progress, install_cancellation
 from healthivert.training.checkpoint import holds_run
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
@@ -135,6 +136,9 @@ def make_weights(recipe: Recipe, work: Path, out: Path, workers: int, progress: 
     end = train(recipe.trainer, data, run, holds_run(run), progress)
     if end.exit_status:
         raise SystemExit(end.exit_status)  # stopped: nothing half-trained is exported, and the next call goes on
+    if end.step < end.wanted:
+        found = f"the recipe's wall_clock_minutes were over at step {end.step} of {end.wanted}"
+        raise complaint(run, f"{found}, so no weights were written", "repeat the command, which goes on from there")
     spines = {"generated_spines": count, "first_seed": seed}
     return export(run, out, {"generated_data": spines, "licence": "Apache-2.0"})
 

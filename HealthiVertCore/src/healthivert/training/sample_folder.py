@@ -6,6 +6,8 @@ A shard's name up to the last underscore is the spine's (spine_0012_L1.npz): all
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 from healthivert.errors import HealthiVertError
 from healthivert.image_files import complaint, suffix_of
 from healthivert.output_folder import NO_SPACE
-from healthivert.training.sole_use import sole_use
+from healthivert.training.sole_use import is_in_use, sole_use
 from healthivert.whole_file import remove_unfinished
+
+GENERATED = re.compile(r"sample_\d+$")  # the spines of make_samples
 
 
 @contextmanager
@@ -38,11 +42,17 @@ def filling(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def check_filled(folder: Path) -> None:
+    """Raise HealthiVertError for a folder that samples are still being made in: a training would miss the last ones."""
+    if is_in_use(folder):
+        raise complaint(folder, "samples are still being made in it", "wait for their end")
+
+
 def shards(folder: Path, held_out: float) -> tuple[list[Path], list[Path]]:
     """(training, validation) shards of a folder. All vertebrae of one spine fall on the same side.
 
-    The last `held_out` of the sorted spines validate, at least one, and at least one does not. Raises HealthiVertError
-    if there are not two spines.
+    The last `held_out` of the sorted spines validate, of the generated and of the real ones each; at least one does,
+    and at least one of each kind does not. Raises HealthiVertError if there are not two spines.
     """
     paths = sorted(folder.glob("*.npz"))
     if not paths:
@@ -54,8 +64,13 @@ def shards(folder: Path, held_out: float) -> tuple[list[Path], list[Path]]:
             f"holds {len(paths)} shards of {len(spines)} spines",
             "training needs two spines or more, one of them to validate on",
         )
-    kept_back = set(spines[-min(len(spines) - 1, max(1, round(held_out * len(spines)))) :])
+    kinds = [[spine for spine in spines if bool(GENERATED.match(spine)) is generated] for generated in (True, False)]
+    kept_back = {spine for kind in kinds if len(kind) > 1 for spine in _last(kind, held_out)} or {spines[-1]}
     return [p for p in paths if spine_of(p) not in kept_back], [p for p in paths if spine_of(p) in kept_back]
+
+
+def _last(spines: list[str], share: float) -> list[str]:
+    return spines[-min(len(spines) - 1, max(1, round(share * len(spines)))) :]
 
 
 def spine_of(path: Path) -> str:
@@ -82,6 +97,6 @@ def _without_shards(folder: Path) -> HealthiVertError:
     if not folder.is_dir():
         return complaint(folder, "this is a file, not a folder", f"give the folder of the samples, or {make}")
     if any(suffix_of(path) for path in folder.rglob("*")):
-        from_scans = f"`healthivert samples --from {folder} --out ANOTHER`"
+        from_scans = f"`healthivert samples --from {shlex.quote(str(folder))} --out ANOTHER`"
         return complaint(folder, "holds scans, and no samples", f"make samples of them: {from_scans}")
     return complaint(folder, "holds no samples (.npz): 0 shards of 0 spines", make)

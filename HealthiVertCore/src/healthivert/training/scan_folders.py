@@ -8,6 +8,7 @@ with a file for each structure), and any folders that hold a ct and a seg file, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ VERSE_MASK = "_seg-vert_msk"
 VERSE_CT = "_ct"
 VERSE_2019_MASK = "_seg"
 BIDS_SUBJECT = "sub-"
-MASKS_BESIDE_CT = ("segmentations", "seg", "segmentation", "mask", "labels")  # a folder or a file, first found wins
+MASKS_BESIDE_CT = ("segmentations", "seg", "segmentation", "mask", "labels", "ct_seg")  # folder or file, the first wins
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,13 @@ class Scan:
 
 
 def find_scans(folder: Path) -> list[Scan]:
-    """All pairs in a folder and the folders below it, by name. Raises HealthiVertError if there is none, or if two
-    have the same name."""
+    """All pairs in a folder and the folders below it, linked ones included, by name. Raises HealthiVertError if there
+    is none, or if two have the same name."""
     if not folder.is_dir():
-        raise complaint(folder, "there is no such folder", "give the folder of a data set")
-    images = [path for path in sorted(folder.rglob("*")) if suffix_of(path) and path.is_file()]
-    scans = [*_verse(images), *_verse_2019(images), *_beside_ct(folder, images)]
+        found = "this is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise complaint(folder, found, "give the folder of a data set")
+    images = sorted(path for path in _files(folder) if suffix_of(path))
+    scans = [*_verse(folder, images), *_verse_2019(folder, images), *_beside_ct(folder, images)]
     if not scans:
         raise complaint(
             folder,
@@ -52,21 +54,54 @@ def find_scans(folder: Path) -> list[Scan]:
     return [names[name] for name in sorted(names)]
 
 
-def _verse(images: list[Path]) -> Iterator[Scan]:
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file below a folder. A link may lead to a subject that lies elsewhere; one that leads back is not followed
+    again."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
+def _verse(folder: Path, images: list[Path]) -> Iterator[Scan]:
     """A mask's CT may lie in another branch of the data set, but has the same subject and scan in its name."""
-    cts = {stem_of(path).removesuffix(VERSE_CT): path for path in images if stem_of(path).endswith(VERSE_CT)}
+    cts: dict[tuple[str | None, str], list[Path]] = {}
+    for path in images:
+        if stem_of(path).endswith(VERSE_CT):
+            name = stem_of(path).removesuffix(VERSE_CT)
+            cts.setdefault((_subject_above(folder, path), name), []).append(path)
     for mask in images:
         name = stem_of(mask).removesuffix(VERSE_MASK)
-        if name != stem_of(mask) and name in cts:
-            yield Scan(name.partition("_")[0], name, cts[name], mask)
+        found = cts.get((_subject_above(folder, mask), name), [])
+        if name == stem_of(mask) or not found:
+            continue
+        ct, *others = found
+        if others:
+            raise complaint(others[0], f"has the same name as {ct}", "rename or remove one of them")
+        yield _named_scan(folder, name, name.partition("_")[0], ct, mask)
 
 
-def _verse_2019(images: list[Path]) -> Iterator[Scan]:
-    cts = {path.with_name(stem_of(path)): path for path in images}
+def _verse_2019(folder: Path, images: list[Path]) -> Iterator[Scan]:
+    cts = {path.with_name(stem_of(path)): path for path in images if stem_of(path) != "ct"}
     for mask in images:
         name = stem_of(mask).removesuffix(VERSE_2019_MASK)
         if name != stem_of(mask) and name and (ct := cts.get(mask.with_name(name))):
-            yield Scan(name, name, ct, mask)
+            yield _named_scan(folder, name, name, ct, mask)
+
+
+def _named_scan(folder: Path, name: str, subject: str, ct: Path, mask: Path) -> Scan:
+    """A scan that its files name. Where a folder above is a subject's, that is the person, whatever they are called."""
+    person = _subject_above(folder, ct) or subject
+    return Scan(person, name if name.startswith(person) else f"{person}_{name}", ct, mask)
+
+
+def _subject_above(folder: Path, file: Path) -> str | None:
+    """The first folder between folder and file that is named as a subject's."""
+    parts = file.parent.relative_to(folder).parts
+    return next((part.replace("_", "-") for part in parts if part.startswith(BIDS_SUBJECT)), None)
 
 
 def _beside_ct(folder: Path, images: list[Path]) -> Iterator[Scan]:
@@ -79,5 +114,4 @@ def _beside_ct(folder: Path, images: list[Path]) -> Iterator[Scan]:
             place = ct.parent.relative_to(folder).parts or (ct.parent.resolve().name,)
             name = "-".join(place).replace("_", "-")
             # of other folders nothing tells whether they are persons, or hospitals, or halves of a data set
-            person = next((part.replace("_", "-") for part in place if part.startswith(BIDS_SUBJECT)), name)
-            yield Scan(person, name, ct, mask)
+            yield Scan(_subject_above(folder, ct) or name, name, ct, mask)

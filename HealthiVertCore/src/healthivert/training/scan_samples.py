@@ -2,17 +2,18 @@
 
 In: a folder of scans (scan_folders). Out: OUT/SUBJECT_[SCAN-]LEVEL.npz, and OUT/levels.csv, which says of every level
 whether it was used or why not. Scans that levels.csv names are done: an interrupted call goes on where it stopped. A
-scan that cannot be used does not end the call, and is tried again by the next one.
+scan that cannot be used does not end the call, and is tried again by the next one, as is one whose mask has changed.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from healthivert.errors import HealthiVertError
 from healthivert.evaluate import evaluable_levels
 from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.progress import WARNING
 from healthivert.training.sample_folder import filling
 from healthivert.training.samples import sample_of_scan, save_sample
 from healthivert.training.scan_folders import Scan, find_scans
@@ -28,20 +30,22 @@ from healthivert.training.worker_processes import results_of
 from healthivert.whole_file import write_whole
 
 LEVELS_FILE = "levels.csv"
-HEADER = ("scan", "level", "outcome", "ct_bytes")
+HEADER = ("scan", "level", "outcome", "ct_bytes", "mask")
 USED = "used"
 FRACTURED, CUT, ALONE, REFUSED = "looks fractured", "cut by the scan's border", "no whole level beside it", "refused"
+CERVICAL = "cervical heights are not known"
 
 
 @dataclass(frozen=True)
 class LevelOutcome:
     """level: "" for a scan that could not be read. outcome: USED, or why not. ct_bytes: the size of the scan's CT, by
-    which two scans of one name are told from each other, wherever they lie."""
+    which two scans of one name are told from each other, wherever they lie. mask: a digest of its mask."""
 
     scan: str
     level: str
     outcome: str
     ct_bytes: str
+    mask: str
 
 
 def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[..., None]) -> Counter[str]:
@@ -52,7 +56,7 @@ def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[.
     """
     scans = find_scans(folder)
     with filling(out):
-        outcomes = _still_there(scans, out)
+        outcomes = _still_there(scans, out, progress)
         done = {row.scan for row in outcomes}
         left = [scan for scan in scans if scan.name not in done]
         with closing(results_of(partial(scan_levels, out=out), left, workers)) as results:
@@ -67,9 +71,9 @@ def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[.
     return counts
 
 
-def _still_there(scans: list[Scan], out: Path) -> list[LevelOutcome]:
+def _still_there(scans: list[Scan], out: Path, tell: Callable[..., None]) -> list[LevelOutcome]:
     """What an earlier call found in scans that need not be read again: not of those that could not be read, which may
-    have been mended, nor of those of which a sample is gone."""
+    have been mended, nor of those of which a sample is gone, or whose mask has changed: their samples are removed."""
     outcomes = read_outcomes(out)
     sizes = {row.scan: row.ct_bytes for row in outcomes if row.level}
     for scan in scans:
@@ -78,7 +82,14 @@ def _still_there(scans: list[Scan], out: Path) -> list[LevelOutcome]:
                 scan.ct, f"{out} has samples of another scan named {scan.name}", "rename it, or take another --out"
             )
     names = {scan.name: scan for scan in scans}
-    again = {row.scan for row in outcomes if not row.level}
+    masks = {row.scan: row.mask for row in outcomes if row.level}
+    changed = [name for name, mask in masks.items() if name in names and mask != _digest(names[name].mask)]
+    for name in changed:
+        tell(WARNING, 0.0, f"the mask of {name} has changed: its samples are made again")
+        for row in outcomes:
+            if row.scan == name and row.outcome == USED:
+                _shard(out, names[name], row.level).unlink(missing_ok=True)
+    again = {row.scan for row in outcomes if not row.level} | set(changed)
     again |= {
         row.scan
         for row in outcomes
@@ -93,8 +104,8 @@ def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
         case = load_case(scan.ct, scan.mask)
         analysis = analyse(case)
     except HealthiVertError as error:
-        return [LevelOutcome(scan.name, "", str(error), _size(scan))]
-    outcomes = []
+        return [LevelOutcome(scan.name, "", str(error), _size(scan), "")]
+    outcomes, mask = [], _digest(scan.mask)
     for level in case.levels:
         outcome = why_not(analysis, level)
         if outcome == USED:
@@ -102,7 +113,7 @@ def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
                 save_sample(sample_of_scan(case, analysis, level), _shard(out, scan, level))
             except HealthiVertError as error:
                 outcome = str(error)
-        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan)))
+        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan), mask))
     return outcomes
 
 
@@ -114,6 +125,8 @@ def why_not(analysis: SpineAnalysis, level: str) -> str:
         return CUT
     if level in evaluable_levels(analysis):
         return USED
+    if level.startswith("C"):
+        return CERVICAL
     return ALONE if analysis.levels[level].neighbour_reference is None else FRACTURED
 
 
@@ -123,6 +136,14 @@ def _shard(out: Path, scan: Scan, level: str) -> Path:
 
 def _size(scan: Scan) -> str:
     return str(scan.ct.stat().st_size)
+
+
+def _digest(mask: Path) -> str:
+    """Of what a mask's file holds, or each of its folder's."""
+    digest = hashlib.sha256()
+    for file in sorted(mask.iterdir()) if mask.is_dir() else [mask]:
+        digest.update(file.name.encode(errors="surrogateescape") + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def shard_name(scan: Scan, level: str) -> str:
@@ -146,5 +167,5 @@ def _write_outcomes(out: Path, outcomes: list[LevelOutcome]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows((row.scan, row.level, row.outcome, row.ct_bytes) for row in outcomes)
+    writer.writerows(astuple(row) for row in outcomes)
     write_whole(out / LEVELS_FILE, text.getvalue().encode())

@@ -46,6 +46,16 @@ def sole_use(folder: Path, work: str) -> Iterator[None]:
         remove_empty(made)
 
 
+def is_in_use(folder: Path) -> bool:
+    """Whether another process is in sole_use of a folder. Writes nothing."""
+    try:
+        file = (folder / LOCK).open("r+b", buffering=0)
+    except OSError:
+        return False  # there is no lock, or it is not ours to look at
+    with file:
+        return not _try_to_lock(file)
+
+
 def _locked(path: Path, taken: str) -> FileIO:
     """The file, locked until it is let go, with a note of who this is. taken: what is said if another has it."""
     while True:

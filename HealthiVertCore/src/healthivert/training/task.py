@@ -77,6 +77,10 @@ class RunSettings(ABC):
     def __post_init__(self) -> None:
         check_allowed(self)
 
+    def at_full_cost(self) -> RunSettings:
+        """With everything there from the first step that would join later."""
+        return self
+
     @abstractmethod
     def start(self, gap: tuple[int, int], device: torch.device, processes: Processes = ALONE) -> Task:
         """The task of these settings at step 0. gap: rows [first, last) of the slices' gap."""

@@ -28,6 +28,7 @@ import torch
 from healthivert.errors import HealthiVertError
 from healthivert.familiarity import seen_range
 from healthivert.gap import GAP, HU_WINDOW, ROWS
+from healthivert.image_files import complaint
 from healthivert.models.devices import choose_device, ran_out_of_memory
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
@@ -62,11 +63,11 @@ from healthivert.training.lost_worker import is_of_lost_worker, let_go_of_worker
 from healthivert.training.machine import machine
 from healthivert.training.metrics import METRICS, MetricsLog, Stopwatch
 from healthivert.training.numerics import determinism
-from healthivert.training.sample_folder import contents_of, shards
+from healthivert.training.sample_folder import check_filled, contents_of, shards
 from healthivert.training.slices import SliceDataset
 from healthivert.training.sole_use import sole_use
 from healthivert.training.task import RunSettings, Task
-from healthivert.training.validation import draw_validation, validate
+from healthivert.training.validation import SCORED, draw_validation, validate
 from healthivert.whole_file import remove_unfinished, write_whole
 
 Progress = Callable[[str, float, str], None]
@@ -120,18 +121,14 @@ def train(
     different one (with it) or is being trained in, for a full disk, a lost process, and when the training diverges.
     Whatever was the last checkpoint is still there then.
     """
-    with (
-        this_process(settings) as (processes, device),
-        _stop_requests() as stop,
-        told_plainly(run_dir),
-        ExitStack() as folder,
-    ):
+    with this_process(settings) as (processes, device), told_plainly(run_dir), ExitStack() as folder:
         tell = progress if progress is not None and processes.first else quiet
         with processes.all_or_none():
             if processes.first:
                 folder.enter_context(sole_use(run_dir, "training"))
             ready = ready_run(settings, data_dir, run_dir, resume, processes, device, tell)
-        return _loop(settings, ready, run_dir, processes, device, stop, tell)
+        with _stop_requests() as stop:  # until here a signal ends the command: there is nothing to save
+            return _loop(settings, ready, run_dir, processes, device, stop, tell)
 
 
 def ready_run(
@@ -142,12 +139,16 @@ def ready_run(
     processes: Processes,
     device: torch.device,
     tell: Progress,
+    trial: bool = False,
 ) -> ReadyRun:
-    """Everything that can be wrong before the first step. Writes nothing."""
+    """Everything that can be wrong before the first step. Writes nothing. trial: for steps that are thrown away, which
+    cost what the last ones would."""
     if not resume:
         check_free(run_dir)
     stored = load_checkpoint(run_dir, partial(tell, WARNING, 0.0)) if resume else None
     processes.share(settings.batch_size)
+    if data_dir.resolve() != run_dir.resolve():  # that one is in our own use
+        check_filled(data_dir)
     training_paths, validation_paths = shards(data_dir, settings.held_out)
     contents = contents_of([*training_paths, *validation_paths])
     if len(training_paths) < processes.count:
@@ -157,7 +158,10 @@ def ready_run(
         )
     tell("load", 0.0, f"reading {len(training_paths)} + {len(validation_paths)} vertebrae")
     data, held_out = SliceDataset(training_paths), SliceDataset(validation_paths)
-    task = settings.start(data.gap, device, processes)
+    if data.gap != GAP:
+        found = f"its samples have the gap {data.gap}, this version's have {GAP}"
+        raise complaint(data_dir, found, "make them again with `healthivert samples`")
+    task = (settings.at_full_cost() if trial else settings).start(data.gap, device, processes)
     record: dict[str, Any] = {}
     if stored is not None:
         tensors, record = stored
@@ -220,9 +224,11 @@ def _loop(
             message = f"step {task.step}, {rates_in_words(**rates)}, ct loss {losses['ct']:.4f}"
             tell("train", task.step / settings.steps, message)
         if task.step % settings.validate_every == 0 or task.step == settings.steps:
-            # the last one is not cut short: nothing would make up for it
-            stopped = stop.wanted if task.step < settings.steps else (lambda: False)
-            found = validate(task.average, held_out, device, processes, stopped)
+            # the last one, whose figures go on the card, is of all vertebrae, and is not cut short
+            last = task.step == settings.steps
+            stopped = (lambda: False) if last else stop.wanted
+            vertebrae = None if last else SCORED
+            found = validate(task.average, held_out, device, processes, stopped, vertebrae)
             validation = found or validation
             if found is not None and log is not None:
                 log.write("validation", task.step, found)

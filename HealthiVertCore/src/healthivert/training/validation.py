@@ -22,6 +22,7 @@ from healthivert.training.slices import SliceDataset
 from healthivert.whole_file import write_whole
 
 FIGURES = "figures"  # the folder in the run's
+SCORED = 24  # vertebrae on the way; at the end of a training, all
 PICTURED = 4  # vertebrae in a montage
 COLUMNS = ("given", "truth", "drawn", "difference")
 GAIN = "height_gain_at_least"
@@ -46,17 +47,17 @@ def validate(
     device: torch.device,
     processes: Processes = ALONE,
     stopped: Callable[[], bool] = lambda: False,
-    vertebrae: int = 24,
+    vertebrae: int | None = SCORED,
     slices: int = 6,
 ) -> dict[str, float] | None:
-    """Means over up to `vertebrae` vertebrae, `slices` of each plane; None if it was stopped before its end.
+    """Means over up to `vertebrae` vertebrae (None: all), `slices` of each plane; None if it was stopped before that.
 
     l1_hu: of the CT inside the gap. dice: of the thresholded body. height_error: |predicted - true| / true of the mean
     body height in percent, and baseline_height_error the same for the neighbours' reference alone;
-    height_gain_at_least: see least_gain, left out where one spine is all there is. The processes score every other
-    vertebra each.
+    height_gain_at_least: see least_gain, left out where one spine is all there is. vertebrae: how many those were. The
+    processes score every other vertebra each.
     """
-    count = min(vertebrae, len(dataset))
+    count = min(vertebrae or len(dataset), len(dataset))
     chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
     scores = np.zeros((count, len(VertebraScore._fields)))
     for number in range(processes.rank, count, processes.count):
@@ -66,7 +67,7 @@ def validate(
     if any(processes.any(stopped())):
         return None
     scores = processes.total(scores).astype(float)
-    found = dict(zip(VertebraScore._fields, scores.mean(axis=0).tolist(), strict=True))
+    found = dict(zip(VertebraScore._fields, scores.mean(axis=0).tolist(), strict=True)) | {"vertebrae": count}
     own, baseline = (scores[:, VertebraScore._fields.index(name)] for name in ("height_error", "baseline_height_error"))
     gain = least_gain(baseline - own, [dataset.spines[vertebra] for vertebra in chosen])
     return found if gain is None else {**found, GAIN: gain}
