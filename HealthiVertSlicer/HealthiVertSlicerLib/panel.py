@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from HealthiVertSlicerLib import dependencies, display, inputs, levels, results, withheld
+from HealthiVertSlicerLib import dependencies, display, inputs, levels, made_from, results, withheld
 from HealthiVertSlicerLib.job_view import Job, JobView, say
 from HealthiVertSlicerLib.parameters import (
     HealthiVertParameters,
@@ -20,6 +20,7 @@ from HealthiVertSlicerLib.parameters import (
     keep_override,
     keep_spine,
     overrides_of,
+    spine_is_outdated,
     spine_rows_of,
 )
 from HealthiVertSlicerLib.pieces import Pieces
@@ -45,7 +46,6 @@ class Panel:
         self.parameters: HealthiVertParameters | None = None
         self.jobs = JobView(ui, self.refresh)
         self._checked_target: tuple = ()
-        self._edits = 0  # of the chosen segmentation, so that one during a run is not forgotten at its end
         self._refreshing = False
         self.spine = SpineView(ui.spineTable, self.choose_level, self.centre_views)
         self.level_table = LevelsView(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
@@ -131,8 +131,7 @@ class Panel:
 
     def segmentation_edited(self) -> None:
         """To be called when somebody has changed what the chosen segmentation holds."""
-        self._edits += 1
-        self.parameters.spine_outdated = True
+        made_from.count_edit(self.parameters.segmentation)
         self.inputs_changed()
 
     def inputs_changed(self) -> None:
@@ -163,7 +162,7 @@ class Panel:
         _choose(self.ui.targetSelector, target)
         _choose(self.ui.modelSelector, self.parameters.model)
         _choose(self.ui.deviceSelector, self.parameters.device)
-        outdated = bool(rows) and self.parameters.spine_outdated
+        outdated = bool(rows) and spine_is_outdated(self.parameters)
         say(self.ui.spineNoteLabel, _("The segmentation has changed: measure again.") if outdated else "")
         self._show_target(found, target)
 
@@ -206,7 +205,8 @@ class Panel:
         ui.applyButton.text = _("Apply: regrow {level}").format(level=level) if level else _("Apply")
         choose_first = "" if target else _("Choose the vertebra to regrow in the table.")
         self._enable_buttons(problem or "", target_problem or choose_first)
-        self.results.show(results.find_results(parameters.volume, level) if parameters.volume and level else None)
+        result = results.find_results(parameters.volume, level) if parameters.volume and level else None
+        self.results.show(result, self._change_since(result, found))
 
     def _check_target(self, target: str) -> tuple[str | None, str | None]:
         """Why the target cannot be regrown, and what is to be known about its neighbours. Looked up once per choice:
@@ -221,7 +221,7 @@ class Panel:
 
     def _cut_by_border(self, level: str) -> str | None:
         """Why a vertebra that was measured cannot be regrown; None also for those that were not."""
-        rows = [] if self.parameters.spine_outdated else spine_rows_of(self.parameters, self._levels())
+        rows = [] if spine_is_outdated(self.parameters) else spine_rows_of(self.parameters, self._levels())
         if all(row["complete"] for row in rows if row["level"] == level):
             return None
         text = _("{level} is cut by the border of the scan: choose a vertebra that lies wholly inside it.")
@@ -232,6 +232,13 @@ class Panel:
         if painted is None:
             return None
         return _('Withheld besides the vertebra: what is painted in "{mask}".').format(mask=painted.GetName())
+
+    def _change_since(self, result, found: Mapping[str, str]) -> str:
+        """Why a result is not of what is chosen, as it is now."""
+        if result is None:
+            return ""
+        chosen = self.parameters.volume, self.parameters.segmentation
+        return made_from.change_since(result.report_text, *chosen, found)
 
     def _enable_buttons(self, problem: str, target_problem: str) -> None:
         """problem: why nothing can be run; target_problem: why the chosen vertebra cannot."""
@@ -251,12 +258,9 @@ class Panel:
     # Jobs
 
     def inspect(self) -> None:
-        given, edits = self._inputs(), self._edits
-
-        def done(spine) -> None:
-            self._inspected(given, spine, edited=self._edits != edits)
-
-        self._start(lambda: self.logic.start_inspect(*given, overrides=self._overrides()), done)
+        given, overrides = self._inputs(), self._overrides()
+        start = self.logic.start_inspect
+        self._start(lambda: start(*given, overrides=overrides), lambda spine: self._inspected(given, spine))
 
     def apply(self) -> None:
         given, target = self._inputs(), self._target()
@@ -310,14 +314,14 @@ class Panel:
 
     # Results
 
-    def _inspected(self, given: tuple, spine, edited: bool) -> None:
+    def _inspected(self, given: tuple, spine) -> None:
         """given: the CT and the segmentation that were measured, whatever is chosen by now."""
         parameters = self.parameters
         if parameters is None or any(node.GetScene() is None for node in given):  # deleted meanwhile
             return
         still_chosen = self._are_chosen(given)
         modified = parameters.StartModify()
-        keep_spine(parameters, given, spine, edited and still_chosen)
+        keep_spine(parameters, given, spine)
         if still_chosen and not self._target():
             self._choose_most_suspicious(spine.rows)
         parameters.EndModify(modified)
@@ -344,7 +348,7 @@ class Panel:
         level = found.report["vertebra"]
         if self._are_chosen(given):
             self.jobs.say(_("{level} is regrown.").format(level=level))
-            self._show_results(found)
+            self._show_results(level)
         else:
             self._say_others(given, level)
 
@@ -363,11 +367,14 @@ class Panel:
             return
         self.jobs.say(_("Regrown: {levels}. Choose one in the table to read its results.").format(levels=names))
         self.choose_level(found[0].report["vertebra"])
-        self._show_results(found[0])
+        self._show_results(found[0].report["vertebra"])
 
-    def _show_results(self, found) -> None:
-        self.results.show(found)
+    def _show_results(self, level: str) -> None:
+        """Of what was regrown, unless another vertebra was chosen meanwhile."""
+        self.refresh()
         self.ui.resultsSection.collapsed = False
+        if self._levels().get(self._target()) != level:
+            return
         if self.ui.applyButton.visible:  # else the user has gone to another module, whose views are not ours to change
             self.results.compare()
 

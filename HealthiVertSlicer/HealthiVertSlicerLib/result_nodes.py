@@ -38,6 +38,7 @@ class ResultSet:
     def __init__(self, volume: Any, level: str) -> None:
         self.volume, self.level = volume, level
         self.provenance: dict[str, str] = {}  # name -> value, written on every node that is made or updated
+        self.references: dict[str, str] = {}  # role -> node ID, likewise
         self._found = nodes_by_role(volume, level)
         self._made: list[Any] = []
         self._folder = 0
@@ -57,6 +58,8 @@ class ResultSet:
             node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
         for key, value in self.provenance.items():
             node.SetAttribute(PROVENANCE + key, value)
+        for role_of_other, node_id in self.references.items():
+            node.SetNodeReferenceID(role_of_other, node_id)
         return node
 
     def is_new(self, node: Any) -> bool:

@@ -42,9 +42,10 @@ class ResultsView:
         ui.saveReportButton.connect("clicked()", self._ask_and_save_report)
         self.show(None)
 
-    def show(self, results) -> None:
-        """results: ResultNodes of the chosen vertebra, or None."""
+    def show(self, results, note: str = "") -> None:
+        """results: ResultNodes of the chosen vertebra, or None. note: why they are not of what is chosen."""
         self._results = results
+        say(self._ui.resultNoteLabel, f"⚠ {note}" if note else "")
         text = results.report_text.GetText() if results is not None else ""
         self._ui.openReportButton.enabled = self._ui.saveReportButton.enabled = bool(text) and bool(results.page_text)
         if text == self._shown:

@@ -13,9 +13,10 @@ from typing import Any
 
 import slicer
 
-from HealthiVertSlicerLib import inputs, results, withheld
+from HealthiVertSlicerLib import inputs, made_from, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.jobs import Note, Step, Steps, answer_of, succeeded
+from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
 
 MEASURING = 0.1  # of a screening's progress
@@ -42,12 +43,14 @@ class SpineTable:
     """Every measured level, cranial to caudal.
 
     rows: as `healthivert inspect --json` prints them. warnings: of the whole spine. segment_of_level: the segment that
-    each level was measured in. table: the table node that shows them.
+    each level was measured in. edits: of the segmentation until it was measured (made_from.edits_of). table: the table
+    node that shows them.
     """
 
     rows: tuple[dict, ...]
     warnings: tuple[str, ...]
     segment_of_level: Mapping[str, str]
+    edits: int
     table: Any
 
     def suspicious(self, threshold: float) -> tuple[str, ...]:
@@ -73,6 +76,8 @@ class SpineRuns:
         """Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene."""
         volume, segmentation = self._nodes()
         hidden = withheld.find(volume)
+        self._edits = made_from.edits_of(segmentation)
+        self._state = made_from.state_of(volume, segmentation, segment_levels(segmentation, self._overrides))
         self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
         # the core calls the case by its file in messages and in the report; apart, or it might be called "segmentation"
         apart = self.folder / "scan"
@@ -87,7 +92,7 @@ class SpineRuns:
         result = yield Step(self._run("spine"), first, last)
         rows, warnings = _measurements(answer_of(self._told(result)))
         table = results.show_spine_table(rows, self._nodes()[0])
-        return SpineTable(rows, warnings, dict(self._case.segment_of_level), table)
+        return SpineTable(rows, warnings, dict(self._case.segment_of_level), self._edits, table)
 
     def regrown(self, level: str, settings: GeneratorSettings, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> ResultNodes."""
@@ -96,7 +101,7 @@ class SpineRuns:
         succeeded(self._told(result))
         _check_written(out, "report.json", "pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz")
         volume, segmentation = self._nodes()
-        return (yield from results.loading(out, volume, segmentation, self._segment(level), level))
+        return (yield from results.loading(out, volume, segmentation, self._segment(level), level, self._state))
 
     def _generated(self, level: str, out: Path, settings: GeneratorSettings, first: float, last: float) -> Steps:
         """-> RunResult. Where the graphics processor fails, the run begins again on the processor, in a new process:

@@ -9,6 +9,7 @@ import pytest
 import slicer
 from HealthiVertSlicerLib import display, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
+from HealthiVertSlicerLib.made_from import edits_of
 from HealthiVertSlicerLib.parameters import overrides_of
 from HealthiVertSlicerLib.result_nodes import fill_segment
 from panel_case import bend, choose_inputs, choose_target, open_with_played_logic, row
@@ -136,9 +137,10 @@ def test_a_renamed_segment_is_recognised_at_once(panel, phantom_nodes):
 def measure(panel, nodes, meanwhile=lambda: None) -> None:
     """Measures the spine; meanwhile is done while that runs."""
     panel.inspect()
+    edits = edits_of(nodes.segmentation)
     meanwhile()
-    segment = segment_id_of(nodes, "L1")
-    spine = SimpleNamespace(rows=[row("L1", 15.0, 20.0, 0.1)], warnings=(), segment_of_level={"L1": segment})
+    found = {"rows": [row("L1", 15.0, 20.0, 0.1)], "segment_of_level": {"L1": segment_id_of(nodes, "L1")}}
+    spine = SimpleNamespace(warnings=(), edits=edits, **found)
     panel.logic.job.finish(spine)
     panel.jobs._poll()
 
@@ -200,6 +202,8 @@ def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_n
     segments = phantom_nodes.segmentation.GetSegmentation()
     segments.RemoveSegment(segment_id_of(phantom_nodes, "T10"))
     assert "measure again" in panel.ui.spineNoteLabel.text
+    measure(panel, phantom_nodes)
+    assert panel.ui.spineNoteLabel.text == ""
 
 
 def test_a_hardened_copy_is_made_at_a_click_and_the_original_stays(panel, phantom_nodes):

@@ -51,7 +51,7 @@ def ended(panel) -> None:
 def spine(*rows) -> SimpleNamespace:
     segments = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode").GetSegmentation()
     segment_of_level = {row["level"]: segments.GetSegmentIdBySegmentName(row["level"]) for row in rows}
-    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level)
+    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level, edits=0)
 
 
 def test_apply_hands_over_what_was_chosen(ready, phantom_nodes):
