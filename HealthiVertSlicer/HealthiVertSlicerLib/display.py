@@ -26,6 +26,7 @@ __all__ = [
     "compare",
     "comparing",
     "fade",
+    "is_compared",
     "register_layouts",
     "restore_layout",
     "show_conditioning",
@@ -145,6 +146,14 @@ def comparing(results: Any) -> Pieces:
     for view in slicer.util.getNodesByClass("vtkMRMLPlotViewNode"):
         if view.GetLayoutName() == layouts.PLOT and results.plot_chart is not None:
             view.SetPlotChartNodeID(results.plot_chart.GetID())
+
+
+def is_compared(results: Any) -> bool:
+    """Whether the arrangement COMPARE is shown, with these results (or None) in it."""
+    if results is None or not layouts.is_shown(layouts.COMPARE):
+        return False
+    views = layouts.slice_views(layouts.HEALTHY)
+    return any(composite.GetBackgroundVolumeID() == results.volume.GetID() for _node, composite in views)
 
 
 def fade(results: Any, share: float) -> None:

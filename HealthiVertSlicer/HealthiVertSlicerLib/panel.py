@@ -96,7 +96,9 @@ class Panel:
         """Makes the segment of level the target."""
         segment_of = {name: segment_id for segment_id, name in self._levels().items()}
         if self.parameters is not None and level in segment_of:
-            self.parameters.target = segment_of[level]
+            modified = self.parameters.StartModify()
+            self.parameters.target, self.parameters.target_of = segment_of[level], self.parameters.segmentation
+            self.parameters.EndModify(modified)
 
     def centre_views(self, level: str) -> None:
         self.choose_level(level)
@@ -124,8 +126,10 @@ class Panel:
         return levels.segment_levels(self.parameters.segmentation, overrides_of(self.parameters))
 
     def _target(self) -> str:
-        """The chosen segment, if it is still a vertebra of the segmentation."""
-        return self.parameters.target if self.parameters.target in self._levels() else ""
+        """The chosen segment, if it is still a vertebra of the chosen segmentation."""
+        parameters = self.parameters
+        is_there = parameters.target_of == parameters.segmentation and parameters.target in self._levels()
+        return parameters.target if is_there else ""
 
     # What the panel shows
 
@@ -206,7 +210,7 @@ class Panel:
         choose_first = "" if target else _("Choose the vertebra to regrow in the table.")
         self._enable_buttons(problem or "", target_problem or choose_first)
         result = results.find_results(parameters.volume, level) if parameters.volume and level else None
-        self.results.show(result, self._change_since(result, found))
+        self.results.go_on_with(result, self._change_since(result, found))
 
     def _check_target(self, target: str) -> tuple[str | None, str | None]:
         """Why the target cannot be regrown, and what is to be known about its neighbours. Looked up once per choice:

@@ -22,7 +22,8 @@ class HealthiVertParameters:
     """One field per choice of the panel.
 
     volume, segmentation: the inputs.
-    target: ID of the segment that is regrown, "" for none.
+    target, target_of: ID of the segment that is regrown, "" for none, and the segmentation that it is in: the same IDs
+        are in other patients' segmentations, too, and may be other vertebrae there.
     model, device, samples, seed: as of `healthivert run`.
     threshold: suspicion (0 to 1) from which screening regrows a vertebra.
     spine_of_volume, spine_of_segmentation: what spine_rows was measured on. References, not IDs as text: where a scene
@@ -34,6 +35,7 @@ class HealthiVertParameters:
     volume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     target: str
+    target_of: vtkMRMLSegmentationNode
     model: str = "gan"
     device: str = "auto"
     samples: Annotated[int, WithinRange(1, 50)] = 1

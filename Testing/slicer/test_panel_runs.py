@@ -274,6 +274,7 @@ def test_buttons_lead_to_the_comparison_to_the_surface_and_back(ready, regrown, 
     monkeypatch.setattr(display, "show_loss_surface", lambda nodes: called.append("surface"))
     ready.refresh()
     ready.ui.compareButton.click()
+    wait_until(lambda: not ready.jobs.showing)
     ready.ui.surfaceButton.click()
     assert called == ["compare", "surface"]
     assert ready.ui.fadeSlider.value == 50
