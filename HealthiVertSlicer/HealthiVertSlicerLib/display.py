@@ -19,7 +19,7 @@ from HealthiVertSlicerLib.difference import fill_difference
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.layouts import register_layouts, restore_layout
 from HealthiVertSlicerLib.pieces import Pieces, at_once
-from HealthiVertSlicerLib.result_nodes import INPUT_REFERENCE, ROLE
+from HealthiVertSlicerLib.result_nodes import INPUT_REFERENCE, ROLE, follow
 
 __all__ = [
     "centre_on",
@@ -175,22 +175,25 @@ def fade(results: Any, share: float) -> None:
 def show_loss_surface(results: Any) -> None:
     """The healthy body in 3D in the colours of what was lost of it, with its legend, seen from the front and left.
 
-    Where no 3D view is shown, the arrangement COMPARE brings one.
+    Where no 3D view is shown, the arrangement COMPARE brings one. Raises HealthiVertSlicerError if the CT is no longer
+    there.
     """
     if _views_in_3d():
+        _input_of(results.volume)
         _show_surface(results)
     else:
         compare(results)
 
 
 def _input_of(node: Any) -> Any:
-    """The CT that a result belongs to."""
+    """The CT that a result belongs to; the result follows to where that is now."""
     from slicer.i18n import tr as _
 
     original = node.GetNodeReference(INPUT_REFERENCE)
     if original is None:
         raise HealthiVertSlicerError(_("The CT of this result is no longer in the scene: load it and run again."))
     original.CreateDefaultDisplayNodes()
+    follow(original)
     return original
 
 
@@ -318,8 +321,6 @@ def _show_line(line: Any) -> None:
     text.SetVerticalJustificationToTop()
     text.SetJustificationToCentered()
     text.SetLineOffset(BELOW_PLATE)
-    line.SetNthControlPointLabel(0, f"{line.GetLineLengthWorld():.1f}")
-    line.SetNthControlPointLabel(1, "")
 
 
 def _views_in_3d() -> list[Any]:

@@ -24,6 +24,7 @@ from HealthiVertSlicerLib.parameters import (
     spine_rows_of,
 )
 from HealthiVertSlicerLib.pieces import Pieces
+from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.results_view import ResultsView
 from HealthiVertSlicerLib.spine_table import LevelsView, SpineView
 
@@ -139,7 +140,9 @@ class Panel:
         self.inputs_changed()
 
     def inputs_changed(self) -> None:
-        """To be called when somebody has edited the chosen nodes."""
+        """To be called when somebody has edited or moved the chosen nodes."""
+        if self.parameters.volume is not None:
+            follow(self.parameters.volume)
         self._checked_target = ()
         self.refresh()
 

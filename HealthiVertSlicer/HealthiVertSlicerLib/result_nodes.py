@@ -54,8 +54,7 @@ class ResultSet:
             node.SetAttribute(LEVEL, self.level)
             node.SetNodeReferenceID(INPUT_REFERENCE, self.volume.GetID())
             self._put_into_folder(node)
-        if node.IsA("vtkMRMLTransformableNode"):
-            node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
+        _put_under_transform(node, self.volume)
         for key, value in self.provenance.items():
             node.SetAttribute(PROVENANCE + key, value)
         for role_of_other, node_id in self.references.items():
@@ -100,15 +99,25 @@ class ResultSet:
 
 def nodes_by_role(volume: Any, level: str) -> dict[str, Any]:
     """The scene's result nodes of this CT and level."""
+    return {node.GetAttribute(ROLE): node for node in _nodes_of(volume) if node.GetAttribute(LEVEL) == level}
+
+
+def follow(volume: Any) -> None:
+    """Put all that was made from this CT where the CT is: it may have been moved since."""
+    for node in _nodes_of(volume):
+        _put_under_transform(node, volume)
+
+
+def _nodes_of(volume: Any) -> list[Any]:
     scene = slicer.mrmlScene
     nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-    return {
-        node.GetAttribute(ROLE): node
-        for node in nodes
-        if node.GetAttribute(ROLE)
-        and node.GetAttribute(LEVEL) == level
-        and node.GetNodeReferenceID(INPUT_REFERENCE) == volume.GetID()
-    }
+    own = volume.GetID()
+    return [node for node in nodes if node.GetAttribute(ROLE) and node.GetNodeReferenceID(INPUT_REFERENCE) == own]
+
+
+def _put_under_transform(node: Any, volume: Any) -> None:
+    if node.IsA("vtkMRMLTransformableNode"):
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
 
 
 def folder_of(nodes: Any, level: str) -> int:
@@ -185,9 +194,9 @@ def fill_segment(node: Any, segment_id: str, mask: np.ndarray, ijk_to_ras: np.nd
     segments = node.GetSegmentation()
     known = segments.GetSegment(segment_id)
     segment = known or slicer.vtkSegment()
-    segment.RemoveAllRepresentations()
     segment.AddRepresentation(BINARY_LABELMAP, image)
     segment.SetLabelValue(1)
+    segment.RemoveAllRepresentations(BINARY_LABELMAP)  # but that one: a surface is of other voxels
     if known is None:  # with its voxels in it, from which the segmentation makes what its other segments have
         segments.AddSegment(segment, segment_id)
     return known is None
@@ -296,11 +305,15 @@ def _fill_curve(results: ResultSet, table: Any, curve: Curve) -> Any:
 
 
 def fill_line(node: Any, ends_lps: Sequence[Sequence[float]]) -> None:
-    """Put a line's two ends at points (2, 3) LPS mm of the CT's own frame; they are locked."""
+    """Put a line's two ends at points (2, 3) LPS mm of the CT's own frame; they are locked. The first is labelled with
+    the line's length."""
+    ends = to_ras(ends_lps)
     node.SetLocked(False)
     node.RemoveAllControlPoints()
-    for point in to_ras(ends_lps):
+    for point in ends:
         node.AddControlPoint(vtk.vtkVector3d(*point))
+    node.SetNthControlPointLabel(0, f"{np.linalg.norm(ends[1] - ends[0]):.1f}")
+    node.SetNthControlPointLabel(1, "")
     node.SetLocked(True)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()

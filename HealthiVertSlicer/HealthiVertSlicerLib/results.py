@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from HealthiVertSlicerLib import filling, frames, inputs, made_from
+from HealthiVertSlicerLib.difference import refill_difference
 from HealthiVertSlicerLib.filling import BODIES, THIRDS
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import InThread, Pieces
@@ -181,6 +182,7 @@ def _fillings(
     for body in BODIES:
         yield partial(filling.fill_body, results, body, *bodies[body])
     yield lambda: filling.fill_loss(results, run.loss)
+    yield lambda: refill_difference(results)
     yield lambda: filling.fill_movement(results, run.displacement)
     yield lambda: filling.fill_heights(results, run.report)
     yield lambda: filling.fill_profile(results, run.report["height_profile_mm"])

@@ -17,6 +17,7 @@ from HealthiVertSlicerLib import inputs, made_from, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.jobs import Note, Step, Steps, answer_of, succeeded
 from HealthiVertSlicerLib.levels import segment_levels
+from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
 
 MEASURING = 0.1  # of a screening's progress
@@ -75,6 +76,7 @@ class SpineRuns:
     def copied(self) -> Steps:
         """Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene."""
         volume, segmentation = self._nodes()
+        follow(volume)
         hidden = withheld.find(volume)
         self._edits = made_from.edits_of(segmentation)
         self._state = made_from.state_of(volume, segmentation, segment_levels(segmentation, self._overrides))

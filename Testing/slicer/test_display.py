@@ -10,6 +10,7 @@ import pytest
 import scene_state
 import slicer
 import slicer.util
+import vtk
 from HealthiVertSlicerLib import colours, difference, display, layouts, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import at_once
@@ -261,6 +262,28 @@ def test_only_the_compared_level_is_seen(views: Any, phantom_nodes: Any, result:
     display.restore_layout()
     assert phantom_nodes.segmentation.GetDisplayNode().GetVisibility()
     assert not kept_hidden.GetDisplayNode().GetVisibility()
+
+
+def move(node: Any, up: float) -> str:
+    """Put a node under a transform; the transform's ID."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, up)
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return transform.GetID()
+
+
+def test_results_are_compared_where_the_ct_is_now(shown: Any, phantom_nodes: Any, result: Any) -> None:
+    change = slicer.mrmlScene.GetFirstNode("L1 difference", "vtkMRMLScalarVolumeNode")
+    moved = (result.volume, result.segmentation, result.loss_model, *result.height_lines, change)
+    for show, up in ((display.compare, 60.0), (display.show_loss_surface, 30.0), (lambda it: display.fade(it, 1), 0.0)):
+        above = move(phantom_nodes.volume, up)
+        show(result)
+        assert {node.GetTransformNodeID() for node in moved} == {above}
+    phantom_nodes.volume.SetAndObserveTransformNodeID(None)
+    display.show_conditioning(result)
+    assert {node.GetTransformNodeID() for node in (*moved, result.attention)} == {None}
 
 
 # What the generator is given

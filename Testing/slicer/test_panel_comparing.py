@@ -119,6 +119,13 @@ def test_the_end_of_a_run_on_a_level_that_is_no_longer_chosen_leaves_the_views_a
     assert compared() is None and "L1 is regrown" in panel.ui.statusLabel.text
 
 
+def test_the_compared_results_move_with_the_ct(panel, phantom_nodes, regrown):
+    compare(panel, "L1")
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    phantom_nodes.volume.SetAndObserveTransformNodeID(transform.GetID())
+    assert regrown["L1"].GetTransformNodeID() == regrown["L2"].GetTransformNodeID() == transform.GetID()
+
+
 def test_the_target_is_never_a_segment_of_another_segmentation(panel, phantom_nodes):
     choose_target(panel, "L1")
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "patient B")

@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicer
-from HealthiVertSlicerLib import frames, results
+from HealthiVertSlicerLib import display, frames, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError, export_case
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
@@ -217,6 +218,34 @@ def test_22_a_rerun_updates_the_nodes_and_keeps_what_the_user_changed(phantom_no
     assert second.volume.GetName() == "my name"
     assert second.plot_series[0].GetColor() == pytest.approx((0.1, 0.2, 0.3))
     assert second.loss_model.GetDisplayNode().GetOpacity() == 0.5
+
+
+def test_22_a_rerun_while_the_result_is_compared_keeps_how_it_looks_and_renews_what_it_shows(
+    views, phantom_nodes, finished_run, tmp_path
+):
+    first = load(phantom_nodes, finished_run)
+    display.compare(first)
+    shown = first.segmentation.GetDisplayNode()
+    shown.SetSegmentVisibility2DOutline("original", False)
+    first.loss_model.GetDisplayNode().SetScalarVisibility(False)
+    difference = slicer.util.getNode("L1 difference")
+    before = slicer.util.arrayFromVolume(difference).copy()
+    folder = shutil.copytree(finished_run, tmp_path / "again")
+    restored = sitk.ReadImage(str(folder / "pseudo_healthy_ct.nii.gz"))
+    sitk.WriteImage(restored + 100, str(folder / "pseudo_healthy_ct.nii.gz"))
+    report = report_of(folder)
+    report["height_lines_lps_mm"]["original"]["anterior"] = [[1.0, 2.0, 3.0], [1.0, 2.0, 12.96]]
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    second = load(phantom_nodes, folder)
+    labels = [[line.GetNthControlPointLabel(end) for end in (0, 1)] for line in second.height_lines]
+    assert labels[0] == ["10.0", ""] and all(float(number) > 10 and not name for number, name in labels[1:])
+    changed = slicer.util.arrayFromVolume(difference) - before
+    assert set(np.unique(changed)) == {0, 100}
+    assert not shown.GetSegmentVisibility2DOutline("original") and not shown.GetVisibility2DFill()
+    assert not second.loss_model.GetDisplayNode().GetScalarVisibility()
+    for body in results.BODIES:
+        surface = second.segmentation.GetSegmentation().GetSegment(body).GetRepresentation("Closed surface")
+        assert surface.GetNumberOfPoints() > 0
 
 
 def test_22_a_rerun_after_loading_the_scene_adds_nothing(phantom_nodes, finished_run, tmp_path):
