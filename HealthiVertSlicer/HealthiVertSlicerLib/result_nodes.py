@@ -9,6 +9,7 @@ Everything in a run's files lies in the CT's own frame, in LPS; nodes are RAS.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from HealthiVertSlicerLib.frames import BINARY_LABELMAP
+from HealthiVertSlicerLib.frames import BINARY_LABELMAP, ijk_to_ras
 
 ROLE, LEVEL, PROVENANCE = "HealthiVert.Role", "HealthiVert.Level", "HealthiVert."
 INPUT_REFERENCE = "HealthiVert.Original"  # from every result to its CT
+FRAME = "HealthiVert.Frame"  # ijk_to_ras of the CT when the result was made
+SAME_FRAME = 1e-4  # difference of its numbers that saving a scene may make
 WHOLE_SPINE = "spine"  # as the level of a folder, since an empty attribute is none
 ROOM_FOR_LEGEND = 1.25  # times the highest value is the end of a plot's y axis
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -54,6 +57,7 @@ class ResultSet:
             node.SetAttribute(LEVEL, self.level)
             node.SetNodeReferenceID(INPUT_REFERENCE, self.volume.GetID())
             self._put_into_folder(node)
+        node.SetAttribute(FRAME, json.dumps(ijk_to_ras(self.volume).tolist()))
         _put_under_transform(node, self.volume)
         for key, value in self.provenance.items():
             node.SetAttribute(PROVENANCE + key, value)
@@ -103,9 +107,15 @@ def nodes_by_role(volume: Any, level: str) -> dict[str, Any]:
 
 
 def follow(volume: Any) -> None:
-    """Put all that was made from this CT where the CT is: it may have been moved since."""
+    """Put all that was made from this CT where the CT is: it may have been moved since.
+
+    Where the transform was hardened on the CT, so that its own frame is another, the results are right where they are.
+    """
+    frame = ijk_to_ras(volume)
     for node in _nodes_of(volume):
-        _put_under_transform(node, volume)
+        before = node.GetAttribute(FRAME)
+        if before and np.allclose(json.loads(before), frame, atol=SAME_FRAME):
+            _put_under_transform(node, volume)
 
 
 def _nodes_of(volume: Any) -> list[Any]:

@@ -286,6 +286,16 @@ def test_results_are_compared_where_the_ct_is_now(shown: Any, phantom_nodes: Any
     assert {node.GetTransformNodeID() for node in (*moved, result.attention)} == {None}
 
 
+def test_results_stay_where_they_are_when_the_transform_is_hardened_on_the_ct(
+    views: Any, phantom_nodes: Any, result: Any
+) -> None:
+    above = move(phantom_nodes.volume, 60.0)
+    display.compare(result)
+    phantom_nodes.volume.HardenTransform()
+    display.compare(result)
+    assert {node.GetTransformNodeID() for node in (result.volume, *result.height_lines)} == {above}
+
+
 # What the generator is given
 
 
