@@ -25,6 +25,7 @@ class Job(Protocol):
     log: str
     notes: list[str]
     on_progress: Callable[[str, float, str], None]
+    on_part: Callable[[Any], None]
     on_done: Callable[[Any], None]
     on_error: Callable[[str], None]
 
@@ -60,8 +61,14 @@ class JobView:
         """One sentence below the Apply button, which stays until the next one."""
         say(self._ui.statusLabel, text)
 
-    def start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None]) -> None:
-        """start_job makes the job, or raises HealthiVertSlicerError, which is shown; on_done gets the job's result."""
+    def start(
+        self,
+        start_job: Callable[[], Job],
+        on_done: Callable[[Any], None],
+        on_part: Callable[[Any], None] = lambda result: None,
+    ) -> None:
+        """start_job makes the job, or raises HealthiVertSlicerError, which is shown; on_done gets the job's result,
+        on_part what stays of it whatever comes."""
         try:
             job = start_job()
         except HealthiVertSlicerError as error:
@@ -69,7 +76,7 @@ class JobView:
             self._complain(str(error))
             return
         job.on_progress, job.on_error = self._progressed, self._complain
-        job.on_done = lambda result: self._hand_over(result, on_done)
+        job.on_part, job.on_done = on_part, lambda result: self._hand_over(result, on_done)
         self._job, self._cancelled = job, False
         self.say(_("Starting…"))
         self._ui.logText.setPlainText("")

@@ -26,6 +26,7 @@ from HealthiVertSlicerLib.parameters import (
 from HealthiVertSlicerLib.pieces import Pieces
 from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.results_view import ResultsView
+from HealthiVertSlicerLib.spine_runs import SpineTable
 from HealthiVertSlicerLib.spine_table import LevelsView, SpineView
 
 
@@ -260,7 +261,11 @@ class Panel:
             "Paint what the generator must not see besides the vertebra: cement, an osteophyte that bridges a disc."
         )
         _allow(ui.editMaskButton, busy or problem, tip)
-        _allow(ui.cancelButton, "" if busy else _("Nothing is running."), _("Stop the run. Nothing of it is kept."))
+        _allow(
+            ui.cancelButton,
+            "" if busy else _("Nothing is running."),
+            _("Stop the run. Of a screening, what is done already is kept."),
+        )
 
     # Jobs
 
@@ -277,7 +282,11 @@ class Panel:
     def screen(self) -> None:
         given, choices = self._inputs(), {**self._choices(), "threshold": self.parameters.threshold}
         start = self.logic.start_screen
-        self._start(lambda: start(*given, **choices), lambda found: self._screened(given, found))
+        self._start(
+            lambda: start(*given, **choices),
+            lambda found: self._screened(given, found),
+            on_part=lambda part: self._measured(given, part) if isinstance(part, SpineTable) else self.refresh(),
+        )
 
     def preview(self) -> None:
         given = (*self._inputs(), self._target())
@@ -291,13 +300,13 @@ class Panel:
         """Ends what runs, for the end of the module."""
         self.jobs.stop()
 
-    def _start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None]) -> None:
+    def _start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None], **listeners) -> None:
         def prepare_and_start() -> Job:
             if dependencies.missing_requirements():  # if the user declines, the job's start says what is missing
                 dependencies.install_requirements(self.ui.applyButton.window())
             return start_job()
 
-        self.jobs.start(prepare_and_start, on_done)
+        self.jobs.start(prepare_and_start, on_done, **listeners)
 
     def _inputs(self) -> tuple:
         return self.parameters.volume, self.parameters.segmentation
@@ -321,17 +330,16 @@ class Panel:
 
     # Results
 
-    def _inspected(self, given: tuple, spine) -> None:
+    def _measured(self, given: tuple, spine: SpineTable) -> None:
         """given: the CT and the segmentation that were measured, whatever is chosen by now."""
-        parameters = self.parameters
-        if parameters is None or any(node.GetScene() is None for node in given):  # deleted meanwhile
-            return
+        if self.parameters is not None and all(node.GetScene() is not None for node in given):  # else deleted meanwhile
+            keep_spine(self.parameters, given, spine)
+
+    def _inspected(self, given: tuple, spine: SpineTable) -> None:
+        self._measured(given, spine)
         still_chosen = self._are_chosen(given)
-        modified = parameters.StartModify()
-        keep_spine(parameters, given, spine)
         if still_chosen and not self._target():
             self._choose_most_suspicious(spine.rows)
-        parameters.EndModify(modified)
         if still_chosen and self.ui.applyButton.visible:
             self.jobs.show_in_pieces(self._showing_spine(*given))
         done = _("The spine is measured.") if still_chosen else _("The spine of {ct} is measured: choose it to see it.")

@@ -63,10 +63,12 @@ def keep_override(parameters: HealthiVertParameters, segment_id: str, level: str
 
 def keep_spine(parameters: HealthiVertParameters, inputs: tuple, spine: Any) -> None:
     """spine: the SpineTable of these inputs (CT, segmentation)."""
+    modified = parameters.StartModify()
     parameters.spine_of_volume, parameters.spine_of_segmentation = inputs
     rows = [{**row, "segment": spine.segment_of_level.get(row["level"])} for row in spine.rows]
     parameters.spine_rows = json.dumps(rows)
     parameters.spine_edits = spine.edits
+    parameters.EndModify(modified)
 
 
 def spine_rows_of(parameters: HealthiVertParameters, levels: Mapping[str, str]) -> list[dict]:

@@ -15,7 +15,7 @@ import slicer
 
 from HealthiVertSlicerLib import inputs, made_from, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.jobs import Note, Step, Steps, answer_of, succeeded
+from HealthiVertSlicerLib.jobs import Note, Part, Step, Steps, answer_of, succeeded
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
@@ -122,18 +122,23 @@ class SpineRuns:
         return (yield Step(self._run("run", *words, *on_processor), first, last, level))
 
     def screened(self, threshold: float, settings: GeneratorSettings) -> Steps:
-        """-> [ResultNodes, ...]. A level that fails is told, and does not keep the others from being regrown."""
+        """-> [ResultNodes, ...]. The SpineTable and each of them are Parts. A level that fails is told, and does not
+        keep the others from being regrown."""
         from slicer.i18n import tr as _
 
         table = yield from self.measured(0.0, MEASURING)
+        yield Part(table, _("the measured heights"))
         levels = table.suspicious(threshold)
         found, failures = [], []
         for number, level in enumerate(levels):
             first, last = (MEASURING + (1 - MEASURING) * n / len(levels) for n in (number, number + 1))
             try:
-                found.append((yield from self.regrown(level, settings, first, last)))
+                regrown = yield from self.regrown(level, settings, first, last)
             except HealthiVertSlicerError as error:
                 failures.append(_("{level}: {reason}").format(level=level, reason=error))
+            else:
+                found.append(regrown)
+                yield Part(regrown, level)
         if failures and not found:
             raise HealthiVertSlicerError("\n".join(failures))
         for failure in failures:

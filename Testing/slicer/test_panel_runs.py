@@ -11,6 +11,7 @@ import slicer
 from HealthiVertSlicerLib import dependencies, display, results, results_view
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import at_once
+from HealthiVertSlicerLib.spine_runs import SpineTable
 from panel_case import choose_inputs, choose_target, open_with_played_logic, row, wait_until
 from scene_state import scene_content
 
@@ -340,6 +341,24 @@ def test_screening_lists_what_was_regrown_and_shows_the_first(ready, regrown):
     ended(ready)
     assert "Regrown: L1" in ready.ui.statusLabel.text
     assert ready.ui.targetSelector.currentText == "L1"
+
+
+def test_screening_fills_the_table_as_soon_as_the_spine_is_measured(ready, phantom_nodes):
+    ready.ui.screenButton.click()
+    segment = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
+    measured = SpineTable(
+        rows=(row("L1", 15, 20, 0.9),), warnings=(), segment_of_level={"L1": segment}, edits=0, table=None
+    )
+    ready.logic.job.part(measured)
+    wait_until(lambda: ready.ui.spineTable.item(3, 1).text() == "15.0")
+    assert ready.jobs.busy
+
+
+def test_what_is_regrown_in_a_screening_is_shown_while_it_goes_on(ready, regrown):
+    ready.ui.screenButton.click()
+    ready.logic.job.part(regrown)
+    wait_until(lambda: "L1" in ready.ui.headlineLabel.text)
+    assert ready.jobs.busy and ready.ui.compareButton.enabled
 
 
 def test_screening_a_healthy_spine_says_so(ready):
