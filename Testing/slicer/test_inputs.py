@@ -274,7 +274,7 @@ def another_patient(spine):
         (no_segments, '"new" has no segments', "segment the vertebrae first"),
         (empty_segments, 'All segments of "new" are empty', "segment the vertebrae first"),
         (unknown_names, "No segment of .* is named after a vertebra", "choose the level of each"),
-        (one_vertebra, "only one vertebra, L2", "segment more"),
+        (one_vertebra, "only one vertebra with a level, L2", "segment more"),
         (one_level_twice, '"L2", "vertebra L2" are all taken for L2', "choose the right level"),
         (another_patient, "lies outside of the CT", "check their transforms"),
     ],
