@@ -17,7 +17,7 @@ from HealthiVertSlicerLib import colours, layouts
 from HealthiVertSlicerLib.centres import body_centre, box_of_filled
 from HealthiVertSlicerLib.difference import fill_difference
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.layouts import register_layouts, restore_layout
+from HealthiVertSlicerLib.layouts import register_layouts, restore_layout, unlink_windows
 from HealthiVertSlicerLib.pieces import Pieces, at_once
 from HealthiVertSlicerLib.result_nodes import INPUT_REFERENCE, ROLE, follow
 
@@ -27,11 +27,13 @@ __all__ = [
     "comparing",
     "fade",
     "is_compared",
+    "link_compared",
     "register_layouts",
     "restore_layout",
     "show_conditioning",
     "show_inputs",
     "show_loss_surface",
+    "unlink_windows",
 ]
 
 BONE_HU = (-200.0, 600.0)  # as in the report: spongy bone well apart from muscle and disc
@@ -154,6 +156,16 @@ def is_compared(results: Any) -> bool:
         return False
     views = layouts.slice_views(layouts.HEALTHY)
     return any(composite.GetBackgroundVolumeID() == results.volume.GetID() for _node, composite in views)
+
+
+def link_compared() -> None:
+    """Two CT that are compared are seen through one window, also where the scene was loaded like that."""
+    if not layouts.is_shown(layouts.COMPARE):
+        return
+    views = layouts.slice_views(layouts.ORIGINAL, layouts.HEALTHY)
+    volumes = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") for _node, composite in views]
+    if len(volumes) == 2 and None not in volumes:
+        layouts.link_windows(*(volume.GetDisplayNode() for volume in volumes), *BONE_HU)
 
 
 def fade(results: Any, share: float) -> None:

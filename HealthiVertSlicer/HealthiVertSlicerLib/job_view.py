@@ -40,6 +40,7 @@ class JobView:
     def __init__(self, ui, on_change: Callable[[], None]) -> None:
         self._ui, self._on_change = ui, on_change
         self._job: Job | None = None
+        self._starting = False
         self._cancelled = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -51,6 +52,11 @@ class JobView:
 
     @property
     def busy(self) -> bool:
+        return self._starting or self.running
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something that can be cancelled."""
         return self._job is not None
 
     @property
@@ -68,22 +74,29 @@ class JobView:
         on_part: Callable[[Any], None] = lambda result: None,
     ) -> None:
         """start_job makes the job, or raises HealthiVertSlicerError, which is shown; on_done gets the job's result,
-        on_part what stays of it whatever comes."""
-        try:
-            job = start_job()
-        except HealthiVertSlicerError as error:
-            self._cancelled = False
-            self._complain(str(error))
+        on_part what stays of it whatever comes. start_job may let Qt work, as an installation does: a second start is
+        ignored meanwhile."""
+        if self.busy:
             return
+        self._starting, self._cancelled = True, False
+        self.say(_("Starting…"))
+        self._on_change()
+        try:
+            self._follow(start_job(), on_done, on_part)
+        except HealthiVertSlicerError as error:
+            self._complain(str(error))
+        finally:
+            self._starting = False
+            self._on_change()
+
+    def _follow(self, job: Job, on_done: Callable[[Any], None], on_part: Callable[[Any], None]) -> None:
         job.on_progress, job.on_error = self._progressed, self._complain
         job.on_part, job.on_done = on_part, lambda result: self._hand_over(result, on_done)
-        self._job, self._cancelled = job, False
-        self.say(_("Starting…"))
+        self._job = job
         self._ui.logText.setPlainText("")
         self._ui.progressBar.setValue(0)
         self._ui.progressBar.setVisible(True)
         self._timer.start()
-        self._on_change()
 
     def _hand_over(self, result: Any, on_done: Callable[[Any], None]) -> None:
         try:

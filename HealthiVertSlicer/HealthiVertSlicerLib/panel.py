@@ -92,7 +92,18 @@ class Panel:
         self.parameters = parameters
         if parameters is None:
             self.jobs.stop_showing()
+            display.unlink_windows()
+        else:
+            display.link_compared()
+            self._leave_a_device_that_is_not_here()
         self.refresh()
+
+    def _leave_a_device_that_is_not_here(self) -> None:
+        """A scene may come from another computer."""
+        if self.ui.deviceSelector.findData(self.parameters.device) < 0:
+            told = _('The scene was saved with the device "{device}", which is not here: Automatic is chosen instead.')
+            self.jobs.say(told.format(device=self.parameters.device))
+            self.parameters.device = "auto"
 
     def choose_level(self, level: str) -> None:
         """Makes the segment of level the target."""
@@ -139,6 +150,11 @@ class Panel:
         """To be called when somebody has changed what the chosen segmentation holds."""
         made_from.count_edit(self.parameters.segmentation)
         self.inputs_changed()
+
+    def inputs_chosen(self) -> None:
+        """To be called when other nodes were chosen: what was said last is about the former ones."""
+        if not self.jobs.busy:
+            self.jobs.say("")
 
     def inputs_changed(self) -> None:
         """To be called when somebody has edited or moved the chosen nodes."""
@@ -261,9 +277,10 @@ class Panel:
             "Paint what the generator must not see besides the vertebra: cement, an osteophyte that bridges a disc."
         )
         _allow(ui.editMaskButton, busy or problem, tip)
+        _allow(ui.findDevicesButton, busy, _("Look for graphics cards that can be used on this computer."))
         _allow(
             ui.cancelButton,
-            "" if busy else _("Nothing is running."),
+            "" if self.jobs.running else _("Nothing is running."),
             _("Stop the run. Of a screening, what is done already is kept."),
         )
 
@@ -275,9 +292,9 @@ class Panel:
         self._start(lambda: start(*given, overrides=overrides), lambda spine: self._inspected(given, spine))
 
     def apply(self) -> None:
-        given, target = self._inputs(), self._target()
+        given, target, choices = self._inputs(), self._target(), self._choices()
         start = self.logic.start_process
-        self._start(lambda: start(*given, target, **self._choices()), lambda found: self._regrown(given, found))
+        self._start(lambda: start(*given, target, **choices), lambda found: self._regrown(given, found))
 
     def screen(self) -> None:
         given, choices = self._inputs(), {**self._choices(), "threshold": self.parameters.threshold}
@@ -289,12 +306,12 @@ class Panel:
         )
 
     def preview(self) -> None:
-        given = (*self._inputs(), self._target())
+        given, overrides = (*self._inputs(), self._target()), self._overrides()
         start = self.logic.start_conditioning
-        self._start(lambda: start(*given, overrides=self._overrides()), self._previewed)
+        self._start(lambda: start(*given, overrides=overrides), self._previewed)
 
     def find_devices(self) -> None:
-        self._start(lambda: self.logic.start_devices(), self._devices_found)
+        self._start(self.logic.start_devices, self._devices_found)
 
     def shut_down(self) -> None:
         """Ends what runs, for the end of the module."""

@@ -136,6 +136,26 @@ def test_the_target_is_never_a_segment_of_another_segmentation(panel, phantom_no
     assert panel.ui.targetSelector.currentText == "L1"
 
 
+def windows(*volumes: Any) -> set[tuple[float, float]]:
+    return {(volume.GetDisplayNode().GetWindow(), volume.GetDisplayNode().GetLevel()) for volume in volumes}
+
+
+def test_both_scans_have_one_window_also_in_a_loaded_scene_and_after_a_reload(opened, panel, regrown, tmp_path: Path):
+    compare(panel, "L1")
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    scans = [slicer.util.getNode(name) for name in ("Phantom CT", "Phantom CT L1 pseudo-healthy")]
+    scans[0].GetDisplayNode().SetWindowLevel(1234.0, 567.0)
+    assert windows(*scans) == {(1234.0, 567.0)}
+    opened.widget.onReload()
+    scans[1].GetDisplayNode().SetWindowLevel(4321.0, 765.0)
+    assert windows(*scans) == {(4321.0, 765.0)}
+    opened.ui.restoreLayoutButton.click()
+    scans[1].GetDisplayNode().SetWindowLevel(1.0, 1.0)
+    assert len(windows(*scans)) == 2
+
+
 def test_a_saved_scene_brings_back_the_comparison_with_its_level(panel, regrown, tmp_path: Path):
     compare(panel, "L1")
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))

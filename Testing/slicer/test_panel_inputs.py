@@ -59,6 +59,13 @@ def test_the_only_ct_and_the_only_segmentation_are_chosen_when_the_panel_is_ente
     assert opened.ui.segmentationSelector.currentNode() is phantom_nodes.segmentation
 
 
+def test_what_was_made_here_is_not_chosen_for_the_user(opened, phantom_nodes):
+    withheld.make(phantom_nodes.volume)
+    slicer.mrmlScene.RemoveNode(phantom_nodes.segmentation)
+    opened.window.enter()
+    assert opened.ui.segmentationSelector.currentNode() is None
+
+
 def test_the_table_lists_the_levels_before_anything_is_measured(panel, phantom_nodes):
     choose_inputs(panel, phantom_nodes)
     assert [line[0] for line in table_text(panel.ui.spineTable)] == ["T10", "T11", "T12", "L1", "L2", "L3"]
@@ -275,6 +282,15 @@ def test_a_saved_scene_brings_back_the_settings(opened, panel, phantom_nodes, ce
     assert (ui.modelSelector.currentIndex, ui.deviceSelector.currentIndex) == (1, 1)
     assert ui.volumeSelector.currentNode().GetName() == "Phantom CT"
     assert ui.targetSelector.currentText == "L1" and ui.applyButton.enabled
+
+
+def test_a_device_that_this_computer_lacks_is_left_for_the_automatic_choice(panel, phantom_nodes, tmp_path):
+    panel.parameters.device = "mps"  # no computer that runs these tests offers it
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert panel.parameters.device == "auto" and "Automatic" in panel.ui.deviceSelector.currentText
+    assert 'device "mps", which is not here' in panel.ui.statusLabel.text
 
 
 def test_closing_the_scene_empties_the_panel_and_another_scan_can_be_chosen(panel, phantom_nodes, centred):

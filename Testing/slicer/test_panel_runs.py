@@ -74,7 +74,8 @@ def test_screening_hands_over_the_threshold(ready):
 
 def test_while_a_job_runs_only_cancel_can_be_pressed_and_the_other_buttons_say_why(ready):
     ready.ui.applyButton.click()
-    for button in (ready.ui.applyButton, ready.ui.inspectButton, ready.ui.screenButton, ready.ui.previewButton):
+    ui = ready.ui
+    for button in (ui.applyButton, ui.inspectButton, ui.screenButton, ui.previewButton, ui.findDevicesButton):
         assert not button.enabled and "going on" in button.toolTip
     assert ready.ui.cancelButton.enabled and not ready.ui.progressBar.isHidden()
 
@@ -172,6 +173,27 @@ def test_declining_the_installation_starts_nothing_and_says_what_is_missing(read
     assert len(asked) == 1 and "torch" in ready.ui.statusLabel.text and not ready.jobs.busy
 
 
+def test_a_click_during_the_installation_starts_nothing_more(ready, monkeypatch):
+    installations: list[bool] = []
+
+    def install(parent) -> None:
+        installations.append(ready.ui.inspectButton.enabled)
+        ready.inspect()  # as a click would that Qt handles meanwhile
+
+    monkeypatch.setattr(dependencies, "missing_requirements", lambda: ["torch>=2.2"])
+    monkeypatch.setattr(dependencies, "install_requirements", install)
+    ready.ui.applyButton.click()
+    assert installations == [False] and [name for name, *_given in ready.logic.calls] == ["process"]
+    assert ready.ui.cancelButton.enabled
+
+
+def test_a_start_that_fails_unexpectedly_leaves_a_panel_that_works(ready, monkeypatch):
+    monkeypatch.setattr(ready.logic, "start_process", lambda *given, **choices: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ready.apply()
+    assert ready.ui.applyButton.enabled and not ready.ui.cancelButton.enabled
+
+
 def test_a_job_that_ends_after_its_scene_was_closed_harms_nothing(ready):
     ready.ui.inspectButton.click()
     job, measured = ready.logic.job, spine(row("L1", 15, 20, 0.9))
@@ -211,6 +233,19 @@ def test_find_names_the_processors_of_this_computer(ready):
     ready.logic.job.finish([{"device": "cuda", "name": "A graphics card"}, {"device": "cpu", "name": "A processor"}])
     ended(ready)
     assert "cuda: A graphics card" in ready.ui.statusLabel.text
+
+
+def test_what_was_said_last_goes_when_another_ct_is_chosen(ready, phantom_nodes):
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    assert "measured" in ready.ui.statusLabel.text
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, phantom_nodes.volume, "patient B")
+    ready.ui.volumeSelector.setCurrentNode(other)
+    assert ready.ui.statusLabel.text == ""
+    ready.ui.inspectButton.click()
+    ready.ui.volumeSelector.setCurrentNode(phantom_nodes.volume)
+    assert ready.ui.statusLabel.text == "Starting…"
 
 
 def test_the_numbers_of_the_report_are_shown_with_grade_and_units(ready, regrown):
