@@ -251,6 +251,23 @@ def test_on_the_original_only_the_original_body_is_outlined(shown: Any, result: 
     ]
 
 
+def test_in_3d_the_surface_with_the_loss_on_it_is_seen_alone(shown: Any, result: Any) -> None:
+    displays = [result.segmentation.GetNthDisplayNode(index) for index in range(2)]
+    assert not any(one.GetVisibility3D() for one in displays)
+    for one in displays:
+        one.SetVisibility3D(True)
+    display.compare(result)
+    assert not any(one.GetVisibility3D() for one in displays)
+
+
+def test_a_view_that_is_maximised_does_not_hide_the_comparison(views: Any, result: Any) -> None:
+    node = layouts.layout_node()
+    node.AddMaximizedViewNode(layouts.slice_views("Red")[0][0])
+    assert node.GetNumberOfMaximizedViewNodes() == 1
+    display.compare(result)
+    assert node.GetNumberOfMaximizedViewNodes() == 0
+
+
 def test_only_the_compared_level_is_seen(views: Any, phantom_nodes: Any, result: Any) -> None:
     kept_hidden = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Hidden by the user")
     kept_hidden.CreateDefaultDisplayNodes()

@@ -5,10 +5,12 @@ The core is real in the tests that say so. The others put a program in its place
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import stat
 import time
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -338,6 +340,16 @@ def test_ctrl_c_in_a_script_ends_the_calculation(logic, phantom_nodes, target: s
         job.wait()
     assert not job.running
     assert temporary_folders() == []
+
+
+def test_nothing_holds_a_job_that_has_ended(logic, phantom_nodes, core) -> None:
+    core(ANSWERS)
+    job = logic.start_inspect(*phantom_nodes)
+    follow(job)
+    ended = weakref.ref(job)
+    logic.job = job = None
+    gc.collect()
+    assert ended() is None
 
 
 def test_the_end_of_the_module_ends_the_calculation(logic, phantom_nodes, target: str, core) -> None:

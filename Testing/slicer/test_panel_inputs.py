@@ -213,6 +213,16 @@ def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_n
     assert panel.ui.spineNoteLabel.text == ""
 
 
+def test_an_edit_of_what_is_no_longer_chosen_is_not_taken_for_one_of_what_is(panel, phantom_nodes):
+    other = another_patient(phantom_nodes)
+    choose_inputs(panel, phantom_nodes)
+    choose_inputs(panel, other)
+    phantom_nodes.segmentation.GetSegmentation().RemoveSegment(segment_id_of(phantom_nodes, "T10"))
+    assert edits_of(other.segmentation) == 0
+    other.segmentation.GetSegmentation().RemoveSegment(segment_id_of(other, "T10"))
+    assert edits_of(other.segmentation) > 0
+
+
 def test_a_hardened_copy_is_made_at_a_click_and_the_original_stays(panel, phantom_nodes):
     bend(phantom_nodes.volume)
     above = phantom_nodes.volume.GetTransformNodeID()

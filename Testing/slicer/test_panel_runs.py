@@ -97,6 +97,17 @@ def test_measuring_fills_the_table_and_chooses_the_most_suspicious_vertebra(read
     assert ready.ui.targetSelector.currentText == "L1"
 
 
+def test_measuring_shows_the_scan_with_the_chosen_vertebra_in_the_middle(ready, phantom_nodes, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr(display, "show_inputs", lambda *given: shown.append(given))
+    monkeypatch.setattr(display, "centre_on", lambda *given: shown.append(given))
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    wait_until(lambda: not ready.jobs.showing)
+    assert shown == [phantom_nodes, (*phantom_nodes, ready.parameters.target)]
+
+
 def test_measuring_leaves_the_users_choice_and_a_healthy_spine_alone(ready):
     choose_target(ready, "T12")
     ready.ui.inspectButton.click()

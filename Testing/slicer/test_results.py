@@ -96,6 +96,15 @@ def test_05_results_share_the_volumes_transform_and_its_place_in_the_hierarchy(p
             assert node.GetTransformNodeID() == transform.GetID(), node.GetName()
 
 
+def test_05_a_rerun_puts_its_results_where_the_ct_is_now(phantom_nodes, finished_run):
+    load(phantom_nodes, finished_run)
+    transform = move(phantom_nodes.volume, np.diag([-1.0, -1, 1, 1]))
+    phantom_nodes.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    for node in nodes_of(load(phantom_nodes, finished_run)):
+        if node.IsA("vtkMRMLTransformableNode"):
+            assert node.GetTransformNodeID() == transform.GetID(), node.GetName()
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
