@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import Pieces
+from HealthiVertSlicerLib.widgets import say
 
 POLL_MS = 50
 
@@ -167,9 +168,3 @@ class JobView:
 
     def _complain(self, message: str) -> None:
         self.say(message if self._cancelled else f"⚠ {message}")
-
-
-def say(label, text: str) -> None:
-    """Shows a sentence in a label that takes no room while there is none."""
-    label.text = text
-    label.setVisible(bool(text))

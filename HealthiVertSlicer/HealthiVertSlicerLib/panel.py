@@ -13,7 +13,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib import dependencies, display, inputs, levels, made_from, results, withheld
-from HealthiVertSlicerLib.job_view import Job, JobView, say
+from HealthiVertSlicerLib.buttons import enable_buttons
+from HealthiVertSlicerLib.job_view import Job, JobView
 from HealthiVertSlicerLib.parameters import (
     HealthiVertParameters,
     inputs_key,
@@ -28,6 +29,7 @@ from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.results_view import ResultsView
 from HealthiVertSlicerLib.spine_runs import SpineTable
 from HealthiVertSlicerLib.spine_table import LevelsView, SpineView
+from HealthiVertSlicerLib.widgets import choose, fill, say
 
 
 class Logic(Protocol):
@@ -58,14 +60,14 @@ class Panel:
         self.refresh()
 
     def _fill_choices(self) -> None:
-        _fill(self.ui.modelSelector, {"gan": _("GAN (fast)"), "diffusion": _("Diffusion (slower)")})
+        fill(self.ui.modelSelector, {"gan": _("GAN (fast)"), "diffusion": _("Diffusion (slower)")})
         names = {
             "auto": _("Automatic (the fastest there is)"),
             "cuda": _("NVIDIA graphics card (CUDA)"),
             "mps": _("Apple graphics (MPS)"),
             "cpu": _("Processor (CPU)"),
         }
-        _fill(self.ui.deviceSelector, {device: names[device] for device in dependencies.device_choices()})
+        fill(self.ui.deviceSelector, {device: names[device] for device in dependencies.device_choices()})
 
     def _connect(self) -> None:
         ui = self.ui
@@ -182,10 +184,10 @@ class Panel:
         self._show_inputs(found)
         self.spine.show(list(found.values()), rows)
         self.spine.choose(found.get(target))
-        _fill(self.ui.targetSelector, found)
-        _choose(self.ui.targetSelector, target)
-        _choose(self.ui.modelSelector, self.parameters.model)
-        _choose(self.ui.deviceSelector, self.parameters.device)
+        fill(self.ui.targetSelector, found)
+        choose(self.ui.targetSelector, target)
+        choose(self.ui.modelSelector, self.parameters.model)
+        choose(self.ui.deviceSelector, self.parameters.device)
         outdated = bool(rows) and spine_is_outdated(self.parameters)
         say(self.ui.spineNoteLabel, _("The segmentation has changed: measure again.") if outdated else "")
         self._show_target(found, target)
@@ -198,7 +200,7 @@ class Panel:
         self.level_table.show([], {}, {})
         self.spine.show([], [])
         self.results.show(None)
-        self._enable_buttons(_("Choose a CT and its segmentation first."), "")
+        enable_buttons(self.ui, self.jobs, _("Choose a CT and its segmentation first."), "")
 
     def _show_inputs(self, found: Mapping[str, str]) -> None:
         ui, parameters = self.ui, self.parameters
@@ -228,7 +230,7 @@ class Panel:
         level = found.get(target, "")
         ui.applyButton.text = _("Apply: regrow {level}").format(level=level) if level else _("Apply")
         choose_first = "" if target else _("Choose the vertebra to regrow in the table.")
-        self._enable_buttons(problem or "", target_problem or choose_first)
+        enable_buttons(ui, self.jobs, problem or "", target_problem or choose_first)
         result = results.find_results(parameters.volume, level) if parameters.volume and level else None
         self.results.go_on_with(result, self._change_since(result, found))
 
@@ -264,26 +266,6 @@ class Panel:
         chosen = self.parameters.volume, self.parameters.segmentation
         return made_from.change_since(result.report_text, *chosen, found)
 
-    def _enable_buttons(self, problem: str, target_problem: str) -> None:
-        """problem: why nothing can be run; target_problem: why the chosen vertebra cannot."""
-        ui = self.ui
-        busy = _("A run is going on: wait for its end, or press Cancel.") if self.jobs.busy else ""
-        _allow(ui.inspectButton, busy or problem, _("Measure every vertebra and compare it with its neighbours."))
-        _allow(ui.screenButton, busy or problem, _("Measure all vertebrae and regrow every suspicious one in turn."))
-        why_not = busy or problem or target_problem
-        _allow(ui.applyButton, why_not, _("Regrow the chosen vertebra healthy and measure what it has lost."))
-        _allow(ui.previewButton, why_not, _("Show what the generator will see. Nothing is generated yet."))
-        tip = _(
-            "Paint what the generator must not see besides the vertebra: cement, an osteophyte that bridges a disc."
-        )
-        _allow(ui.editMaskButton, busy or problem, tip)
-        _allow(ui.findDevicesButton, busy, _("Look for graphics cards that can be used on this computer."))
-        _allow(
-            ui.cancelButton,
-            "" if self.jobs.running else _("Nothing is running."),
-            _("Stop the run. Of a screening, what is done already is kept."),
-        )
-
     # Jobs
 
     def inspect(self) -> None:
@@ -299,11 +281,13 @@ class Panel:
     def screen(self) -> None:
         given, choices = self._inputs(), {**self._choices(), "threshold": self.parameters.threshold}
         start = self.logic.start_screen
-        self._start(
-            lambda: start(*given, **choices),
-            lambda found: self._screened(given, found),
-            on_part=lambda part: self._measured(given, part) if isinstance(part, SpineTable) else self.refresh(),
-        )
+
+        def part_done(part) -> None:
+            if isinstance(part, SpineTable):
+                self._measured(given, part)
+            self.refresh()
+
+        self._start(lambda: start(*given, **choices), lambda found: self._screened(given, found), on_part=part_done)
 
     def preview(self) -> None:
         given, overrides = (*self._inputs(), self._target()), self._overrides()
@@ -438,27 +422,3 @@ class Panel:
 
     def _harden(self) -> None:
         self.parameters.volume = inputs.harden_copy(self.parameters.volume)
-
-
-def _fill(combo, texts: Mapping[str, str]) -> None:
-    """Offers texts (data -> what is read); the choice is left to _choose."""
-    if [(combo.itemData(index), combo.itemText(index)) for index in range(combo.count)] == list(texts.items()):
-        return
-    blocked = combo.blockSignals(True)
-    combo.clear()
-    for data, text in texts.items():
-        combo.addItem(text, data)
-    combo.blockSignals(blocked)
-
-
-def _choose(combo, data: str) -> None:
-    """Shows the choice without telling that there was one. Nothing is shown for data that is not offered."""
-    blocked = combo.blockSignals(True)
-    combo.setCurrentIndex(combo.findData(data))
-    combo.blockSignals(blocked)
-
-
-def _allow(button, why_not: str, tip: str) -> None:
-    """A button that can be pressed says what it does; one that cannot says why."""
-    button.enabled = not why_not
-    button.toolTip = why_not or tip

@@ -11,9 +11,9 @@ import qt
 from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib import display, layouts
-from HealthiVertSlicerLib.job_view import say
 from HealthiVertSlicerLib.jobs import temporary_path
 from HealthiVertSlicerLib.pieces import Pieces
+from HealthiVertSlicerLib.widgets import say
 
 MIDDLE = 50  # of the fade, in percent
 HEIGHT_KEYS = ("anterior", "middle", "posterior", "mean")
