@@ -80,7 +80,6 @@ class JobView:
         if self.busy:
             return
         self._starting, self._cancelled = True, False
-        self.say(_("Starting…"))
         self._on_change()
         try:
             self._follow(start_job(), on_done, on_part)
@@ -94,6 +93,7 @@ class JobView:
         job.on_progress, job.on_error = self._progressed, self._complain
         job.on_part, job.on_done = on_part, lambda result: self._hand_over(result, on_done)
         self._job = job
+        self.say(_("Starting…"))
         self._ui.logText.setPlainText("")
         self._ui.progressBar.setValue(0)
         self._ui.progressBar.setVisible(True)

@@ -102,8 +102,9 @@ class ResultSet:
 
 
 def nodes_by_role(volume: Any, level: str) -> dict[str, Any]:
-    """The scene's result nodes of this CT and level."""
-    return {node.GetAttribute(ROLE): node for node in _nodes_of(volume) if node.GetAttribute(LEVEL) == level}
+    """The scene's result nodes of this CT and level. Of several the first: copies are those that the user has made."""
+    nodes = reversed(_nodes_of(volume))
+    return {node.GetAttribute(ROLE): node for node in nodes if node.GetAttribute(LEVEL) == level}
 
 
 def follow(volume: Any) -> None:

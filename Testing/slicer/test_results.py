@@ -268,6 +268,15 @@ def test_22_a_rerun_after_loading_the_scene_adds_nothing(phantom_nodes, finished
     assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
+def test_22_a_copy_that_the_user_made_is_not_brought_up_to_date(phantom_nodes, finished_run):
+    first = load(phantom_nodes, finished_run).volume
+    kept = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, first, "kept")
+    slicer.util.updateVolumeFromArray(kept, slicer.util.arrayFromVolume(kept) + 7)
+    before = slicer.util.arrayFromVolume(kept).copy()
+    assert load(phantom_nodes, finished_run).volume is first
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(kept), before)
+
+
 def test_22_what_the_user_deleted_is_made_again(phantom_nodes, finished_run):
     first = load(phantom_nodes, finished_run)
     slicer.mrmlScene.RemoveNode(first.table)
