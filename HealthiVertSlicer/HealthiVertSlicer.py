@@ -84,6 +84,7 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
         self.addObserver(scene, scene.EndCloseEvent, self._scene_closed)
         self.addObserver(scene, scene.EndImportEvent, self._scene_imported)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._node_removed)
         self.enter()  # after a reload Slicer does not call it
 
     def enter(self) -> None:
@@ -116,6 +117,11 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameters is not None or self.parent.isEntered:
             self._use_parameters(self.logic.getParameterNode())
 
+    def _node_removed(self, caller=None, event=None) -> None:
+        """It may have been a result."""
+        if self._parameters is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.panel.refresh()
+
     def _use_parameters(self, parameters) -> None:
         """Shows and follows these parameters; None while there is no scene to have any."""
         if self._parameters is not None:
@@ -130,8 +136,11 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def _choose_only_inputs(self) -> None:
         """Saves the clicks where there is only one CT, or only one segmentation."""
+        from HealthiVertSlicerLib.result_nodes import ROLE
+
         for field, class_name in (("volume", "vtkMRMLScalarVolumeNode"), ("segmentation", "vtkMRMLSegmentationNode")):
-            nodes = [node for node in slicer.util.getNodesByClass(class_name) if node.GetClassName() == class_name]
+            of_class = slicer.util.getNodesByClass(class_name)
+            nodes = [node for node in of_class if node.GetClassName() == class_name and not node.GetAttribute(ROLE)]
             if getattr(self._parameters, field) is None and len(nodes) == 1:
                 setattr(self._parameters, field, nodes[0])
 
@@ -146,6 +155,7 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if nodes == self._watched:
             return
         self._watched = nodes
+        self.panel.inputs_chosen()
         self.removeObservers(self._input_changed)
         self.removeObservers(self._segmentation_edited)
         volume, segmentation = nodes

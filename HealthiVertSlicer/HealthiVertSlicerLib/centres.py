@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import slicer
-from vtk.util.numpy_support import vtk_to_numpy
 
 from HealthiVertSlicerLib.distances import squared_distance
-from HealthiVertSlicerLib.frames import ijk_to_ras, image_to_ras, mapped, to_world
+from HealthiVertSlicerLib.frames import ijk_to_ras, image_to_ras, image_values, mapped, to_world
 
 DEPTH_STEP_MM = 1.5  # finer voxels say no more about where a vertebra is thickest
 DEEP = 0.5  # of the largest depth
@@ -29,7 +28,7 @@ def body_centre(segmentation: Any, segment_id: str) -> np.ndarray:
         bounds = np.zeros(6)
         segment.GetBounds(bounds)
         return mapped(to_world(segmentation), (bounds[::2] + bounds[1::2]) / 2)
-    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    voxels = image_values(image)
     spacing = np.array(image.GetSpacing()[::-1])
     step = np.maximum(1, (DEPTH_STEP_MM / spacing).astype(int))
     inside = voxels[tuple(slice(None, None, n) for n in step)] == segment.GetLabelValue()

@@ -9,8 +9,9 @@ import numpy as np
 
 from HealthiVertSlicerLib.distances import squared_distance
 from HealthiVertSlicerLib.frames import ijk_to_ras, mapped, nearest_in, voxels
-from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume, image_data
+from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume, image_data, nodes_by_role
 
+ROLE_DIFFERENCE = "difference"
 TARGET_MARGIN_MM = 6.0  # a collapsed body bulges by less
 
 
@@ -29,9 +30,16 @@ def fill_difference(original: Any, healthy: Any, loss: Any) -> Any:
     matrix[:3, 3] = mapped(matrix, np.array([part.start for part in reversed(box)]))
     level = healthy.GetAttribute(LEVEL)
     results = ResultSet(original, level)
-    node = results.node("difference", "vtkMRMLScalarVolumeNode", _("{level} difference").format(level=level))
+    node = results.node(ROLE_DIFFERENCE, "vtkMRMLScalarVolumeNode", _("{level} difference").format(level=level))
     fill_volume(node, change, matrix)
     return node
+
+
+def refill_difference(results: ResultSet) -> None:
+    """Of a result that was regrown again, where the difference was shown before."""
+    nodes = nodes_by_role(results.volume, results.level)
+    if ROLE_DIFFERENCE in nodes:
+        fill_difference(results.volume, nodes["volume"], nodes["loss_volume"])
 
 
 def around_target(loss: Any, volume: Any) -> tuple[tuple[slice, ...], np.ndarray]:

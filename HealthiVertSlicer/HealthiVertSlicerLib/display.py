@@ -17,20 +17,23 @@ from HealthiVertSlicerLib import colours, layouts
 from HealthiVertSlicerLib.centres import body_centre, box_of_filled
 from HealthiVertSlicerLib.difference import fill_difference
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.layouts import register_layouts, restore_layout
+from HealthiVertSlicerLib.layouts import register_layouts, restore_layout, unlink_windows
 from HealthiVertSlicerLib.pieces import Pieces, at_once
-from HealthiVertSlicerLib.result_nodes import INPUT_REFERENCE, ROLE
+from HealthiVertSlicerLib.result_nodes import INPUT_REFERENCE, ROLE, follow
 
 __all__ = [
     "centre_on",
     "compare",
     "comparing",
     "fade",
+    "is_compared",
+    "link_compared",
     "register_layouts",
     "restore_layout",
     "show_conditioning",
     "show_inputs",
     "show_loss_surface",
+    "unlink_windows",
 ]
 
 BONE_HU = (-200.0, 600.0)  # as in the report: spongy bone well apart from muscle and disc
@@ -147,6 +150,24 @@ def comparing(results: Any) -> Pieces:
             view.SetPlotChartNodeID(results.plot_chart.GetID())
 
 
+def is_compared(results: Any) -> bool:
+    """Whether the arrangement COMPARE is shown, with these results (or None) in it."""
+    if results is None or not layouts.is_shown(layouts.COMPARE):
+        return False
+    views = layouts.slice_views(layouts.HEALTHY)
+    return any(composite.GetBackgroundVolumeID() == results.volume.GetID() for _node, composite in views)
+
+
+def link_compared() -> None:
+    """Two CT that are compared are seen through one window, also where the scene was loaded like that."""
+    if not layouts.is_shown(layouts.COMPARE):
+        return
+    views = layouts.slice_views(layouts.ORIGINAL, layouts.HEALTHY)
+    volumes = [slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "") for _node, composite in views]
+    if len(volumes) == 2 and None not in volumes:
+        layouts.link_windows(*(volume.GetDisplayNode() for volume in volumes), *BONE_HU)
+
+
 def fade(results: Any, share: float) -> None:
     """The original at 0, the pseudo-healthy CT at 1, and a mixture between, in one view.
 
@@ -166,22 +187,25 @@ def fade(results: Any, share: float) -> None:
 def show_loss_surface(results: Any) -> None:
     """The healthy body in 3D in the colours of what was lost of it, with its legend, seen from the front and left.
 
-    Where no 3D view is shown, the arrangement COMPARE brings one.
+    Where no 3D view is shown, the arrangement COMPARE brings one. Raises HealthiVertSlicerError if the CT is no longer
+    there.
     """
     if _views_in_3d():
+        _input_of(results.volume)
         _show_surface(results)
     else:
         compare(results)
 
 
 def _input_of(node: Any) -> Any:
-    """The CT that a result belongs to."""
+    """The CT that a result belongs to; the result follows to where that is now."""
     from slicer.i18n import tr as _
 
     original = node.GetNodeReference(INPUT_REFERENCE)
     if original is None:
         raise HealthiVertSlicerError(_("The CT of this result is no longer in the scene: load it and run again."))
     original.CreateDefaultDisplayNodes()
+    follow(original)
     return original
 
 
@@ -309,8 +333,6 @@ def _show_line(line: Any) -> None:
     text.SetVerticalJustificationToTop()
     text.SetJustificationToCentered()
     text.SetLineOffset(BELOW_PLATE)
-    line.SetNthControlPointLabel(0, f"{line.GetLineLengthWorld():.1f}")
-    line.SetNthControlPointLabel(1, "")
 
 
 def _views_in_3d() -> list[Any]:

@@ -96,6 +96,7 @@ def fill_loss(results: ResultSet, loss: ImageFile) -> None:
     model.SetAndObserveMesh(surface)
     if results.is_new(model):
         model.CreateDefaultDisplayNodes()
+        model.GetDisplayNode().SetScalarVisibility(True)
     for node in (volume, model):
         if results.is_new(node):
             node.GetDisplayNode().SetAndObserveColorNodeID(LOSS_COLOURS)
@@ -103,7 +104,6 @@ def fill_loss(results: ResultSet, loss: ImageFile) -> None:
     volume.GetDisplayNode().SetWindowLevelMinMax(-LOSS_RANGE, LOSS_RANGE)
     shown = model.GetDisplayNode()
     shown.SetActiveScalarName(SCALAR_NAME)
-    shown.SetScalarVisibility(True)
     shown.SetScalarRangeFlag(shown.UseManualScalarRange)
     shown.SetScalarRange(-LOSS_RANGE, LOSS_RANGE)
 

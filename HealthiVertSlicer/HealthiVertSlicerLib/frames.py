@@ -50,7 +50,11 @@ def image_to_ras(image: Any) -> np.ndarray:
 
 def voxels(volume: Any) -> np.ndarray:
     """A volume's values (K, J, I), not copied; they stay valid when the volume is deleted."""
-    image = volume.GetImageData()
+    return image_values(volume.GetImageData())
+
+
+def image_values(image: Any) -> np.ndarray:
+    """The values (K, J, I) of an image, not copied."""
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
 
 
@@ -93,7 +97,7 @@ def segment_centre(segmentation: Any, segment_id: str) -> np.ndarray | None:
         return mapped(to_world(segmentation), np.array(surface.GetBounds()).reshape(3, 2).mean(axis=1))
     if image is None or image.IsEmpty():
         return None
-    voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    voxels = image_values(image)
     for step in SEARCH_STEPS:
         found = np.argwhere(voxels[::step, ::step, ::step] == segment.GetLabelValue()) * step
         if found.size:

@@ -24,6 +24,7 @@ from HealthiVertSlicerLib.frames import BINARY_LABELMAP
 from HealthiVertSlicerLib.levels import EXTRA_LEVELS, LEVELS, NO_OVERRIDES, segment_levels
 from HealthiVertSlicerLib.nrrd import Grid, write_nrrd
 from HealthiVertSlicerLib.pieces import InThread, Pieces, at_once
+from HealthiVertSlicerLib.result_nodes import ROLE
 
 FEWEST_VOXELS, SHORTEST_EDGE_MM = 16, 20.0  # what the core needs along each axis
 WRONG_ORDER_MM = 8.0  # by which a vertebra lies above its upper neighbour; less may be a very bent spine
@@ -218,6 +219,8 @@ def _volume_problem(volume: Any) -> str | None:
     if volume is None:
         return _("Choose the CT.")
     name = volume.GetName()
+    if volume.GetAttribute(ROLE):
+        return _('"{ct}" is a result of HealthiVert: choose the CT that it was made from.').format(ct=name)
     if volume.IsA("vtkMRMLLabelMapVolumeNode"):
         return _('"{ct}" is a label map: choose the CT, and import the labels as a segmentation.').format(ct=name)
     image = volume.GetImageData()
@@ -249,6 +252,9 @@ def _segmentation_problem(segmentation: Any) -> str | None:
     if segmentation is None:
         return _("Choose the segmentation of the vertebrae.")
     name = segmentation.GetName()
+    if segmentation.GetAttribute(ROLE):
+        text = _('"{segmentation}" belongs to the results of HealthiVert: choose the segmentation of the vertebrae.')
+        return text.format(segmentation=name)
     if segmentation.GetSegmentation() is None or segmentation.GetSegmentation().GetNumberOfSegments() == 0:
         return _('"{segmentation}" has no segments: segment the vertebrae first.').format(segmentation=name)
     if not frames.has_voxels_or_surface(segmentation):
@@ -278,7 +284,10 @@ def _levels_problem(segmentation: Any, overrides: Mapping[str, str]) -> str | No
         text = _("{segments} are all taken for {level}: choose the right level of each.")
         return text.format(segments=", ".join(f'"{segment}"' for segment in same), level=twice[0])
     if len(levels) == 1:
-        text = _('"{segmentation}" has only one vertebra, {level}, and nothing tells how tall it was: segment more.')
+        text = _(
+            '"{segmentation}" has only one vertebra with a level, {level}, and nothing tells how tall it was: '
+            "choose the level of its other segments, or segment more."
+        )
         return text.format(segmentation=name, level=next(iter(levels.values())))
     return None
 

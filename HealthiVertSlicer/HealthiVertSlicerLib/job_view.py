@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import Pieces
+from HealthiVertSlicerLib.widgets import say
 
 POLL_MS = 50
 
@@ -25,6 +26,7 @@ class Job(Protocol):
     log: str
     notes: list[str]
     on_progress: Callable[[str, float, str], None]
+    on_part: Callable[[Any], None]
     on_done: Callable[[Any], None]
     on_error: Callable[[str], None]
 
@@ -39,6 +41,7 @@ class JobView:
     def __init__(self, ui, on_change: Callable[[], None]) -> None:
         self._ui, self._on_change = ui, on_change
         self._job: Job | None = None
+        self._starting = False
         self._cancelled = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -50,6 +53,11 @@ class JobView:
 
     @property
     def busy(self) -> bool:
+        return self._starting or self.running
+
+    @property
+    def running(self) -> bool:
+        """Whether there is something that can be cancelled."""
         return self._job is not None
 
     @property
@@ -60,23 +68,36 @@ class JobView:
         """One sentence below the Apply button, which stays until the next one."""
         say(self._ui.statusLabel, text)
 
-    def start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None]) -> None:
-        """start_job makes the job, or raises HealthiVertSlicerError, which is shown; on_done gets the job's result."""
-        try:
-            job = start_job()
-        except HealthiVertSlicerError as error:
-            self._cancelled = False
-            self._complain(str(error))
+    def start(
+        self,
+        start_job: Callable[[], Job],
+        on_done: Callable[[Any], None],
+        on_part: Callable[[Any], None] = lambda result: None,
+    ) -> None:
+        """start_job makes the job, or raises HealthiVertSlicerError, which is shown; on_done gets the job's result,
+        on_part what stays of it whatever comes. start_job may let Qt work, as an installation does: a second start is
+        ignored meanwhile."""
+        if self.busy:
             return
+        self._starting, self._cancelled = True, False
+        self._on_change()
+        try:
+            self._follow(start_job(), on_done, on_part)
+        except HealthiVertSlicerError as error:
+            self._complain(str(error))
+        finally:
+            self._starting = False
+            self._on_change()
+
+    def _follow(self, job: Job, on_done: Callable[[Any], None], on_part: Callable[[Any], None]) -> None:
         job.on_progress, job.on_error = self._progressed, self._complain
-        job.on_done = lambda result: self._hand_over(result, on_done)
-        self._job, self._cancelled = job, False
+        job.on_part, job.on_done = on_part, lambda result: self._hand_over(result, on_done)
+        self._job = job
         self.say(_("Starting…"))
         self._ui.logText.setPlainText("")
         self._ui.progressBar.setValue(0)
         self._ui.progressBar.setVisible(True)
         self._timer.start()
-        self._on_change()
 
     def _hand_over(self, result: Any, on_done: Callable[[Any], None]) -> None:
         try:
@@ -147,9 +168,3 @@ class JobView:
 
     def _complain(self, message: str) -> None:
         self.say(message if self._cancelled else f"⚠ {message}")
-
-
-def say(label, text: str) -> None:
-    """Shows a sentence in a label that takes no room while there is none."""
-    label.text = text
-    label.setVisible(bool(text))

@@ -1,8 +1,8 @@
 """Work that takes a while: one or more runs of the core, and what is done with their results in the scene.
 
 A Job is written as a generator of Steps: it yields a run of the core and gets the run's result back when that has
-ended, or yields a Note or pieces of work (pieces.py); it returns what on_done is called with. poll(), from a timer or a
-loop, takes it one step further in the caller's thread, so that the scene is only touched there, and briefly.
+ended, or yields a Note, a Part or pieces of work (pieces.py); it returns what on_done is called with. poll(), from a
+timer or a loop, takes it one step further in the caller's thread, so that the scene is only touched there, and briefly.
 
 Inputs may be changed or deleted meanwhile: the core works on copies in a temporary folder, a job knows its nodes by ID
 only, and it ends when one of them is gone or the scene is closed. However it ends, the folder goes with it.
@@ -43,26 +43,36 @@ class Note(NamedTuple):
     text: str
 
 
-Steps = Generator[Step | Note | InThread | None, Any, Any]
+class Part(NamedTuple):
+    """What is in the scene for good, whatever becomes of the rest of the job. name: what the user calls it."""
+
+    result: Any
+    name: str
+
+
+Steps = Generator[Step | Note | Part | InThread | None, Any, Any]
 
 
 class Job:
     """A job under way; it starts when it is made.
 
     on_progress(stage, fraction, message), on_done(result) and on_error(message) are called from poll(). Exactly one of
-    on_done and on_error comes, once; a cancelled job ends with on_error, too.
+    on_done and on_error comes, once; a cancelled job ends with on_error, too. on_part(result) comes before them, with
+    what stays even then.
     status: "running", "done", "cancelled" or "failed". result: what on_done gets. message: what on_error gets.
     notes: what the user must know besides; on_progress and the log tell each of them at once.
     """
 
     def __init__(self, steps: Steps, node_ids: Sequence[str] = (), folder: Path | None = None) -> None:
         self.on_progress: Callable[[str, float, str], None] = lambda stage, fraction, message: None
+        self.on_part: Callable[[Any], None] = lambda result: None
         self.on_done: Callable[[Any], None] = lambda result: None
         self.on_error: Callable[[str], None] = lambda message: None
         self.status = "running"
         self.result: Any = None
         self.message = ""
         self.notes: list[str] = []
+        self._kept: list[str] = []  # names of the parts
         self._steps = steps
         self._node_ids = tuple(node_ids)
         self._folder = folder
@@ -139,7 +149,7 @@ class Job:
         if self._reason:
             self._end("failed", message=self._reason)
         elif self._cancelled:  # work in a thread is left to itself: nobody will ask for its result
-            self._end("cancelled", message=words_after_cancelling())
+            self._end("cancelled", message=words_after_cancelling(self._kept))
         elif isinstance(step, Step):
             self._go_on(lambda: self._steps.send(step.run.result))
         elif step is None or not step.running:
@@ -162,7 +172,7 @@ class Job:
         self._reason = self._reason or reason
         self.cancel()
 
-    def _go_on(self, proceed: Callable[[], Step | Note | InThread | None]) -> None:
+    def _go_on(self, proceed: Callable[[], Step | Note | Part | InThread | None]) -> None:
         """Run the job's own code up to its next step or its end. proceed: takes it there."""
         from slicer.i18n import tr as _
 
@@ -187,11 +197,14 @@ class Job:
                 message=_("The results could not be shown ({reason}). The log tells more.").format(reason=error),
             )
         else:
-            self._step = None if isinstance(piece, Note) else piece
+            self._step = None if isinstance(piece, Note | Part) else piece
             if isinstance(piece, Step):
                 piece.run.on_progress = self._pass_on
             elif isinstance(piece, Note):
                 self._take_note(piece.text)
+            elif isinstance(piece, Part):
+                self._kept.append(piece.name)
+                self.on_part(piece.result)
 
     def _take_note(self, text: str) -> None:
         logging.warning("HealthiVert: %s", text)

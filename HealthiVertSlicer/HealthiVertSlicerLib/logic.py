@@ -111,7 +111,8 @@ class HealthiVertSlicerLogic(ScriptedLoadableModuleLogic):
         overrides: Mapping[str, str] = NO_OVERRIDES,
         threshold: float = 0.5,
     ) -> Job:
-        """The job's result is a list of ResultNodes. Those of levels that were done before a cancellation remain."""
+        """The job's result is a list of ResultNodes. The SpineTable and each of them are parts (on_part): what was done
+        before a cancellation remains."""
         settings = GeneratorSettings(model, samples, device, seed)
         return self._start(volume, segmentation, overrides, lambda runs: runs.screened(threshold, settings))
 

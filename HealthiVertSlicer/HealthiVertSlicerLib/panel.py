@@ -12,19 +12,24 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from HealthiVertSlicerLib import dependencies, display, inputs, levels, results, withheld
-from HealthiVertSlicerLib.job_view import Job, JobView, say
+from HealthiVertSlicerLib import dependencies, display, inputs, levels, made_from, results, withheld
+from HealthiVertSlicerLib.buttons import enable_buttons
+from HealthiVertSlicerLib.job_view import Job, JobView
 from HealthiVertSlicerLib.parameters import (
     HealthiVertParameters,
     inputs_key,
     keep_override,
     keep_spine,
     overrides_of,
+    spine_is_outdated,
     spine_rows_of,
 )
 from HealthiVertSlicerLib.pieces import Pieces
+from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.results_view import ResultsView
+from HealthiVertSlicerLib.spine_runs import SpineTable
 from HealthiVertSlicerLib.spine_table import LevelsView, SpineView
+from HealthiVertSlicerLib.widgets import choose, fill, say
 
 
 class Logic(Protocol):
@@ -45,7 +50,6 @@ class Panel:
         self.parameters: HealthiVertParameters | None = None
         self.jobs = JobView(ui, self.refresh)
         self._checked_target: tuple = ()
-        self._edits = 0  # of the chosen segmentation, so that one during a run is not forgotten at its end
         self._refreshing = False
         self.spine = SpineView(ui.spineTable, self.choose_level, self.centre_views)
         self.level_table = LevelsView(ui.levelTable, ui.levelOverrideSelector, self._correct_level)
@@ -56,14 +60,14 @@ class Panel:
         self.refresh()
 
     def _fill_choices(self) -> None:
-        _fill(self.ui.modelSelector, {"gan": _("GAN (fast)"), "diffusion": _("Diffusion (slower)")})
+        fill(self.ui.modelSelector, {"gan": _("GAN (fast)"), "diffusion": _("Diffusion (slower)")})
         names = {
             "auto": _("Automatic (the fastest there is)"),
             "cuda": _("NVIDIA graphics card (CUDA)"),
             "mps": _("Apple graphics (MPS)"),
             "cpu": _("Processor (CPU)"),
         }
-        _fill(self.ui.deviceSelector, {device: names[device] for device in dependencies.device_choices()})
+        fill(self.ui.deviceSelector, {device: names[device] for device in dependencies.device_choices()})
 
     def _connect(self) -> None:
         ui = self.ui
@@ -90,13 +94,26 @@ class Panel:
         self.parameters = parameters
         if parameters is None:
             self.jobs.stop_showing()
+            display.unlink_windows()
+        else:
+            display.link_compared()
+            self._leave_a_device_that_is_not_here()
         self.refresh()
+
+    def _leave_a_device_that_is_not_here(self) -> None:
+        """A scene may come from another computer."""
+        if self.ui.deviceSelector.findData(self.parameters.device) < 0:
+            told = _('The scene was saved with the device "{device}", which is not here: Automatic is chosen instead.')
+            self.jobs.say(told.format(device=self.parameters.device))
+            self.parameters.device = "auto"
 
     def choose_level(self, level: str) -> None:
         """Makes the segment of level the target."""
         segment_of = {name: segment_id for segment_id, name in self._levels().items()}
         if self.parameters is not None and level in segment_of:
-            self.parameters.target = segment_of[level]
+            modified = self.parameters.StartModify()
+            self.parameters.target, self.parameters.target_of = segment_of[level], self.parameters.segmentation
+            self.parameters.EndModify(modified)
 
     def centre_views(self, level: str) -> None:
         self.choose_level(level)
@@ -124,19 +141,27 @@ class Panel:
         return levels.segment_levels(self.parameters.segmentation, overrides_of(self.parameters))
 
     def _target(self) -> str:
-        """The chosen segment, if it is still a vertebra of the segmentation."""
-        return self.parameters.target if self.parameters.target in self._levels() else ""
+        """The chosen segment, if it is still a vertebra of the chosen segmentation."""
+        parameters = self.parameters
+        is_there = parameters.target_of == parameters.segmentation and parameters.target in self._levels()
+        return parameters.target if is_there else ""
 
     # What the panel shows
 
     def segmentation_edited(self) -> None:
         """To be called when somebody has changed what the chosen segmentation holds."""
-        self._edits += 1
-        self.parameters.spine_outdated = True
+        made_from.count_edit(self.parameters.segmentation)
         self.inputs_changed()
 
+    def inputs_chosen(self) -> None:
+        """To be called when other nodes were chosen: what was said last is about the former ones."""
+        if not self.jobs.busy:
+            self.jobs.say("")
+
     def inputs_changed(self) -> None:
-        """To be called when somebody has edited the chosen nodes."""
+        """To be called when somebody has edited or moved the chosen nodes."""
+        if self.parameters.volume is not None:
+            follow(self.parameters.volume)
         self._checked_target = ()
         self.refresh()
 
@@ -159,11 +184,11 @@ class Panel:
         self._show_inputs(found)
         self.spine.show(list(found.values()), rows)
         self.spine.choose(found.get(target))
-        _fill(self.ui.targetSelector, found)
-        _choose(self.ui.targetSelector, target)
-        _choose(self.ui.modelSelector, self.parameters.model)
-        _choose(self.ui.deviceSelector, self.parameters.device)
-        outdated = bool(rows) and self.parameters.spine_outdated
+        fill(self.ui.targetSelector, found)
+        choose(self.ui.targetSelector, target)
+        choose(self.ui.modelSelector, self.parameters.model)
+        choose(self.ui.deviceSelector, self.parameters.device)
+        outdated = bool(rows) and spine_is_outdated(self.parameters)
         say(self.ui.spineNoteLabel, _("The segmentation has changed: measure again.") if outdated else "")
         self._show_target(found, target)
 
@@ -175,7 +200,7 @@ class Panel:
         self.level_table.show([], {}, {})
         self.spine.show([], [])
         self.results.show(None)
-        self._enable_buttons(_("Choose a CT and its segmentation first."), "")
+        enable_buttons(self.ui, self.jobs, _("Choose a CT and its segmentation first."), "")
 
     def _show_inputs(self, found: Mapping[str, str]) -> None:
         ui, parameters = self.ui, self.parameters
@@ -205,8 +230,9 @@ class Panel:
         level = found.get(target, "")
         ui.applyButton.text = _("Apply: regrow {level}").format(level=level) if level else _("Apply")
         choose_first = "" if target else _("Choose the vertebra to regrow in the table.")
-        self._enable_buttons(problem or "", target_problem or choose_first)
-        self.results.show(results.find_results(parameters.volume, level) if parameters.volume and level else None)
+        enable_buttons(ui, self.jobs, problem or "", target_problem or choose_first)
+        result = results.find_results(parameters.volume, level) if parameters.volume and level else None
+        self.results.go_on_with(result, self._change_since(result, found))
 
     def _check_target(self, target: str) -> tuple[str | None, str | None]:
         """Why the target cannot be regrown, and what is to be known about its neighbours. Looked up once per choice:
@@ -221,7 +247,7 @@ class Panel:
 
     def _cut_by_border(self, level: str) -> str | None:
         """Why a vertebra that was measured cannot be regrown; None also for those that were not."""
-        rows = [] if self.parameters.spine_outdated else spine_rows_of(self.parameters, self._levels())
+        rows = [] if spine_is_outdated(self.parameters) else spine_rows_of(self.parameters, self._levels())
         if all(row["complete"] for row in rows if row["level"] == level):
             return None
         text = _("{level} is cut by the border of the scan: choose a vertebra that lies wholly inside it.")
@@ -233,60 +259,55 @@ class Panel:
             return None
         return _('Withheld besides the vertebra: what is painted in "{mask}".').format(mask=painted.GetName())
 
-    def _enable_buttons(self, problem: str, target_problem: str) -> None:
-        """problem: why nothing can be run; target_problem: why the chosen vertebra cannot."""
-        ui = self.ui
-        busy = _("A run is going on: wait for its end, or press Cancel.") if self.jobs.busy else ""
-        _allow(ui.inspectButton, busy or problem, _("Measure every vertebra and compare it with its neighbours."))
-        _allow(ui.screenButton, busy or problem, _("Measure all vertebrae and regrow every suspicious one in turn."))
-        why_not = busy or problem or target_problem
-        _allow(ui.applyButton, why_not, _("Regrow the chosen vertebra healthy and measure what it has lost."))
-        _allow(ui.previewButton, why_not, _("Show what the generator will see. Nothing is generated yet."))
-        tip = _(
-            "Paint what the generator must not see besides the vertebra: cement, an osteophyte that bridges a disc."
-        )
-        _allow(ui.editMaskButton, busy or problem, tip)
-        _allow(ui.cancelButton, "" if busy else _("Nothing is running."), _("Stop the run. Nothing of it is kept."))
+    def _change_since(self, result, found: Mapping[str, str]) -> str:
+        """Why a result is not of what is chosen, as it is now."""
+        if result is None:
+            return ""
+        chosen = self.parameters.volume, self.parameters.segmentation
+        return made_from.change_since(result.report_text, *chosen, found)
 
     # Jobs
 
     def inspect(self) -> None:
-        given, edits = self._inputs(), self._edits
-
-        def done(spine) -> None:
-            self._inspected(given, spine, edited=self._edits != edits)
-
-        self._start(lambda: self.logic.start_inspect(*given, overrides=self._overrides()), done)
+        given, overrides = self._inputs(), self._overrides()
+        start = self.logic.start_inspect
+        self._start(lambda: start(*given, overrides=overrides), lambda spine: self._inspected(given, spine))
 
     def apply(self) -> None:
-        given, target = self._inputs(), self._target()
+        given, target, choices = self._inputs(), self._target(), self._choices()
         start = self.logic.start_process
-        self._start(lambda: start(*given, target, **self._choices()), lambda found: self._regrown(given, found))
+        self._start(lambda: start(*given, target, **choices), lambda found: self._regrown(given, found))
 
     def screen(self) -> None:
         given, choices = self._inputs(), {**self._choices(), "threshold": self.parameters.threshold}
         start = self.logic.start_screen
-        self._start(lambda: start(*given, **choices), lambda found: self._screened(given, found))
+
+        def part_done(part) -> None:
+            if isinstance(part, SpineTable):
+                self._measured(given, part)
+            self.refresh()
+
+        self._start(lambda: start(*given, **choices), lambda found: self._screened(given, found), on_part=part_done)
 
     def preview(self) -> None:
-        given = (*self._inputs(), self._target())
+        given, overrides = (*self._inputs(), self._target()), self._overrides()
         start = self.logic.start_conditioning
-        self._start(lambda: start(*given, overrides=self._overrides()), self._previewed)
+        self._start(lambda: start(*given, overrides=overrides), self._previewed)
 
     def find_devices(self) -> None:
-        self._start(lambda: self.logic.start_devices(), self._devices_found)
+        self._start(self.logic.start_devices, self._devices_found)
 
     def shut_down(self) -> None:
         """Ends what runs, for the end of the module."""
         self.jobs.stop()
 
-    def _start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None]) -> None:
+    def _start(self, start_job: Callable[[], Job], on_done: Callable[[Any], None], **listeners) -> None:
         def prepare_and_start() -> Job:
             if dependencies.missing_requirements():  # if the user declines, the job's start says what is missing
                 dependencies.install_requirements(self.ui.applyButton.window())
             return start_job()
 
-        self.jobs.start(prepare_and_start, on_done)
+        self.jobs.start(prepare_and_start, on_done, **listeners)
 
     def _inputs(self) -> tuple:
         return self.parameters.volume, self.parameters.segmentation
@@ -310,17 +331,16 @@ class Panel:
 
     # Results
 
-    def _inspected(self, given: tuple, spine, edited: bool) -> None:
+    def _measured(self, given: tuple, spine: SpineTable) -> None:
         """given: the CT and the segmentation that were measured, whatever is chosen by now."""
-        parameters = self.parameters
-        if parameters is None or any(node.GetScene() is None for node in given):  # deleted meanwhile
-            return
+        if self.parameters is not None and all(node.GetScene() is not None for node in given):  # else deleted meanwhile
+            keep_spine(self.parameters, given, spine)
+
+    def _inspected(self, given: tuple, spine: SpineTable) -> None:
+        self._measured(given, spine)
         still_chosen = self._are_chosen(given)
-        modified = parameters.StartModify()
-        keep_spine(parameters, given, spine, edited and still_chosen)
         if still_chosen and not self._target():
             self._choose_most_suspicious(spine.rows)
-        parameters.EndModify(modified)
         if still_chosen and self.ui.applyButton.visible:
             self.jobs.show_in_pieces(self._showing_spine(*given))
         done = _("The spine is measured.") if still_chosen else _("The spine of {ct} is measured: choose it to see it.")
@@ -344,7 +364,7 @@ class Panel:
         level = found.report["vertebra"]
         if self._are_chosen(given):
             self.jobs.say(_("{level} is regrown.").format(level=level))
-            self._show_results(found)
+            self._show_results(level)
         else:
             self._say_others(given, level)
 
@@ -363,11 +383,14 @@ class Panel:
             return
         self.jobs.say(_("Regrown: {levels}. Choose one in the table to read its results.").format(levels=names))
         self.choose_level(found[0].report["vertebra"])
-        self._show_results(found[0])
+        self._show_results(found[0].report["vertebra"])
 
-    def _show_results(self, found) -> None:
-        self.results.show(found)
+    def _show_results(self, level: str) -> None:
+        """Of what was regrown, unless another vertebra was chosen meanwhile."""
+        self.refresh()
         self.ui.resultsSection.collapsed = False
+        if self._levels().get(self._target()) != level:
+            return
         if self.ui.applyButton.visible:  # else the user has gone to another module, whose views are not ours to change
             self.results.compare()
 
@@ -399,27 +422,3 @@ class Panel:
 
     def _harden(self) -> None:
         self.parameters.volume = inputs.harden_copy(self.parameters.volume)
-
-
-def _fill(combo, texts: Mapping[str, str]) -> None:
-    """Offers texts (data -> what is read); the choice is left to _choose."""
-    if [(combo.itemData(index), combo.itemText(index)) for index in range(combo.count)] == list(texts.items()):
-        return
-    blocked = combo.blockSignals(True)
-    combo.clear()
-    for data, text in texts.items():
-        combo.addItem(text, data)
-    combo.blockSignals(blocked)
-
-
-def _choose(combo, data: str) -> None:
-    """Shows the choice without telling that there was one. Nothing is shown for data that is not offered."""
-    blocked = combo.blockSignals(True)
-    combo.setCurrentIndex(combo.findData(data))
-    combo.blockSignals(blocked)
-
-
-def _allow(button, why_not: str, tip: str) -> None:
-    """A button that can be pressed says what it does; one that cannot says why."""
-    button.enabled = not why_not
-    button.toolTip = why_not or tip

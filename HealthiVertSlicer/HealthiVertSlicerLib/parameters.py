@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from HealthiVertSlicerLib.made_from import edits_of
+
 OVERRIDES = "HealthiVert.Levels"  # attribute of a segmentation: JSON {segment ID: level}, where the user corrected them
 
 
@@ -20,18 +22,20 @@ class HealthiVertParameters:
     """One field per choice of the panel.
 
     volume, segmentation: the inputs.
-    target: ID of the segment that is regrown, "" for none.
+    target, target_of: ID of the segment that is regrown, "" for none, and the segmentation that it is in: the same IDs
+        are in other patients' segmentations, too, and may be other vertebrae there.
     model, device, samples, seed: as of `healthivert run`.
     threshold: suspicion (0 to 1) from which screening regrows a vertebra.
     spine_of_volume, spine_of_segmentation: what spine_rows was measured on. References, not IDs as text: where a scene
         is added to another, nodes get other IDs, and references follow them.
     spine_rows: JSON list, the rows of `healthivert inspect --json`, each with the ID of its "segment".
-    spine_outdated: the segmentation was edited after spine_rows was measured.
+    spine_edits: of the segmentation until spine_rows was measured (made_from.edits_of).
     """
 
     volume: vtkMRMLScalarVolumeNode
     segmentation: vtkMRMLSegmentationNode
     target: str
+    target_of: vtkMRMLSegmentationNode
     model: str = "gan"
     device: str = "auto"
     samples: Annotated[int, WithinRange(1, 50)] = 1
@@ -40,7 +44,7 @@ class HealthiVertParameters:
     spine_of_volume: vtkMRMLScalarVolumeNode
     spine_of_segmentation: vtkMRMLSegmentationNode
     spine_rows: str
-    spine_outdated: bool = False
+    spine_edits: int = 0
 
 
 def overrides_of(parameters: HealthiVertParameters) -> dict[str, str]:
@@ -57,12 +61,14 @@ def keep_override(parameters: HealthiVertParameters, segment_id: str, level: str
     parameters.segmentation.SetAttribute(OVERRIDES, json.dumps(kept) if kept else None)
 
 
-def keep_spine(parameters: HealthiVertParameters, inputs: tuple, spine: Any, outdated: bool) -> None:
-    """spine: the SpineTable of these inputs (CT, segmentation). outdated: they were edited while it was measured."""
+def keep_spine(parameters: HealthiVertParameters, inputs: tuple, spine: Any) -> None:
+    """spine: the SpineTable of these inputs (CT, segmentation)."""
+    modified = parameters.StartModify()
     parameters.spine_of_volume, parameters.spine_of_segmentation = inputs
     rows = [{**row, "segment": spine.segment_of_level.get(row["level"])} for row in spine.rows]
     parameters.spine_rows = json.dumps(rows)
-    parameters.spine_outdated = outdated
+    parameters.spine_edits = spine.edits
+    parameters.EndModify(modified)
 
 
 def spine_rows_of(parameters: HealthiVertParameters, levels: Mapping[str, str]) -> list[dict]:
@@ -72,6 +78,11 @@ def spine_rows_of(parameters: HealthiVertParameters, levels: Mapping[str, str]) 
     if None in chosen or (parameters.spine_of_volume, parameters.spine_of_segmentation) != chosen:
         return []
     return [row for row in json.loads(parameters.spine_rows or "[]") if levels.get(row["segment"]) == row["level"]]
+
+
+def spine_is_outdated(parameters: HealthiVertParameters) -> bool:
+    """Whether the segmentation was edited since its spine was measured."""
+    return parameters.segmentation is not None and parameters.spine_edits != edits_of(parameters.segmentation)
 
 
 def inputs_key(parameters: HealthiVertParameters) -> str:

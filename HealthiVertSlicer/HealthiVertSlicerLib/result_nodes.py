@@ -9,6 +9,7 @@ Everything in a run's files lies in the CT's own frame, in LPS; nodes are RAS.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from HealthiVertSlicerLib.frames import BINARY_LABELMAP
+from HealthiVertSlicerLib.frames import BINARY_LABELMAP, ijk_to_ras
 
 ROLE, LEVEL, PROVENANCE = "HealthiVert.Role", "HealthiVert.Level", "HealthiVert."
 INPUT_REFERENCE = "HealthiVert.Original"  # from every result to its CT
+FRAME = "HealthiVert.Frame"  # ijk_to_ras of the CT when the result was made
+SAME_FRAME = 1e-4  # difference of its numbers that saving a scene may make
 WHOLE_SPINE = "spine"  # as the level of a folder, since an empty attribute is none
 ROOM_FOR_LEGEND = 1.25  # times the highest value is the end of a plot's y axis
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -38,6 +41,7 @@ class ResultSet:
     def __init__(self, volume: Any, level: str) -> None:
         self.volume, self.level = volume, level
         self.provenance: dict[str, str] = {}  # name -> value, written on every node that is made or updated
+        self.references: dict[str, str] = {}  # role -> node ID, likewise
         self._found = nodes_by_role(volume, level)
         self._made: list[Any] = []
         self._folder = 0
@@ -53,10 +57,12 @@ class ResultSet:
             node.SetAttribute(LEVEL, self.level)
             node.SetNodeReferenceID(INPUT_REFERENCE, self.volume.GetID())
             self._put_into_folder(node)
-        if node.IsA("vtkMRMLTransformableNode"):
-            node.SetAndObserveTransformNodeID(self.volume.GetTransformNodeID())
+        node.SetAttribute(FRAME, json.dumps(ijk_to_ras(self.volume).tolist()))
+        _put_under_transform(node, self.volume)
         for key, value in self.provenance.items():
             node.SetAttribute(PROVENANCE + key, value)
+        for role_of_other, node_id in self.references.items():
+            node.SetNodeReferenceID(role_of_other, node_id)
         return node
 
     def is_new(self, node: Any) -> bool:
@@ -96,16 +102,33 @@ class ResultSet:
 
 
 def nodes_by_role(volume: Any, level: str) -> dict[str, Any]:
-    """The scene's result nodes of this CT and level."""
+    """The scene's result nodes of this CT and level. Of several the first: copies are those that the user has made."""
+    nodes = reversed(_nodes_of(volume))
+    return {node.GetAttribute(ROLE): node for node in nodes if node.GetAttribute(LEVEL) == level}
+
+
+def follow(volume: Any) -> None:
+    """Put all that was made from this CT where the CT is: it may have been moved since.
+
+    Where the transform was hardened on the CT, so that its own frame is another, the results are right where they are.
+    """
+    frame = ijk_to_ras(volume)
+    for node in _nodes_of(volume):
+        before = node.GetAttribute(FRAME)
+        if before and np.allclose(json.loads(before), frame, atol=SAME_FRAME):
+            _put_under_transform(node, volume)
+
+
+def _nodes_of(volume: Any) -> list[Any]:
     scene = slicer.mrmlScene
     nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-    return {
-        node.GetAttribute(ROLE): node
-        for node in nodes
-        if node.GetAttribute(ROLE)
-        and node.GetAttribute(LEVEL) == level
-        and node.GetNodeReferenceID(INPUT_REFERENCE) == volume.GetID()
-    }
+    own = volume.GetID()
+    return [node for node in nodes if node.GetAttribute(ROLE) and node.GetNodeReferenceID(INPUT_REFERENCE) == own]
+
+
+def _put_under_transform(node: Any, volume: Any) -> None:
+    if node.IsA("vtkMRMLTransformableNode"):
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
 
 
 def folder_of(nodes: Any, level: str) -> int:
@@ -182,9 +205,9 @@ def fill_segment(node: Any, segment_id: str, mask: np.ndarray, ijk_to_ras: np.nd
     segments = node.GetSegmentation()
     known = segments.GetSegment(segment_id)
     segment = known or slicer.vtkSegment()
-    segment.RemoveAllRepresentations()
     segment.AddRepresentation(BINARY_LABELMAP, image)
     segment.SetLabelValue(1)
+    segment.RemoveAllRepresentations(BINARY_LABELMAP)  # but that one: a surface is of other voxels
     if known is None:  # with its voxels in it, from which the segmentation makes what its other segments have
         segments.AddSegment(segment, segment_id)
     return known is None
@@ -293,11 +316,15 @@ def _fill_curve(results: ResultSet, table: Any, curve: Curve) -> Any:
 
 
 def fill_line(node: Any, ends_lps: Sequence[Sequence[float]]) -> None:
-    """Put a line's two ends at points (2, 3) LPS mm of the CT's own frame; they are locked."""
+    """Put a line's two ends at points (2, 3) LPS mm of the CT's own frame; they are locked. The first is labelled with
+    the line's length."""
+    ends = to_ras(ends_lps)
     node.SetLocked(False)
     node.RemoveAllControlPoints()
-    for point in to_ras(ends_lps):
+    for point in ends:
         node.AddControlPoint(vtk.vtkVector3d(*point))
+    node.SetNthControlPointLabel(0, f"{np.linalg.norm(ends[1] - ends[0]):.1f}")
+    node.SetNthControlPointLabel(1, "")
     node.SetLocked(True)
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from HealthiVertSlicerLib import filling, frames, inputs
+from HealthiVertSlicerLib import filling, frames, inputs, made_from
+from HealthiVertSlicerLib.difference import refill_difference
 from HealthiVertSlicerLib.filling import BODIES, THIRDS
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import InThread, Pieces
@@ -117,8 +118,10 @@ def read_run(folder: Path) -> Run:
     return Run(report, page, image, labels.array, loss, displacement, *_read_conditioning(folder))
 
 
-def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str) -> Pieces:
+def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str, state: str = "") -> Pieces:
     """ResultNodes of a finished run, in pieces: the files are read in a thread, and one node after the other is filled.
+
+    state: of the inputs when the run started (made_from.state_of).
 
     Raises HealthiVertSlicerError, leaving the scene as it was, if the files cannot be read or are of something else.
     """
@@ -136,6 +139,8 @@ def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level
         lambda: {"original": cropped(before == 1, grid), "pseudo_healthy": cropped(run.labels == number, grid)}
     )
     results = ResultSet(volume, level)
+    results.references = {made_from.SEGMENTATION_REFERENCE: segmentation.GetID()}
+    results.provenance = {**filling.provenance(run.report), made_from.STATE: state}
     try:
         for fill in _fillings(results, run, bodies, grid):
             fill()
@@ -173,11 +178,11 @@ def _fillings(
     results: ResultSet, run: Run, bodies: Mapping[str, tuple[np.ndarray, np.ndarray]], grid: np.ndarray
 ) -> Iterator[Callable[[], Any]]:
     """What fills every node of one run. bodies: name -> voxels and their ijk_to_ras. grid: ijk_to_ras of the CT."""
-    results.provenance = filling.provenance(run.report)
     yield lambda: filling.fill_ct(results, run.ct, grid)
     for body in BODIES:
         yield partial(filling.fill_body, results, body, *bodies[body])
     yield lambda: filling.fill_loss(results, run.loss)
+    yield lambda: refill_difference(results)
     yield lambda: filling.fill_movement(results, run.displacement)
     yield lambda: filling.fill_heights(results, run.report)
     yield lambda: filling.fill_profile(results, run.report["height_profile_mm"])

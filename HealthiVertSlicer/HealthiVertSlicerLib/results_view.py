@@ -10,10 +10,10 @@ from pathlib import Path
 import qt
 from slicer.i18n import tr as _
 
-from HealthiVertSlicerLib import display
-from HealthiVertSlicerLib.job_view import say
+from HealthiVertSlicerLib import display, layouts
 from HealthiVertSlicerLib.jobs import temporary_path
 from HealthiVertSlicerLib.pieces import Pieces
+from HealthiVertSlicerLib.widgets import say
 
 MIDDLE = 50  # of the fade, in percent
 HEIGHT_KEYS = ("anterior", "middle", "posterior", "mean")
@@ -29,6 +29,7 @@ class ResultsView:
         self._ui, self._tell, self._show_in_pieces = ui, tell, show_in_pieces
         self._results = None
         self._shown: str | None = None  # report.json, as the widgets show it
+        self._left_behind = False  # the views still compare what was chosen before
         table = ui.resultTable
         titles = [_("Body"), _("Original\n(mm)"), _("Healthy\n(mm)"), _("Loss\n(%)"), _("Spread\n(%)")]
         table.setColumnCount(len(titles))
@@ -42,9 +43,10 @@ class ResultsView:
         ui.saveReportButton.connect("clicked()", self._ask_and_save_report)
         self.show(None)
 
-    def show(self, results) -> None:
-        """results: ResultNodes of the chosen vertebra, or None."""
+    def show(self, results, note: str = "") -> None:
+        """results: ResultNodes of the chosen vertebra, or None. note: why they are not of what is chosen."""
         self._results = results
+        say(self._ui.resultNoteLabel, f"⚠ {note}" if note else "")
         text = results.report_text.GetText() if results is not None else ""
         self._ui.openReportButton.enabled = self._ui.saveReportButton.enabled = bool(text) and bool(results.page_text)
         if text == self._shown:
@@ -58,6 +60,17 @@ class ResultsView:
             self._show_report(results.report)
         else:
             self._ui.headlineLabel.text = _("No result yet for this vertebra.")
+
+    def go_on_with(self, results, note: str = "") -> None:
+        """show(), and where the views compare what was chosen before, they go on with this: pictures and numbers are of
+        one vertebra. While the user is in another module, the views are left as they are."""
+        left_behind = self._left_behind and layouts.is_shown(layouts.COMPARE)
+        was_compared = left_behind or display.is_compared(self._results)
+        self.show(results, note)
+        self._left_behind = was_compared and not display.is_compared(results)
+        if self._left_behind and self._ui.applyButton.visible:
+            self._left_behind = False
+            self.compare()
 
     def _show_report(self, report: Mapping) -> None:
         self._ui.headlineLabel.text = report["headline"].replace(" %", "\u00a0%")  # not parted at the end of a line
@@ -84,11 +97,20 @@ class ResultsView:
 
     def compare(self) -> None:
         """Before and after side by side; the fade begins in the middle."""
-        self._show_in_pieces(display.comparing(self._results))
+        self._show_in_pieces(self._comparing())
         slider = self._ui.fadeSlider
         blocked = slider.blockSignals(True)
         slider.value = MIDDLE
         slider.blockSignals(blocked)
+
+    def _comparing(self) -> Pieces:
+        """What is chosen, also where that changes on the way; the way back where it has no results."""
+        compared = None
+        while self._results is not None and self._results.volume is not compared:
+            compared = self._results.volume
+            yield from display.comparing(self._results)
+        if self._results is None:
+            display.restore_layout()
 
     def _show_surface(self) -> None:
         display.show_loss_surface(self._results)

@@ -311,9 +311,12 @@ def _sentence(status: str, code: int | None, errors: Sequence[str]) -> str:
     ).format(reason=last or _("exit code {code}, without a word").format(code=code))
 
 
-def words_after_cancelling() -> str:
+def words_after_cancelling(kept: Sequence[str] = ()) -> str:
+    """kept: names of what had been done before, and stays."""
     from slicer.i18n import tr as _
 
+    if kept:
+        return _("Cancelled. What was done before is kept: {names}.").format(names=", ".join(kept))
     return _("Cancelled: nothing was changed.")
 
 

@@ -13,9 +13,11 @@ from typing import Any
 
 import slicer
 
-from HealthiVertSlicerLib import inputs, results, withheld
+from HealthiVertSlicerLib import inputs, made_from, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.jobs import Note, Step, Steps, answer_of, succeeded
+from HealthiVertSlicerLib.jobs import Note, Part, Step, Steps, answer_of, succeeded
+from HealthiVertSlicerLib.levels import segment_levels
+from HealthiVertSlicerLib.result_nodes import follow
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
 
 MEASURING = 0.1  # of a screening's progress
@@ -42,12 +44,14 @@ class SpineTable:
     """Every measured level, cranial to caudal.
 
     rows: as `healthivert inspect --json` prints them. warnings: of the whole spine. segment_of_level: the segment that
-    each level was measured in. table: the table node that shows them.
+    each level was measured in. edits: of the segmentation until it was measured (made_from.edits_of). table: the table
+    node that shows them.
     """
 
     rows: tuple[dict, ...]
     warnings: tuple[str, ...]
     segment_of_level: Mapping[str, str]
+    edits: int
     table: Any
 
     def suspicious(self, threshold: float) -> tuple[str, ...]:
@@ -72,7 +76,10 @@ class SpineRuns:
     def copied(self) -> Steps:
         """Raises HealthiVertSlicerError if the inputs cannot be copied out of the scene."""
         volume, segmentation = self._nodes()
+        follow(volume)
         hidden = withheld.find(volume)
+        self._edits = made_from.edits_of(segmentation)
+        self._state = made_from.state_of(volume, segmentation, segment_levels(segmentation, self._overrides))
         self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
         # the core calls the case by its file in messages and in the report; apart, or it might be called "segmentation"
         apart = self.folder / "scan"
@@ -87,7 +94,7 @@ class SpineRuns:
         result = yield Step(self._run("spine"), first, last)
         rows, warnings = _measurements(answer_of(self._told(result)))
         table = results.show_spine_table(rows, self._nodes()[0])
-        return SpineTable(rows, warnings, dict(self._case.segment_of_level), table)
+        return SpineTable(rows, warnings, dict(self._case.segment_of_level), self._edits, table)
 
     def regrown(self, level: str, settings: GeneratorSettings, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> ResultNodes."""
@@ -96,7 +103,7 @@ class SpineRuns:
         succeeded(self._told(result))
         _check_written(out, "report.json", "pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz")
         volume, segmentation = self._nodes()
-        return (yield from results.loading(out, volume, segmentation, self._segment(level), level))
+        return (yield from results.loading(out, volume, segmentation, self._segment(level), level, self._state))
 
     def _generated(self, level: str, out: Path, settings: GeneratorSettings, first: float, last: float) -> Steps:
         """-> RunResult. Where the graphics processor fails, the run begins again on the processor, in a new process:
@@ -115,18 +122,23 @@ class SpineRuns:
         return (yield Step(self._run("run", *words, *on_processor), first, last, level))
 
     def screened(self, threshold: float, settings: GeneratorSettings) -> Steps:
-        """-> [ResultNodes, ...]. A level that fails is told, and does not keep the others from being regrown."""
+        """-> [ResultNodes, ...]. The SpineTable and each of them are Parts. A level that fails is told, and does not
+        keep the others from being regrown."""
         from slicer.i18n import tr as _
 
         table = yield from self.measured(0.0, MEASURING)
+        yield Part(table, _("the measured heights"))
         levels = table.suspicious(threshold)
         found, failures = [], []
         for number, level in enumerate(levels):
             first, last = (MEASURING + (1 - MEASURING) * n / len(levels) for n in (number, number + 1))
             try:
-                found.append((yield from self.regrown(level, settings, first, last)))
+                regrown = yield from self.regrown(level, settings, first, last)
             except HealthiVertSlicerError as error:
                 failures.append(_("{level}: {reason}").format(level=level, reason=error))
+            else:
+                found.append(regrown)
+                yield Part(regrown, level)
         if failures and not found:
             raise HealthiVertSlicerError("\n".join(failures))
         for failure in failures:

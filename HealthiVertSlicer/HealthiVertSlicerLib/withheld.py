@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from HealthiVertSlicerLib import frames
 from HealthiVertSlicerLib.result_nodes import ResultSet, nodes_by_role
 
@@ -20,7 +22,24 @@ COLOUR = (0.835, 0.369, 0.0)  # Okabe and Ito's vermilion
 def find(volume: Any) -> Any:
     """The segmentation of what is withheld on this CT; None if there is none, or nothing in it."""
     node = nodes_by_role(volume, "").get(ROLE_WITHHELD)
-    return node if node is not None and frames.has_voxels_or_surface(node) else None
+    if node is None or not frames.has_voxels_or_surface(node):
+        return None
+    images = _images(node)
+    erased = images and all(image.GetScalarRange()[1] == 0 for image in images)
+    return None if erased else node
+
+
+def amount(volume: Any) -> int:
+    """How many voxels are painted, by which a change is noticed."""
+    node = find(volume)
+    return sum(int(np.count_nonzero(frames.image_values(image))) for image in _images(node)) if node else 0
+
+
+def _images(node: Any) -> set[Any]:
+    """What its segments are painted in; several may be painted in one image."""
+    segments = node.GetSegmentation()
+    images = {segments.GetSegment(key).GetRepresentation(frames.BINARY_LABELMAP) for key in segments.GetSegmentIDs()}
+    return {image for image in images if image is not None and not image.IsEmpty()}
 
 
 def make(volume: Any) -> Any:

@@ -15,13 +15,16 @@ class PlayedJob:
     """A job that says what the test lets it say, at the panel's next look (as a real one: from poll())."""
 
     def __init__(self) -> None:
-        self.on_progress = self.on_done = self.on_error = lambda *_: None
+        self.on_progress = self.on_part = self.on_done = self.on_error = lambda *_: None
         self.running, self.cancelled, self.stopped, self.log = True, False, False, "what the child said"
         self.notes: list[str] = []
         self._said: list[Callable[[], None]] = []
 
     def progress(self, stage: str, fraction: float, message: str) -> None:
         self._said.append(lambda: self.on_progress(stage, fraction, message))
+
+    def part(self, result: Any) -> None:
+        self._said.append(lambda: self.on_part(result))
 
     def finish(self, result: Any) -> None:
         self._end(lambda: self.on_done(result))

@@ -10,6 +10,7 @@ import pytest
 import scene_state
 import slicer
 import slicer.util
+import vtk
 from HealthiVertSlicerLib import colours, difference, display, layouts, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import at_once
@@ -250,6 +251,23 @@ def test_on_the_original_only_the_original_body_is_outlined(shown: Any, result: 
     ]
 
 
+def test_in_3d_the_surface_with_the_loss_on_it_is_seen_alone(shown: Any, result: Any) -> None:
+    displays = [result.segmentation.GetNthDisplayNode(index) for index in range(2)]
+    assert not any(one.GetVisibility3D() for one in displays)
+    for one in displays:
+        one.SetVisibility3D(True)
+    display.compare(result)
+    assert not any(one.GetVisibility3D() for one in displays)
+
+
+def test_a_view_that_is_maximised_does_not_hide_the_comparison(views: Any, result: Any) -> None:
+    node = layouts.layout_node()
+    node.AddMaximizedViewNode(layouts.slice_views("Red")[0][0])
+    assert node.GetNumberOfMaximizedViewNodes() == 1
+    display.compare(result)
+    assert node.GetNumberOfMaximizedViewNodes() == 0
+
+
 def test_only_the_compared_level_is_seen(views: Any, phantom_nodes: Any, result: Any) -> None:
     kept_hidden = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Hidden by the user")
     kept_hidden.CreateDefaultDisplayNodes()
@@ -261,6 +279,38 @@ def test_only_the_compared_level_is_seen(views: Any, phantom_nodes: Any, result:
     display.restore_layout()
     assert phantom_nodes.segmentation.GetDisplayNode().GetVisibility()
     assert not kept_hidden.GetDisplayNode().GetVisibility()
+
+
+def move(node: Any, up: float) -> str:
+    """Put a node under a transform; the transform's ID."""
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(2, 3, up)
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return transform.GetID()
+
+
+def test_results_are_compared_where_the_ct_is_now(shown: Any, phantom_nodes: Any, result: Any) -> None:
+    change = slicer.mrmlScene.GetFirstNode("L1 difference", "vtkMRMLScalarVolumeNode")
+    moved = (result.volume, result.segmentation, result.loss_model, *result.height_lines, change)
+    for show, up in ((display.compare, 60.0), (display.show_loss_surface, 30.0), (lambda it: display.fade(it, 1), 0.0)):
+        above = move(phantom_nodes.volume, up)
+        show(result)
+        assert {node.GetTransformNodeID() for node in moved} == {above}
+    phantom_nodes.volume.SetAndObserveTransformNodeID(None)
+    display.show_conditioning(result)
+    assert {node.GetTransformNodeID() for node in (*moved, result.attention)} == {None}
+
+
+def test_results_stay_where_they_are_when_the_transform_is_hardened_on_the_ct(
+    views: Any, phantom_nodes: Any, result: Any
+) -> None:
+    above = move(phantom_nodes.volume, 60.0)
+    display.compare(result)
+    phantom_nodes.volume.HardenTransform()
+    display.compare(result)
+    assert {node.GetTransformNodeID() for node in (result.volume, *result.height_lines)} == {above}
 
 
 # What the generator is given

@@ -17,6 +17,8 @@ from HealthiVertSlicerLib.inputs import (
     target_problem,
 )
 from HealthiVertSlicerLib.levels import NO_VERTEBRA
+from HealthiVertSlicerLib.pieces import at_once
+from HealthiVertSlicerLib.result_nodes import fill_segment
 from scene_state import state_of_inputs
 from small_spine import AXES, SPACING, rotation_of, small_spine
 
@@ -76,6 +78,21 @@ def test_01_all_48_orientations_reach_the_core_as_the_same_patient_on_the_volume
         for one, other in zip(patient, expected, strict=True):
             np.testing.assert_array_equal(one, other)
         scene.Clear(0)
+
+
+def test_03_voxels_twice_as_large_reach_the_same_ones_under_any_transform(spine):
+    """The CT's voxels lie on the borders between such voxels, where rounding errors would decide."""
+    volume, segmentation = spine
+    matrix = frames.ijk_to_ras(volume)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "L2", volume)[::2, ::2, ::2] > 0
+    fill_segment(segmentation, "L2", mask, matrix @ np.diag([2.0, 2.0, 2.0, 1.0]))
+    expected = at_once(inputs.labels_in_pieces(volume, segmentation, ["L2"]))
+    assert expected.any()
+    for degrees in (7.0, 33.0, 71.0):
+        moved = transform_node(rigid(degrees, 13.7, -5.1, 80.3)).GetID()
+        for node in spine:
+            node.SetAndObserveTransformNodeID(moved)
+        np.testing.assert_array_equal(at_once(inputs.labels_in_pieces(volume, segmentation, ["L2"])), expected)
 
 
 def test_the_exported_files_say_which_value_is_which_level_and_segment(spine, tmp_path):
@@ -274,7 +291,7 @@ def another_patient(spine):
         (no_segments, '"new" has no segments', "segment the vertebrae first"),
         (empty_segments, 'All segments of "new" are empty', "segment the vertebrae first"),
         (unknown_names, "No segment of .* is named after a vertebra", "choose the level of each"),
-        (one_vertebra, "only one vertebra, L2", "segment more"),
+        (one_vertebra, "only one vertebra with a level, L2", "segment more"),
         (one_level_twice, '"L2", "vertebra L2" are all taken for L2', "choose the right level"),
         (another_patient, "lies outside of the CT", "check their transforms"),
     ],

@@ -5,10 +5,12 @@ The core is real in the tests that say so. The others put a program in its place
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import stat
 import time
+import weakref
 from itertools import pairwise
 from pathlib import Path
 
@@ -236,6 +238,24 @@ def test_cancel_ends_a_job_and_leaves_nothing(logic, phantom_nodes, target: str,
     assert logic.process(*phantom_nodes, target, show=False) is not None, "Apply works again"
 
 
+def test_cancelling_a_screening_says_what_is_kept(logic, phantom_nodes, core) -> None:
+    core(
+        "if command == 'spine': answer()\n"
+        "elif value('--vertebra') == 'T10': write('T10')\n"
+        "else: step(0.5); time.sleep(60)\n"
+    )
+    job = logic.start_screen(*phantom_nodes, threshold=0.0)
+    parts: list[object] = []
+    job.on_part = parts.append
+    while len(parts) < 2:
+        job.poll()
+        assert job.running, job.message
+    job.cancel()
+    assert follow(job) == "Cancelled. What was done before is kept: the measured heights, T10."
+    kept = results.find_results(phantom_nodes.volume, "T10")
+    assert [type(part).__name__ for part in parts] == ["SpineTable", "ResultNodes"] and parts[1].volume is kept.volume
+
+
 def test_a_second_start_is_refused_while_one_runs(logic, phantom_nodes, target: str, core) -> None:
     core(SLEEPS)
     job = logic.start_process(*phantom_nodes, target)
@@ -320,6 +340,16 @@ def test_ctrl_c_in_a_script_ends_the_calculation(logic, phantom_nodes, target: s
         job.wait()
     assert not job.running
     assert temporary_folders() == []
+
+
+def test_nothing_holds_a_job_that_has_ended(logic, phantom_nodes, core) -> None:
+    core(ANSWERS)
+    job = logic.start_inspect(*phantom_nodes)
+    follow(job)
+    ended = weakref.ref(job)
+    logic.job = job = None
+    gc.collect()
+    assert ended() is None
 
 
 def test_the_end_of_the_module_ends_the_calculation(logic, phantom_nodes, target: str, core) -> None:

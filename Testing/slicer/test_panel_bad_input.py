@@ -18,6 +18,7 @@ import slicer
 import vtk
 from HealthiVertSlicerLib import dependencies, display, jobs, nrrd, results, runner
 from HealthiVertSlicerLib.frames import ijk_to_ras
+from HealthiVertSlicerLib.result_nodes import ResultSet
 from panel_case import bend, choose_inputs, choose_target, wait_until
 from patience import STOPPED_WITHIN_S
 from played_core import ANSWERS, SLEEPS
@@ -88,6 +89,24 @@ def rename_all(nodes: Any) -> None:
         segments.GetNthSegment(index).SetName(f"part {chr(97 + index)}")
 
 
+def name_one_number_the_others(nodes: Any) -> None:
+    segments = nodes.segmentation.GetSegmentation()
+    for index in range(1, segments.GetNumberOfSegments()):
+        segments.GetNthSegment(index).SetName(f"Segment_{index}")
+
+
+def result_as_ct(nodes: Any) -> Any:
+    made = ResultSet(nodes.volume, "L1").node("volume", "vtkMRMLScalarVolumeNode", "pseudo-healthy")
+    made.SetAndObserveImageData(nodes.volume.GetImageData())
+    return nodes._replace(volume=made)
+
+
+def result_as_segmentation(nodes: Any) -> Any:
+    made = ResultSet(nodes.volume, "L1").node("segmentation", "vtkMRMLSegmentationNode", "before and after")
+    made.GetSegmentation().DeepCopy(nodes.segmentation.GetSegmentation())
+    return nodes._replace(segmentation=made)
+
+
 def vector_volume(nodes: Any) -> Any:
     colours = np.zeros((40, 40, 40, 3), np.uint8)
     return nodes._replace(volume=slicer.util.addVolumeFromArray(colours, nodeClassName="vtkMRMLVectorVolumeNode"))
@@ -107,7 +126,19 @@ BAD_INPUT: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "no segments": (lambda nodes: keep_segments(nodes), "has no segments: segment the vertebrae first"),
     "empty segments": (empty_all_segments, "All segments of .* are empty: segment the vertebrae first"),
-    "one vertebra": (lambda nodes: keep_segments(nodes, "L1"), "only one vertebra, L1, .* segment more"),
+    "one vertebra": (lambda nodes: keep_segments(nodes, "L1"), "only one vertebra with a level, L1, .* segment more"),
+    "one named, the others numbered": (
+        name_one_number_the_others,
+        "only one vertebra with a level, T10, .* choose the level of its other segments",
+    ),
+    "a result as CT": (
+        result_as_ct,
+        '"pseudo-healthy" is a result of HealthiVert: choose the CT that it was made from',
+    ),
+    "a result as segmentation": (
+        result_as_segmentation,
+        '"before and after" belongs to the results of HealthiVert: choose the segmentation of the vertebrae',
+    ),
     "no segment named after a vertebra": (rename_all, "choose the level of each"),
     "a level twice": (
         lambda nodes: segment_of(nodes, "T10").SetName("Vertebra L1"),

@@ -9,6 +9,7 @@ import pytest
 import slicer
 from HealthiVertSlicerLib import display, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
+from HealthiVertSlicerLib.made_from import edits_of
 from HealthiVertSlicerLib.parameters import overrides_of
 from HealthiVertSlicerLib.result_nodes import fill_segment
 from panel_case import bend, choose_inputs, choose_target, open_with_played_logic, row
@@ -56,6 +57,13 @@ def test_the_only_ct_and_the_only_segmentation_are_chosen_when_the_panel_is_ente
     opened.window.enter()
     assert opened.ui.volumeSelector.currentNode() is phantom_nodes.volume
     assert opened.ui.segmentationSelector.currentNode() is phantom_nodes.segmentation
+
+
+def test_what_was_made_here_is_not_chosen_for_the_user(opened, phantom_nodes):
+    withheld.make(phantom_nodes.volume)
+    slicer.mrmlScene.RemoveNode(phantom_nodes.segmentation)
+    opened.window.enter()
+    assert opened.ui.segmentationSelector.currentNode() is None
 
 
 def test_the_table_lists_the_levels_before_anything_is_measured(panel, phantom_nodes):
@@ -136,9 +144,10 @@ def test_a_renamed_segment_is_recognised_at_once(panel, phantom_nodes):
 def measure(panel, nodes, meanwhile=lambda: None) -> None:
     """Measures the spine; meanwhile is done while that runs."""
     panel.inspect()
+    edits = edits_of(nodes.segmentation)
     meanwhile()
-    segment = segment_id_of(nodes, "L1")
-    spine = SimpleNamespace(rows=[row("L1", 15.0, 20.0, 0.1)], warnings=(), segment_of_level={"L1": segment})
+    found = {"rows": [row("L1", 15.0, 20.0, 0.1)], "segment_of_level": {"L1": segment_id_of(nodes, "L1")}}
+    spine = SimpleNamespace(warnings=(), edits=edits, **found)
     panel.logic.job.finish(spine)
     panel.jobs._poll()
 
@@ -200,6 +209,18 @@ def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_n
     segments = phantom_nodes.segmentation.GetSegmentation()
     segments.RemoveSegment(segment_id_of(phantom_nodes, "T10"))
     assert "measure again" in panel.ui.spineNoteLabel.text
+    measure(panel, phantom_nodes)
+    assert panel.ui.spineNoteLabel.text == ""
+
+
+def test_an_edit_of_what_is_no_longer_chosen_is_not_taken_for_one_of_what_is(panel, phantom_nodes):
+    other = another_patient(phantom_nodes)
+    choose_inputs(panel, phantom_nodes)
+    choose_inputs(panel, other)
+    phantom_nodes.segmentation.GetSegmentation().RemoveSegment(segment_id_of(phantom_nodes, "T10"))
+    assert edits_of(other.segmentation) == 0
+    other.segmentation.GetSegmentation().RemoveSegment(segment_id_of(other, "T10"))
+    assert edits_of(other.segmentation) > 0
 
 
 def test_a_hardened_copy_is_made_at_a_click_and_the_original_stays(panel, phantom_nodes):
@@ -271,6 +292,15 @@ def test_a_saved_scene_brings_back_the_settings(opened, panel, phantom_nodes, ce
     assert (ui.modelSelector.currentIndex, ui.deviceSelector.currentIndex) == (1, 1)
     assert ui.volumeSelector.currentNode().GetName() == "Phantom CT"
     assert ui.targetSelector.currentText == "L1" and ui.applyButton.enabled
+
+
+def test_a_device_that_this_computer_lacks_is_left_for_the_automatic_choice(panel, phantom_nodes, tmp_path):
+    panel.parameters.device = "mps"  # no computer that runs these tests offers it
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    assert panel.parameters.device == "auto" and "Automatic" in panel.ui.deviceSelector.currentText
+    assert 'device "mps", which is not here' in panel.ui.statusLabel.text
 
 
 def test_closing_the_scene_empties_the_panel_and_another_scan_can_be_chosen(panel, phantom_nodes, centred):

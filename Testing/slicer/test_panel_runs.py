@@ -11,6 +11,7 @@ import slicer
 from HealthiVertSlicerLib import dependencies, display, results, results_view
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import at_once
+from HealthiVertSlicerLib.spine_runs import SpineTable
 from panel_case import choose_inputs, choose_target, open_with_played_logic, row, wait_until
 from scene_state import scene_content
 
@@ -51,7 +52,7 @@ def ended(panel) -> None:
 def spine(*rows) -> SimpleNamespace:
     segments = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode").GetSegmentation()
     segment_of_level = {row["level"]: segments.GetSegmentIdBySegmentName(row["level"]) for row in rows}
-    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level)
+    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level, edits=0)
 
 
 def test_apply_hands_over_what_was_chosen(ready, phantom_nodes):
@@ -73,7 +74,8 @@ def test_screening_hands_over_the_threshold(ready):
 
 def test_while_a_job_runs_only_cancel_can_be_pressed_and_the_other_buttons_say_why(ready):
     ready.ui.applyButton.click()
-    for button in (ready.ui.applyButton, ready.ui.inspectButton, ready.ui.screenButton, ready.ui.previewButton):
+    ui = ready.ui
+    for button in (ui.applyButton, ui.inspectButton, ui.screenButton, ui.previewButton, ui.findDevicesButton):
         assert not button.enabled and "going on" in button.toolTip
     assert ready.ui.cancelButton.enabled and not ready.ui.progressBar.isHidden()
 
@@ -93,6 +95,17 @@ def test_measuring_fills_the_table_and_chooses_the_most_suspicious_vertebra(read
     ended(ready)
     assert ready.ui.spineTable.item(3, 3).text() == "+25.0"
     assert ready.ui.targetSelector.currentText == "L1"
+
+
+def test_measuring_shows_the_scan_with_the_chosen_vertebra_in_the_middle(ready, phantom_nodes, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr(display, "show_inputs", lambda *given: shown.append(given))
+    monkeypatch.setattr(display, "centre_on", lambda *given: shown.append(given))
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    wait_until(lambda: not ready.jobs.showing)
+    assert shown == [phantom_nodes, (*phantom_nodes, ready.parameters.target)]
 
 
 def test_measuring_leaves_the_users_choice_and_a_healthy_spine_alone(ready):
@@ -171,6 +184,27 @@ def test_declining_the_installation_starts_nothing_and_says_what_is_missing(read
     assert len(asked) == 1 and "torch" in ready.ui.statusLabel.text and not ready.jobs.busy
 
 
+def test_a_click_during_the_installation_starts_nothing_more(ready, monkeypatch):
+    installations: list[bool] = []
+
+    def install(parent) -> None:
+        installations.append(ready.ui.inspectButton.enabled)
+        ready.inspect()  # as a click would that Qt handles meanwhile
+
+    monkeypatch.setattr(dependencies, "missing_requirements", lambda: ["torch>=2.2"])
+    monkeypatch.setattr(dependencies, "install_requirements", install)
+    ready.ui.applyButton.click()
+    assert installations == [False] and [name for name, *_given in ready.logic.calls] == ["process"]
+    assert ready.ui.cancelButton.enabled
+
+
+def test_a_start_that_fails_unexpectedly_leaves_a_panel_that_works(ready, monkeypatch):
+    monkeypatch.setattr(ready.logic, "start_process", lambda *given, **choices: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ready.apply()
+    assert ready.ui.applyButton.enabled and not ready.ui.cancelButton.enabled
+
+
 def test_a_job_that_ends_after_its_scene_was_closed_harms_nothing(ready):
     ready.ui.inspectButton.click()
     job, measured = ready.logic.job, spine(row("L1", 15, 20, 0.9))
@@ -210,6 +244,19 @@ def test_find_names_the_processors_of_this_computer(ready):
     ready.logic.job.finish([{"device": "cuda", "name": "A graphics card"}, {"device": "cpu", "name": "A processor"}])
     ended(ready)
     assert "cuda: A graphics card" in ready.ui.statusLabel.text
+
+
+def test_what_was_said_last_goes_when_another_ct_is_chosen(ready, phantom_nodes):
+    ready.ui.inspectButton.click()
+    ready.logic.job.finish(spine(row("L1", 15, 20, 0.9)))
+    ended(ready)
+    assert "measured" in ready.ui.statusLabel.text
+    other = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, phantom_nodes.volume, "patient B")
+    ready.ui.volumeSelector.setCurrentNode(other)
+    assert ready.ui.statusLabel.text == ""
+    ready.ui.inspectButton.click()
+    ready.ui.volumeSelector.setCurrentNode(phantom_nodes.volume)
+    assert ready.ui.statusLabel.text == "Starting…"
 
 
 def test_the_numbers_of_the_report_are_shown_with_grade_and_units(ready, regrown):
@@ -274,6 +321,7 @@ def test_buttons_lead_to_the_comparison_to_the_surface_and_back(ready, regrown, 
     monkeypatch.setattr(display, "show_loss_surface", lambda nodes: called.append("surface"))
     ready.refresh()
     ready.ui.compareButton.click()
+    wait_until(lambda: not ready.jobs.showing)
     ready.ui.surfaceButton.click()
     assert called == ["compare", "surface"]
     assert ready.ui.fadeSlider.value == 50
@@ -339,6 +387,24 @@ def test_screening_lists_what_was_regrown_and_shows_the_first(ready, regrown):
     ended(ready)
     assert "Regrown: L1" in ready.ui.statusLabel.text
     assert ready.ui.targetSelector.currentText == "L1"
+
+
+def test_screening_fills_the_table_as_soon_as_the_spine_is_measured(ready, phantom_nodes):
+    ready.ui.screenButton.click()
+    segment = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
+    measured = SpineTable(
+        rows=(row("L1", 15, 20, 0.9),), warnings=(), segment_of_level={"L1": segment}, edits=0, table=None
+    )
+    ready.logic.job.part(measured)
+    wait_until(lambda: ready.ui.spineTable.item(3, 1).text() == "15.0")
+    assert ready.jobs.busy
+
+
+def test_what_is_regrown_in_a_screening_is_shown_while_it_goes_on(ready, regrown):
+    ready.ui.screenButton.click()
+    ready.logic.job.part(regrown)
+    wait_until(lambda: "L1" in ready.ui.headlineLabel.text)
+    assert ready.jobs.busy and ready.ui.compareButton.enabled
 
 
 def test_screening_a_healthy_spine_says_so(ready):

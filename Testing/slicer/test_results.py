@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicer
-from HealthiVertSlicerLib import frames, results
+from HealthiVertSlicerLib import display, frames, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError, export_case
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
@@ -91,6 +92,15 @@ def test_05_results_share_the_volumes_transform_and_its_place_in_the_hierarchy(p
     assert hierarchy().GetItemName(found.folder_item) == "HealthiVert L1: Phantom CT"
     for node in nodes_of(found):
         assert hierarchy().GetItemParent(item_of(node)) == found.folder_item, node.GetName()
+        if node.IsA("vtkMRMLTransformableNode"):
+            assert node.GetTransformNodeID() == transform.GetID(), node.GetName()
+
+
+def test_05_a_rerun_puts_its_results_where_the_ct_is_now(phantom_nodes, finished_run):
+    load(phantom_nodes, finished_run)
+    transform = move(phantom_nodes.volume, np.diag([-1.0, -1, 1, 1]))
+    phantom_nodes.segmentation.SetAndObserveTransformNodeID(transform.GetID())
+    for node in nodes_of(load(phantom_nodes, finished_run)):
         if node.IsA("vtkMRMLTransformableNode"):
             assert node.GetTransformNodeID() == transform.GetID(), node.GetName()
 
@@ -219,6 +229,34 @@ def test_22_a_rerun_updates_the_nodes_and_keeps_what_the_user_changed(phantom_no
     assert second.loss_model.GetDisplayNode().GetOpacity() == 0.5
 
 
+def test_22_a_rerun_while_the_result_is_compared_keeps_how_it_looks_and_renews_what_it_shows(
+    views, phantom_nodes, finished_run, tmp_path
+):
+    first = load(phantom_nodes, finished_run)
+    display.compare(first)
+    shown = first.segmentation.GetDisplayNode()
+    shown.SetSegmentVisibility2DOutline("original", False)
+    first.loss_model.GetDisplayNode().SetScalarVisibility(False)
+    difference = slicer.util.getNode("L1 difference")
+    before = slicer.util.arrayFromVolume(difference).copy()
+    folder = shutil.copytree(finished_run, tmp_path / "again")
+    restored = sitk.ReadImage(str(folder / "pseudo_healthy_ct.nii.gz"))
+    sitk.WriteImage(restored + 100, str(folder / "pseudo_healthy_ct.nii.gz"))
+    report = report_of(folder)
+    report["height_lines_lps_mm"]["original"]["anterior"] = [[1.0, 2.0, 3.0], [1.0, 2.0, 12.96]]
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    second = load(phantom_nodes, folder)
+    labels = [[line.GetNthControlPointLabel(end) for end in (0, 1)] for line in second.height_lines]
+    assert labels[0] == ["10.0", ""] and all(float(number) > 10 and not name for number, name in labels[1:])
+    changed = slicer.util.arrayFromVolume(difference) - before
+    assert set(np.unique(changed)) == {0, 100}
+    assert not shown.GetSegmentVisibility2DOutline("original") and not shown.GetVisibility2DFill()
+    assert not second.loss_model.GetDisplayNode().GetScalarVisibility()
+    for body in results.BODIES:
+        surface = second.segmentation.GetSegmentation().GetSegment(body).GetRepresentation("Closed surface")
+        assert surface.GetNumberOfPoints() > 0
+
+
 def test_22_a_rerun_after_loading_the_scene_adds_nothing(phantom_nodes, finished_run, tmp_path):
     load(phantom_nodes, finished_run)
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
@@ -228,6 +266,15 @@ def test_22_a_rerun_after_loading_the_scene_adds_nothing(phantom_nodes, finished
     count = slicer.mrmlScene.GetNumberOfNodes()
     load(loaded, finished_run)
     assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_22_a_copy_that_the_user_made_is_not_brought_up_to_date(phantom_nodes, finished_run):
+    first = load(phantom_nodes, finished_run).volume
+    kept = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, first, "kept")
+    slicer.util.updateVolumeFromArray(kept, slicer.util.arrayFromVolume(kept) + 7)
+    before = slicer.util.arrayFromVolume(kept).copy()
+    assert load(phantom_nodes, finished_run).volume is first
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(kept), before)
 
 
 def test_22_what_the_user_deleted_is_made_again(phantom_nodes, finished_run):

@@ -11,6 +11,7 @@ from HealthiVertSlicerLib.frames import ijk_to_ras, mapped, nearest_in
 from HealthiVertSlicerLib.logic import HealthiVertSlicerLogic
 from HealthiVertSlicerLib.pieces import at_once
 from HealthiVertSlicerLib.result_nodes import fill_segment, image_data
+from HealthiVertSlicerLib.spine_runs import SpineRuns
 
 
 @pytest.fixture
@@ -40,6 +41,15 @@ def test_nothing_is_withheld_until_something_is_painted(phantom_nodes, cement, t
     assert paint(volume, cement) is made and withheld.find(volume) is made
 
 
+def test_what_is_erased_again_is_not_withheld(phantom_nodes, cement):
+    painted = paint(phantom_nodes.volume, cement)
+    assert withheld.amount(phantom_nodes.volume) == cement.sum()
+    image = painted.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    image.GetPointData().GetScalars().Fill(0)  # as the Segment Editor's eraser leaves it
+    image.Modified()
+    assert withheld.find(phantom_nodes.volume) is None and withheld.amount(phantom_nodes.volume) == 0
+
+
 def test_what_is_painted_reaches_the_core_on_the_cts_grid_under_any_transform(phantom_nodes, cement, tmp_path):
     node = paint(phantom_nodes.volume, cement)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -51,6 +61,15 @@ def test_what_is_painted_reaches_the_core_on_the_cts_grid_under_any_transform(ph
     mask, ct = sitk.ReadImage(str(found.withheld)), sitk.ReadImage(str(found.ct))
     assert np.array_equal(sitk.GetArrayFromImage(mask) > 0, cement)
     assert np.allclose(mask.GetOrigin(), ct.GetOrigin()) and np.allclose(mask.GetDirection(), ct.GetDirection())
+
+
+def test_what_is_withheld_moves_with_the_ct(phantom_nodes, cement, tmp_path):
+    node = paint(phantom_nodes.volume, cement)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    for moved in phantom_nodes:
+        moved.SetAndObserveTransformNodeID(transform.GetID())
+    at_once(SpineRuns(*phantom_nodes, tmp_path, {}).copied())
+    assert node.GetTransformNodeID() == transform.GetID()
 
 
 def test_a_saved_scene_remembers_what_is_withheld(phantom_nodes, cement, tmp_path):
