@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from make_montages import truth_of
+from make_montages import truth_of_twin
 from twins import FIRST_SEED, with_its_twin
 
 from healthivert.body import plate_rows
@@ -55,7 +55,7 @@ def levels(spines: int) -> Iterator[Laid]:
             fracture = twins.spine.vertebra(level).fracture
             assert fracture is not None, f"{level} of spine {seed} is one of its fractured levels"
             scan = prepare(*twins.scan, level)
-            above = laid(scan, prior_vertebra(scan.conditioning), truth_of(twins, level, scan).body)
+            above = laid(scan, prior_vertebra(scan.conditioning), truth_of_twin(twins, level, scan).body)
             yield Laid(fracture.superior_share, above)
         with_its_twin.cache_clear()
 

@@ -1,7 +1,8 @@
 """Draw docs/montages: one vertebra a picture, in the scan, when healthy, and as either model regrows it.
 
-Real vertebrae are healthy ones that were hidden: there the scan itself is the truth. Generated ones are fractured, and
-the truth is the scan of their healthy twin. All panels of a picture are mid-sagittal cuts through the straightened
+Real vertebrae are healthy ones that were hidden: there the scan itself is the truth. In one a fracture is made
+(broken_scans.py): there the truth is the scan before. Generated ones are fractured, and the truth is the scan of their
+healthy twin. All panels of a picture are mid-sagittal cuts through the straightened
 spine, on the scan's grid; the real scan is TotalSegmentator's example CT (Apache-2.0). README.md beside the pictures is
 written here, too, and names the weights that they were drawn with.
 """
@@ -9,7 +10,7 @@ written here, too, and names the weights that they were drawn with.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from bench import REAL, ROOT, SEED, commit, lumbar_case
+from broken_scans import FIRST_SEED as BROKEN_SEED
+from broken_scans import broken
 from matplotlib.figure import Figure
 from montage_sheet import CT_MM, DIFFERENCE, DPI, MAP_MM, TRUTH_LINE, UNCERTAINTY, Sheet
 from numpy.typing import NDArray
@@ -27,9 +30,11 @@ from healthivert import commands
 from healthivert.body import plate_rows
 from healthivert.generate import height_head_helps
 from healthivert.geometry import rows_at
+from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import analyse
 from healthivert.measure import body_heights
-from healthivert.phantom import PhantomSpine, sample_spine, standing, truth
+from healthivert.phantom import PhantomSpine, Pose, sample_spine, standing, truth
+from healthivert.phantom.sampling import unit_fracture
 from healthivert.pipeline import Prepared, prepare
 from healthivert.report.style import AFTER_LINE, BEFORE_LINE, STYLE
 from healthivert.restore import place, restore_straightened
@@ -42,6 +47,7 @@ SAMPLES = 5
 SHOWN = {"gan": "GAN", "diffusion": "diffusion"}
 FIRST_SEED = SEED + 700
 GENERATED_LEVEL = "L1"  # fractured most often, and of all three generated spines, so that they can be compared
+BROKEN_LEVEL, BROKEN_SHAPE, BROKEN_LOSS = "L2", "wedge", 0.45
 LEAST_DEPTH_MM, BOTH_PLATES = 9.0, (0.4, 0.6)
 LEAST_SHARE = 0.05  # of generated tissue, where a voxel counts as changed
 NEAR_MM = 2.0  # around the truth: its blurred cortex
@@ -107,6 +113,22 @@ def real_subjects() -> Iterator[Subject]:
         yield Subject(f"real_{level}", level, "healthy, hidden and regrown", seen, scan, height_mm, healthy)
 
 
+def broken_subject() -> Subject:
+    """A fracture made in a level of the real CT that is not shown healthy."""
+    case = lumbar_case()
+    unit = unit_fracture(np.random.default_rng(BROKEN_SEED), BROKEN_SHAPE, BROKEN_LOSS)
+    found = broken(case, analyse(case), BROKEN_LEVEL, unit, BROKEN_LOSS)
+    scan, row = prepare(found.case, found.analysis, BROKEN_LEVEL), found.truth[BROKEN_LEVEL]
+    body, pose = found.twin[1].bodies[BROKEN_LEVEL], Pose.from_dict(row["pose"])
+    twin = prepare(case, in_columns_of(found.analysis, found.twin[1], BROKEN_LEVEL, pose, pose), BROKEN_LEVEL)
+    foot = body.centre + float(np.nanmean(body.inferior)) * body.axes[2]
+    healthy = truth_of(twin, scan, (foot, foot), row["healthy_heights_mm"]["mean"])
+    what = f"{BROKEN_SHAPE} made in the real CT"
+    seen = "what is regrown is as tall and as deep as what was there; its bright spot is the bone island of L1"
+    height_mm = body_heights(found.analysis.bodies[BROKEN_LEVEL]).mean
+    return Subject(f"broken_{BROKEN_LEVEL}", BROKEN_LEVEL, what, seen, scan, height_mm, healthy)
+
+
 def generated_subjects() -> Iterator[Subject]:
     """The first unseen spine with each shape of fracture; the models are not asked."""
     for shape, seen in GENERATED_SEEN.items():
@@ -115,7 +137,7 @@ def generated_subjects() -> Iterator[Subject]:
         scan = prepare(*twins.scan, GENERATED_LEVEL)
         height_mm = body_heights(twins.scan[1].bodies[GENERATED_LEVEL]).mean
         about = f"{shape} (generated spine {spine.seed})"
-        healthy = truth_of(twins, GENERATED_LEVEL, scan)
+        healthy = truth_of_twin(twins, GENERATED_LEVEL, scan)
         yield Subject(f"phantom_{shape}", GENERATED_LEVEL, about, seen, scan, height_mm, healthy)
 
 
@@ -134,12 +156,16 @@ def is_clear(spine: PhantomSpine, shape: str) -> bool:
     return shape != "biconcave" or BOTH_PLATES[0] <= own.superior_share <= BOTH_PLATES[1]
 
 
-def truth_of(twins: Twins, level: str, scan: Prepared) -> Truth:
-    """The healthy twin's level on the scan's grid. The foot of the vertebra's own axis lies in the same place in both:
-    a fracture moves what is above it."""
-    healthy = twins.truth(level)
+def truth_of_twin(twins: Twins, level: str, scan: Prepared) -> Truth:
     half = twins.spine.vertebra(level).height / 2
-    feet = (pose.centre - half * pose.axes[2] for pose in standing(twins.spine, level))
+    feet = [pose.centre - half * pose.axes[2] for pose in standing(twins.spine, level)]
+    row = next(row for row in truth(twins.spine)["levels"] if row["level"] == level)
+    return truth_of(twins.truth(level), scan, feet, row["healthy_heights_mm"]["mean"])
+
+
+def truth_of(healthy: Prepared, scan: Prepared, feet: Sequence[FloatArray], height_mm: float) -> Truth:
+    """The healthy level on the scan's grid. feet: LPS mm of the foot of the vertebra's own axis in the scan and in the
+    healthy one. They lie in the same place of the picture: a fracture moves what is above."""
     straights = scan.straight, healthy.straight
     here, there = (
         (to_straightened(straight.frame, foot)[2] - straight.arc_start) / straight.spacing_mm
@@ -151,8 +177,7 @@ def truth_of(twins: Twins, level: str, scan: Prepared) -> Truth:
         rows_at(array.astype(np.float32), rows)
         for array in (healthy.straight.ct, healthy.old_body, healthy.straight.seen)
     )
-    row = next(row for row in truth(twins.spine)["levels"] if row["level"] == level)
-    return Truth(ct, body, (seen > 0.99) & within[:, None, None], row["healthy_heights_mm"]["mean"])
+    return Truth(ct, body, (seen > 0.99) & within[:, None, None], height_mm)
 
 
 def put_into(scan: Prepared, vertebra: PseudoHealthy) -> Regrown:
@@ -251,7 +276,8 @@ def readme(entries: Mapping[str, tuple[Subject, Mapping[str, Regrown]]], cards: 
         "generated levels are fractured, and the truth is the same person without fractures, scanned the same way; "
         f"each is the first from seed {FIRST_SEED} on with {GENERATED_LEVEL} broken in that shape, at least "
         f"{LEAST_DEPTH_MM:.0f} mm deep and between healthy neighbours. The real levels are healthy ones of "
-        "TotalSegmentator's example CT (Apache-2.0, 3 mm) that were hidden, so the scan is the truth. Differences are "
+        "TotalSegmentator's example CT (Apache-2.0, 3 mm) that were hidden, so the scan is the truth; in "
+        f"{BROKEN_LEVEL} of it a fracture was made ([how](../method.md#fractures-made-in-real-scans)). Differences are "
         "shown where the regrown vertebra may change the scan, and around the true body: beyond, the patient's own "
         "tissue stays or moves as a whole. The uncertainty is how far the truth is expected to be from the GAN's "
         "answer (one standard deviation).",
@@ -307,7 +333,7 @@ def main() -> None:
     choices = (commands.GeneratorChoice(name, samples=SAMPLES if name == "gan" else 1) for name in SHOWN)
     models = {choice.model: commands.load_generator(choice) for choice in choices}
     entries = {}
-    for subject in (*generated_subjects(), *real_subjects()):
+    for subject in (broken_subject(), *generated_subjects(), *real_subjects()):
         samples = {name: model.generate(subject.scan.conditioning) for name, model in models.items()}
         spacing_mm = subject.scan.straight.spacing_mm
         regrown = {name: put_into(subject.scan, with_spread(drawn, spacing_mm)) for name, drawn in samples.items()}

@@ -141,7 +141,7 @@ def _size(scan: Scan) -> str:
 def _digest(mask: Path) -> str:
     """Of what a mask's file holds, or each of its folder's."""
     digest = hashlib.sha256()
-    for file in sorted(mask.iterdir()) if mask.is_dir() else [mask]:
+    for file in sorted(path for path in mask.rglob("*") if path.is_file()) if mask.is_dir() else [mask]:
         digest.update(file.name.encode(errors="surrogateescape") + file.read_bytes())
     return digest.hexdigest()[:16]
 
