@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER
 from healthivert.dicom import is_dicom_file, read_dicom
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.geometry import Index, label_boxes, labelled_box
 from healthivert.hounsfield import HU_RANGE, in_hounsfield_units, metal_warning, to_int16
-from healthivert.image_files import blamed_on_orientation, complaint, read_image, short_reason, stem_of, suffix_of
+from healthivert.image_files import blamed_on_orientation, read_image, short_reason, stem_of, suffix_of
 from healthivert.image_memory import writable_view
 from healthivert.labels import oddities
 from healthivert.orientation import orientation_of, oriented, orienting_steps

@@ -37,8 +37,7 @@ from healthivert.commands import (
     versions,
     write_vertebra,
 )
-from healthivert.errors import HealthiVertError
-from healthivert.image_files import complaint
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder

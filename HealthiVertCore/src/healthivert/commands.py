@@ -15,9 +15,8 @@ import SimpleITK as sitk
 from healthivert import __version__
 from healthivert.attention import AttentionSource, everywhere, suspicion_beside
 from healthivert.case import check_can_write, load_case, load_labels, write_image, write_volume
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.familiarity import unfamiliar
-from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.iterate import prepare_beside_regrown
 from healthivert.labels import parse_level

@@ -17,7 +17,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from healthivert.image_files import check_grid, check_name, complaint, short_reason
+from healthivert.errors import complaint
+from healthivert.image_files import check_grid, check_name, short_reason
 
 FEWEST_SLICES = 8
 AXIAL_COSINE = 0.7

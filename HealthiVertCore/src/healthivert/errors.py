@@ -1,6 +1,7 @@
 """The one exception a user is meant to read."""
 
 import sys
+from pathlib import Path
 
 
 class HealthiVertError(Exception):
@@ -8,6 +9,11 @@ class HealthiVertError(Exception):
 
     The command line prints it and exits with 2. Anything else that is raised is a bug (exit 1).
     """
+
+
+def complaint(path: Path, found: str, remedy: str) -> HealthiVertError:
+    """The one line a user reads: where, what was found, what to do."""
+    return HealthiVertError(" ".join(f"{path}: {found}; {remedy}".split()))
 
 
 def not_installed(package: str, extra: str, purpose: str) -> HealthiVertError:

@@ -12,11 +12,10 @@ from typing import Any
 
 from healthivert.case import case_name, load_case
 from healthivert.commands import GeneratorChoice, LoadedGenerator, check_not_alone, load_generator, versions
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.evaluate import evaluable_levels, evaluate_level, summarise
 from healthivert.evaluate_phantoms import evaluate_phantom, phantom_folders, read_truth, summarise_phantoms
 from healthivert.evaluation_files import FILES, write_evaluation
-from healthivert.image_files import complaint
 from healthivert.inspection import analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder

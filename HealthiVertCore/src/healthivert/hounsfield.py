@@ -13,7 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from healthivert.image_files import complaint
+from healthivert.errors import complaint
 
 HU_RANGE = (-1024, 3071)
 AIR_HU = HU_RANGE[0]

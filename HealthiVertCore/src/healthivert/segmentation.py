@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from healthivert import labels
 from healthivert.anatomy import LEVEL_NUMBER
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.geometry import labelled_box
-from healthivert.image_files import blamed_on_orientation, complaint, read_image, read_nifti_header, stem_of, suffix_of
+from healthivert.image_files import blamed_on_orientation, read_image, stem_of, suffix_of
 from healthivert.labels import SACRUM_NAME, LabelProfile
+from healthivert.nifti import read_nifti_header
 from healthivert.orientation import orientation_of, oriented
 from healthivert.threads import two_at_a_time
 

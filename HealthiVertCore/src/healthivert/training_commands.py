@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from healthivert.errors import HealthiVertError
-from healthivert.image_files import complaint
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.progress import Progress
 
 if TYPE_CHECKING:

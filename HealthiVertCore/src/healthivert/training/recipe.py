@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 from healthivert.allowed import at_least, check_allowed, random_seed
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.exit_status import exit_status
-from healthivert.image_files import complaint
 from healthivert.progress import Progress, install_cancellation
 from healthivert.training.checkpoint import holds_run
 from healthivert.training.diffusion_task import DiffusionTrainerSettings

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from healthivert.errors import HealthiVertError
-from healthivert.image_files import complaint, suffix_of
+from healthivert.errors import HealthiVertError, complaint
+from healthivert.image_files import suffix_of
 from healthivert.output_folder import NO_SPACE
 from healthivert.training.sole_use import is_in_use, sole_use
 from healthivert.whole_file import remove_unfinished

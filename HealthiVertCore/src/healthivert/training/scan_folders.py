@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthivert.image_files import complaint, stem_of, suffix_of
+from healthivert.errors import complaint
+from healthivert.image_files import stem_of, suffix_of
 
 VERSE_MASK = "_seg-vert_msk"
 VERSE_CT = "_ct"

@@ -18,9 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from healthivert.case import load_case
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.evaluate import evaluable_levels
-from healthivert.image_files import complaint
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.progress import WARNING
 from healthivert.training.sample_folder import filling

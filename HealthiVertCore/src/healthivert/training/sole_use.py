@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from healthivert.errors import HealthiVertError
-from healthivert.image_files import complaint
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.output_folder import NO_SPACE, make_parents, remove_empty
 
 LOCK = ".in-use"

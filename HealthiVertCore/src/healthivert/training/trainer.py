@@ -25,10 +25,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.familiarity import seen_range
 from healthivert.gap import GAP, HU_WINDOW, ROWS
-from healthivert.image_files import complaint
 from healthivert.models.devices import choose_device, ran_out_of_memory
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
