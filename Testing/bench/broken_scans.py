@@ -28,12 +28,11 @@ from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.measure import body_heights, relative_height_loss, third_means
 from healthivert.phantom import Pose
 from healthivert.phantom.fracture import SHAPES, Fracture, sink
-from healthivert.phantom.sampling import unit_fracture
+from healthivert.phantom.sampling import LOSSES, unit_fracture
 from healthivert.phantom.truth import POSES
 from healthivert.types import FloatArray, Heights, SpineCase, VertebralBody
 
 FIRST_SEED = 905_000
-LOSSES = ((0.20, 0.25), (0.25, 0.40), (0.40, 0.60))  # of the worst third: mild, moderate and severe
 AROUND_MM = 25.0  # of the labels: what is kept of the scan beside the spine
 DISC_MM = (3.0, 12.0)
 LAST_DISC_MM = 8.0  # above a level whose upper neighbour is not segmented
@@ -60,7 +59,8 @@ class Collapse:
         """(..., 3) LPS mm of the broken scan -> where that was in the healthy one."""
         here = (points - self.body.centre) @ self.body.axes.T
         left, posterior, up = np.moveaxis(here, -1, 0)
-        superior, inferior, loss = (self._at(plate, left, posterior) for plate in self._maps)
+        maps = self.superior, self.inferior, self.loss
+        superior, inferior, loss = (self._at(plate, left, posterior) for plate in maps)
         sunk = superior - loss
         share = np.clip((up - inferior) / np.maximum(sunk - inferior, 1e-3), 0, 1)  # of the way through the body
         within = here.copy()
@@ -71,10 +71,6 @@ class Collapse:
         opened = np.maximum(self.disc_mm + loss - (above - here)[..., 2], 1.0)  # the height of the disc afterwards
         weight = np.clip((up - sunk) / opened, 0, 1)[..., None]
         return (within + weight * (above - within)) @ self.body.axes + self.body.centre
-
-    @property
-    def _maps(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        return self.superior, self.inferior, self.loss
 
     def _at(self, plate: FloatArray, left: FloatArray, posterior: FloatArray) -> FloatArray:
         middle = np.array(plate.shape) // 2

@@ -19,11 +19,10 @@ from healthivert.agreement import (
 
 metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the oracle")
 GRADES = 4
-settings.register_profile("a busy machine", deadline=None)
-settings.load_profile("a busy machine")
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=40)
 
 
+@settings(deadline=None)
 @given(PAIRS, st.sampled_from(["linear", "quadratic"]))
 def test_kappa_is_that_of_scikit_learn(pairs, weights: str) -> None:
     true, found = zip(*pairs, strict=True)
@@ -35,6 +34,7 @@ def test_kappa_is_that_of_scikit_learn(pairs, weights: str) -> None:
         assert ours == pytest.approx(theirs, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_macro_f1_and_confusion_are_those_of_scikit_learn(pairs) -> None:
     true, found = zip(*pairs, strict=True)

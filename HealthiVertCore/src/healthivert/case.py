@@ -73,8 +73,9 @@ def load_case(
     warnings += more
     box = labelled_box(sitk.GetArrayViewFromImage(label_image))
     numbers, hounsfield = (sitk.GetArrayViewFromImage(one)[box] for one in (label_image, image))
-    image, more = in_hounsfield_units(image, hounsfield[numbers > 0], ct, seg)
-    warnings += more + oddities(_more_than_specks(label_image, values))
+    labelled = numbers > 0
+    image, more = in_hounsfield_units(image, hounsfield[labelled], ct, seg)
+    warnings += more + oddities(_more_than_specks(values, numbers[labelled], label_image))
     margin = _widened(box, image)
     warnings += metal_warning(sitk.GetArrayViewFromImage(image)[margin], float(np.prod(image.GetSpacing())) / 1000)
     withheld = None
@@ -91,7 +92,9 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
     read = read_segmentation(seg, level_map)
     air = sitk.Image(read.image.GetSize(), sitk.sitkInt16) + HU_RANGE[0]
     air.CopyInformation(read.image)
-    warnings = (*read.warnings, *oddities(_more_than_specks(read.image, read.label_values)))
+    view = sitk.GetArrayViewFromImage(read.image)
+    numbers = view[labelled_box(view)]
+    warnings = (*read.warnings, *oddities(_more_than_specks(read.label_values, numbers[numbers > 0], read.image)))
     return SpineCase(air, read.image, case_name(seg), read.orientation, read.label_values, warnings)
 
 
@@ -151,11 +154,10 @@ def _on_grid_of(
     return moved, values, warnings + ([f"outside the CT: {', '.join(lost)}"] if lost else [])
 
 
-def _more_than_specks(labels: sitk.Image, levels: Iterable[str]) -> list[str]:
-    """The levels of which there is enough for a body: a stray bit of a number's label is no vertebra."""
-    view = sitk.GetArrayViewFromImage(labels)
-    labelled = view[labelled_box(view)]
-    volumes = np.bincount(labelled[labelled > 0], minlength=256) * float(np.prod(labels.GetSpacing()))
+def _more_than_specks(levels: Iterable[str], numbers: NDArray, labels: sitk.Image) -> list[str]:
+    """The levels of which there is enough for a body: a stray bit of a number's label is no vertebra. numbers: (N,) of
+    the image's labelled voxels."""
+    volumes = np.bincount(numbers, minlength=256) * float(np.prod(labels.GetSpacing()))
     return [level for level in levels if volumes[LEVEL_NUMBER[level]] >= LEAST_BODY_MM3]
 
 

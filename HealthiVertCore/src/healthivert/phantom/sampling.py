@@ -26,6 +26,8 @@ DISC_LORDOSIS = {"T12": 2.0, "L1": 4.0, "L2": 6.0, "L3": 8.0, "L4": 12.0, "L5": 
 # Mean and spread of (posterior - anterior rim) / height added to the table's: L4 and above all L5 vary most.
 EXTRA_WEDGE = {"L4": (-0.03, 0.07), "L5": (-0.10, 0.11), "L6": (-0.10, 0.11)}
 
+LOSSES = ((0.20, 0.25), (0.25, 0.40), (0.40, 0.60))  # of the worst third: mild, moderate and severe
+
 
 @dataclass(frozen=True)
 class Ranges:
@@ -222,11 +224,7 @@ def _break_some(
 def _fracture(generator: np.random.Generator, vertebra: Vertebra, ranges: Ranges) -> Fracture:
     """A collapse whose worst third loses a drawn fraction of its height."""
     shape = str(generator.choice(SHAPES, p=[0.5, 0.27, 0.23]))
-    band = (
-        (0.10, 0.20)
-        if generator.random() < ranges.no_grade
-        else [(0.20, 0.25), (0.25, 0.40), (0.40, 0.60)][generator.integers(3)]
-    )
+    band = (0.10, 0.20) if generator.random() < ranges.no_grade else LOSSES[generator.integers(3)]
     loss = generator.uniform(*band)
     unit = unit_fracture(generator, shape, loss)
     healthy = third_heights(height_map(vertebra), 0.5)

@@ -86,12 +86,12 @@ def load_checkpoint(
 
 def last_good(run_dir: Path, remedy: str = "") -> str:
     """What a message says of the checkpoint that a broken run leaves. remedy: what to change, as it follows "with"."""
-    whole = [name for name in (RECORD, RECORD_BEFORE) if _is_whole(run_dir, name)]
-    if not whole:
+    whole = next((name for name in (RECORD, RECORD_BEFORE) if _is_whole(run_dir, name)), None)
+    if whole is None:
         return f"there is no checkpoint yet, so start again{remedy and f' with {remedy}'}"
-    step = _read_record(run_dir / whole[0])["step"]
+    step = _read_record(run_dir / whole)["step"]
     again = f"go on from it with --resume{remedy and f' and {remedy}'}"
-    return f"the last good checkpoint is {run_dir / whole[0]} of step {step}: {again}"
+    return f"the last good checkpoint is {run_dir / whole} of step {step}: {again}"
 
 
 def holds_run(run_dir: Path) -> bool:
