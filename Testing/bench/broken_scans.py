@@ -37,13 +37,15 @@ AROUND_MM = 25.0  # of the labels: what is kept of the scan beside the spine
 DISC_MM = (3.0, 12.0)
 LAST_DISC_MM = 8.0  # above a level whose upper neighbour is not segmented
 BULGE_FADES_MM = 10.0
+WHOLE = 0.7  # of the median height: lower columns are a rim's
 AIR_HU = -1000.0
 
 
 @dataclass(frozen=True)
 class Collapse:
     """Where the tissue of a scan comes from, after the upper plate of one body has sunk. Maps (AP, LR) in the body's
-    own frame, without gaps: the plates before, and by how much the upper one sinks, mm. turn: (3, 3), how the anatomy
+    own frame, without gaps, beyond its whole columns as in the nearest of them: the plates before, and by how much the
+    upper one sinks, mm. turn: (3, 3), how the anatomy
     above is tipped around the middle of the upper plate, which comes down by lowered_mm."""
 
     body: VertebralBody
@@ -90,15 +92,17 @@ def collapse(analysis: SpineAnalysis, level: str, fracture: Fracture) -> tuple[C
     body = analysis.bodies[level]
     u, v = _normalised(body)
     sunk, _ = sink(fracture, body.superior, body.inferior, u, v)
-    loss = body.superior - sunk
-    seen = np.isfinite(loss)
-    superior, inferior, lost = (filled_from_nearest(plate, seen) for plate in (body.superior, body.inferior, loss))
-    lowered, slope = _settled(body, loss, np.hypot(u, v))
+    # the outermost columns hold one rim only: their ends are not the plates
+    whole = body.height_map > WHOLE * np.nanmedian(body.height_map)
+    maps = body.superior, body.inferior, body.superior - sunk
+    superior, inferior, loss = (filled_from_nearest(plate, whole) for plate in maps)
+    lowered, slope = _settled(body, np.where(whole, loss, np.nan), np.hypot(u, v))
     angle = float(np.arctan(slope * fracture.kyphosis))
     turn = np.array([[1, 0, 0], [0, np.cos(angle), np.sin(angle)], [0, -np.sin(angle), np.cos(angle)]])
-    moved = Collapse(body, superior, inferior, lost, fracture.bulge_mm, _disc_above(analysis, level), turn, lowered)
+    moved = Collapse(body, superior, inferior, loss, fracture.bulge_mm, _disc_above(analysis, level), turn, lowered)
     healthy = body_heights(body)
-    thirds = healthy.thirds - third_means(loss, body.height_map, body.column_mm)
+    lost = loss * body.height_map / (superior - inferior)  # of a column, which gives way alike all the way
+    thirds = healthy.thirds - third_means(lost, body.height_map, body.column_mm)
     return moved, Heights(*thirds.tolist(), float(thirds.mean()))
 
 

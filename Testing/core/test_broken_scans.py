@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from healthivert.inspection import analyse
 from healthivert.measure import body_heights
+from healthivert.phantom.fracture import Fracture
 from healthivert.phantom.sampling import unit_fracture
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
@@ -55,6 +58,37 @@ def test_what_lies_below_stays_and_what_lies_above_comes_down(broken, healthy):
         assert after[level].centre == pytest.approx(before[level].centre, abs=0.1)
     lowered = before["L2"].centre[2] - after["L2"].centre[2]
     assert lowered == pytest.approx(broken.truth[LEVEL]["healthy_heights_mm"]["mean"] * 0.25, abs=4.0)
+
+
+@pytest.mark.parametrize("degrees", [-160, -120, -90, -60, -20])
+def test_the_wall_gives_way_outwards_most_at_half_height(healthy, degrees):
+    """Though the outermost columns may hold the lower rim only, as real ones do, and so do not end at the plates."""
+    analysis = healthy[1]
+    body = analysis.bodies[LEVEL]
+    rim = np.isfinite(body.superior) & ~ndimage.binary_erosion(np.isfinite(body.superior), iterations=3)
+    rimmed = replace(body, superior=np.where(rim, body.inferior + 4.0, body.superior))
+    analysis = replace(analysis, bodies={**analysis.bodies, LEVEL: rimmed})
+    crushed = Fracture("crush", depth_mm=6.0, bulge_mm=0.0)
+    upright, bulging = (
+        broken_scans.collapse(analysis, LEVEL, replace(crushed, bulge_mm=bulge_mm))[0] for bulge_mm in (0.0, 2.0)
+    )
+    low, high = np.nanmedian(body.inferior), np.nanmedian(body.superior) - crushed.depth_mm
+    half, near_the_plate = (
+        _wall_mm(bulging, degrees, up) - _wall_mm(upright, degrees, up)
+        for up in ((low + high) / 2, low + 0.1 * (high - low))
+    )
+    assert 1.0 < half < 2.5
+    assert near_the_plate < half
+
+
+def _wall_mm(move: broken_scans.Collapse, degrees: float, up_mm: float) -> float:
+    """How far from the body's axis bone reaches, in one direction of a section of the broken body."""
+    body, along = move.body, np.arange(0.0, 40.0, 0.1)
+    angle = np.deg2rad(degrees)
+    section = np.stack([along * np.cos(angle), along * np.sin(angle), np.full_like(along, up_mm)], axis=1)
+    sources = (move.sources(section @ body.axes + body.centre) - body.centre) @ body.axes.T
+    place = sources[:, ::-1].T / body.column_mm + np.array(body.occupancy.shape)[:, None] // 2
+    return 0.1 * np.count_nonzero(ndimage.map_coordinates(body.occupancy, place, order=1) > 0.5)
 
 
 def test_ct_and_labels_move_together(broken):
