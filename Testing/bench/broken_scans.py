@@ -80,9 +80,12 @@ class Collapse:
         return ndimage.map_coordinates(plate, index, order=1, mode="nearest")
 
     def _outwards(self, left: FloatArray, posterior: FloatArray, share: FloatArray) -> FloatArray:
-        """How much nearer to the body's axis the tissue was, as a part of its distance: most in the middle height."""
-        radius = np.hypot(left, posterior)
-        wall = np.sqrt(np.isfinite(self.body.height_map).sum() / np.pi) * self.body.column_mm
+        """How much nearer to the body's axis the tissue was, as a part of its distance: most in the middle height. The
+        wall, near an ellipse, gives way alike on all sides."""
+        columns = np.argwhere(np.isfinite(self.body.height_map))
+        depth, width = np.ptp(columns, axis=0) / 2 * self.body.column_mm
+        angle, radius = np.arctan2(posterior, left), np.hypot(left, posterior)
+        wall = depth * width / np.hypot(depth * np.cos(angle), width * np.sin(angle))
         fading = np.exp(-np.clip(radius - wall, 0, None) / BULGE_FADES_MM)
         return self.bulge_mm * 4 * share * (1 - share) * fading / np.maximum(radius, wall)
 

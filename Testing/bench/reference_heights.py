@@ -16,7 +16,7 @@ from healthivert.anatomy import LEVELS, normal_spine
 from healthivert.inspection import believed_size
 from healthivert.phantom import PhantomSpine, sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN
-from healthivert.reference import predictions
+from healthivert.reference import population, predictions
 from healthivert.types import HEIGHT_KEYS, Heights
 
 FIRST_SEED, SPINES = 910_000, 200
@@ -39,6 +39,8 @@ KINDS: dict[str, Callable[[int], PhantomSpine]] = {
     "five levels, 4 or all fractured": seen(5, (4, 5)),
 }
 SHORT: dict[str, Callable[[int], PhantomSpine]] = {
+    "one healthy level": seen(1),
+    "one fractured level": seen(1, (1, 1)),
     "three healthy levels": seen(3),
     "three levels, 2 of them fractured": seen(3, (2, 2)),
     "three levels, all fractured": seen(3, (3, 3)),
@@ -83,13 +85,12 @@ def held(spine: PhantomSpine) -> Iterator[list[bool]]:
     rows = truth(spine)["levels"]
     found = predictions({row["level"]: Heights(**row["heights_mm"]) for row in rows}, size_of(spine))
     for row in rows:
-        prediction = found[row["level"]]
-        if prediction is not None:
-            yield [
-                abs(np.log(row["healthy_heights_mm"][key] / getattr(prediction.heights, key)))
-                <= NINE_OF_TEN * getattr(prediction.spread, key)
-                for key in HEIGHT_KEYS
-            ]
+        prediction = found[row["level"]] or population(row["level"], size_of(spine))
+        yield [
+            abs(getattr(prediction.heights, key) / row["healthy_heights_mm"][key] - 1)
+            <= NINE_OF_TEN * getattr(prediction.spread, key)
+            for key in HEIGHT_KEYS
+        ]
 
 
 def line(what: str, found: Sequence[tuple[float, float, float]]) -> str:

@@ -113,11 +113,11 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
 
 
 def within_interval(level: LevelSummary) -> list[bool]:
-    """Of each of HEIGHT_KEYS, whether it lies within the reference's interval of nine in ten."""
+    """Of each of HEIGHT_KEYS, whether pipeline.loss_interval holds that nothing is lost."""
     expected, spread = level.neighbour_reference, level.reference_spread
     if expected is None or spread is None:
         raise ValueError(f"{level.level} is the only level of its scan")
     return [
-        abs(getattr(level.heights, key) / getattr(expected, key) - 1) <= NINE_OF_TEN * getattr(spread, key)
+        abs(getattr(expected, key) / getattr(level.heights, key) - 1) <= NINE_OF_TEN * getattr(spread, key)
         for key in HEIGHT_KEYS
     ]

@@ -27,7 +27,7 @@ def work(case: CohortCase, folder: Path) -> list[Row]:
         (folder / f".L1.partial-{os.getpid()}").mkdir()
         (folder / "begun").touch()
         time.sleep(60)
-    return [nothing_row(case.name)]
+    return [nothing_row(case.name, 1, ())]
 
 
 def task(name: str, out: Path) -> CaseTask:

@@ -77,7 +77,7 @@ def test_the_wall_gives_way_outwards_most_at_half_height(healthy, degrees):
         _wall_mm(bulging, degrees, up) - _wall_mm(upright, degrees, up)
         for up in ((low + high) / 2, low + 0.1 * (high - low))
     )
-    assert 1.0 < half < 2.5
+    assert 1.2 < half < 2.5
     assert near_the_plate < half
 
 

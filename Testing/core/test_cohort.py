@@ -17,7 +17,7 @@ from cohort_work import task
 from command_line_case import call, command, usable_weights, write_spine
 from conftest import lumbar_blocks
 
-from healthivert.cohort import BROKEN, DONE, FAILED, NOTHING, finished_rows
+from healthivert.cohort import BROKEN, DONE, FAILED, NOTHING, UNCOMPARED, finished_rows
 from healthivert.cohort_manifest import read_manifest
 from healthivert.cohort_workers import in_processes, on_cluster
 from healthivert.errors import HealthiVertError
@@ -142,9 +142,10 @@ def test_a_cohort_is_done_row_by_row_and_goes_on_where_it_was(
     assert int(wedged["genant_grade"]) == report["genant"]["grade"] and report["attention"] == "none"
     assert (out / wedged["report"]).is_file()
     assert (healthy["status"], healthy["vertebra"]) == (NOTHING, "")
+    assert (wedged["levels_compared"], healthy["levels_compared"], wrong["levels_compared"]) == ("6", "6", "")
     assert wrong["status"] == FAILED and "none.nii.gz" in wrong["error"]
     summary = json.loads((out / "cohort.json").read_text(encoding="utf-8"))
-    assert summary["counts"] == {DONE: 1, NOTHING: 1, FAILED: 1, BROKEN: 0}
+    assert summary["counts"] == {DONE: 1, NOTHING: 1, UNCOMPARED: 0, FAILED: 1, BROKEN: 0}
     assert [row["id"] for row in summary["rows"]] == ["wedged", "healthy", "bad"]
 
     made = (out / "wedged" / "L1" / "report.json").stat().st_mtime_ns
@@ -155,6 +156,18 @@ def test_a_cohort_is_done_row_by_row_and_goes_on_where_it_was(
     assert json.loads((out / "cohort.json").read_text(encoding="utf-8"))["done_before"] == 2
     assert [row["vertebra"] for row in rows_of(out)] == ["L1", "", "T1", "L9"]
     assert "L9" in rows_of(out)[3]["error"]
+
+
+def test_a_scan_in_which_nothing_can_be_compared_is_not_called_unsuspicious(weights, tmp_path: Path) -> None:
+    scan = tmp_path / "lone"
+    write_spine(scan, lumbar_blocks()[2:3])
+    manifest = write_manifest(tmp_path / "m.csv", f"ct,seg,vertebra,id\n{scan}/ct.nii.gz,{scan}/seg.nii.gz,,lone")
+    for _ in range(2):  # the second time it is known
+        assert call("cohort", manifest, "--out", tmp_path / "out", *weights) == 0
+        (row,) = rows_of(tmp_path / "out")
+        assert (row["status"], row["levels_compared"]) == (UNCOMPARED, "0")
+        assert "L3: no other complete level to compare with" in row["warnings"]
+    assert json.loads((tmp_path / "out" / "cohort.json").read_text(encoding="utf-8"))["done_before"] == 1
 
 
 def test_what_a_case_depends_on_decides_whether_it_is_done_again(scans: Path, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def held_of(kind: str, spines: int = 40) -> np.ndarray:
         ("whole spine, 1 to 4 fractures", 0.86, 0.95),
         ("five levels, 2 or 3 of them fractured", 0.90, 1.0),
         ("five levels, 4 or all fractured", 0.80, 0.95),
+        ("one healthy level", 0.80, 0.97),
         ("three levels, all fractured", 0.76, 0.93),
         ("two levels, one fractured", 0.80, 0.97),
     ],

@@ -28,13 +28,15 @@ SUSPICIOUS = 0.5
 STATE = "case.json"
 ERROR = "error.txt"
 FILES = ("cohort.csv", "cohort.json")
-DONE, NOTHING, FAILED, BROKEN = "done", "nothing suspicious", "failed", "bug"
+DONE, NOTHING, UNCOMPARED, FAILED, BROKEN = "done", "nothing suspicious", "not comparable", "failed", "bug"
+STATUSES = (DONE, NOTHING, UNCOMPARED, FAILED, BROKEN)
+ENDED = (DONE, NOTHING, UNCOMPARED)  # doing it again would say the same
 COLUMNS = (
     *("id", "vertebra", "status", "genant_grade", "shape", "graded_by"),
     *(f"original_{key}_mm" for key in HEIGHT_KEYS),
     *(f"pseudo_healthy_{key}_mm" for key in HEIGHT_KEYS),
     *(f"rhlv_{key}_percent" for key in HEIGHT_KEYS),
-    *("rhlv_sd_mean_percent", "warnings", "seconds", "report", "error"),
+    *("rhlv_sd_mean_percent", "warnings", "seconds", "report", "error", "levels_compared"),
 )
 
 Row = dict[str, Any]
@@ -83,7 +85,7 @@ def finished_rows(folder: Path, source: Mapping[str, Any]) -> list[Row] | None:
     if state is None or state["source"] != source or not state["rows"]:
         return None
     for row in state["rows"]:
-        if row["status"] not in (DONE, NOTHING) or (row["report"] and not (folder.parent / row["report"]).is_file()):
+        if row["status"] not in ENDED or (row["report"] and not (folder.parent / row["report"]).is_file()):
             return None
     return state["rows"]
 
@@ -121,7 +123,7 @@ def do_case(task: CaseTask) -> list[Row]:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             rows = [failed_row(name, "", f"{what}; see {name}/{ERROR}", BROKEN)]
         done = _levels_done(rows)
-        if all(row["status"] in (DONE, NOTHING) for row in rows):
+        if all(row["status"] in ENDED for row in rows):
             for level in made - done:
                 shutil.rmtree(folder / level, ignore_errors=True)  # made from what is no longer asked for
             made = set()  # of earlier calls, nothing is left
@@ -153,8 +155,9 @@ def _claim(folder: Path) -> set[str]:
     return made
 
 
-def done_row(name: str, report: Report, report_file: str) -> Row:
-    """The row of a vertebra that was regrown. report_file: relative to the cohort's folder."""
+def done_row(name: str, report: Report, report_file: str, levels_compared: int) -> Row:
+    """The row of a vertebra that was regrown. report_file: relative to the cohort's folder. levels_compared: of its
+    scan, those held against others."""
     loss = report.loss
     return {
         "id": name,
@@ -171,6 +174,7 @@ def done_row(name: str, report: Report, report_file: str) -> Row:
         "seconds": round(sum(report.timing_s.values()), 2),
         "report": report_file,
         "error": None,
+        "levels_compared": levels_compared,
     }
 
 
@@ -178,9 +182,11 @@ def failed_row(name: str, level: str, error: str, status: str = FAILED) -> Row:
     return _empty_row(name, level, status) | {"error": error}
 
 
-def nothing_row(name: str) -> Row:
-    """The row of a scan in which no level was asked for and none looks suspicious."""
-    return _empty_row(name, "", NOTHING)
+def nothing_row(name: str, levels_compared: int, warnings: Iterable[str]) -> Row:
+    """The row of a scan in which no level was asked for and none looks suspicious, be it that none could be held
+    against another. warnings: what `inspect` says of the scan."""
+    status = NOTHING if levels_compared else UNCOMPARED
+    return _empty_row(name, "", status) | {"warnings": "; ".join(warnings), "levels_compared": levels_compared}
 
 
 def _empty_row(name: str, level: str, status: str) -> Row:
@@ -189,7 +195,7 @@ def _empty_row(name: str, level: str, status: str) -> Row:
 
 def write_summary(rows: Sequence[Row], about: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """cohort.csv and cohort.json into folder; returns the content of the latter."""
-    counts = {status: sum(row["status"] == status for row in rows) for status in (DONE, NOTHING, FAILED, BROKEN)}
+    counts = {status: sum(row["status"] == status for row in rows) for status in STATUSES}
     summary = {"counts": counts, **about, "rows": list(rows)}
     (folder / "cohort.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     with (folder / "cohort.csv").open("w", encoding="utf-8", newline="") as file:

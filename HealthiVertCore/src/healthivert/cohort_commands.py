@@ -121,9 +121,11 @@ def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> 
     """Every wanted level of one scan, which is read once; a level that cannot be done is a row with its error."""
     case = load_case(cohort_case.ct, cohort_case.seg, options.level_map)
     analysis = analyse(case)
+    compared = len(compared_levels(analysis))
     wanted = cohort_case.levels or suspicious_levels(analysis)
     if not wanted:
-        return [nothing_row(cohort_case.name)]
+        of_levels = (warning for summary in analysis.levels.values() for warning in summary.warnings)
+        return [nothing_row(cohort_case.name, compared, (*analysis.warnings, *of_levels))]
     grading = grading_of(options.grade_by)
     generator: LoadedGenerator | None = None
     rows: list[Row] = []
@@ -140,7 +142,7 @@ def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> 
                 report = write_vertebra(
                     place, case, analysis, level, generator, options.choice, grading, quiet, Clock()
                 )
-            rows.append(done_row(cohort_case.name, report, f"{cohort_case.name}/{level}/report.html"))
+            rows.append(done_row(cohort_case.name, report, f"{cohort_case.name}/{level}/report.html", compared))
         except HealthiVertError as error:
             rows.append(failed_row(cohort_case.name, name, str(error)))
     return rows
@@ -157,8 +159,11 @@ def _load_generator(options: CohortOptions) -> LoadedGenerator:
 
 def suspicious_levels(analysis: SpineAnalysis) -> tuple[str, ...]:
     """The complete levels that look more fractured than not."""
+    return tuple(level for level in compared_levels(analysis) if analysis.suspicion[level] > SUSPICIOUS)
+
+
+def compared_levels(analysis: SpineAnalysis) -> tuple[str, ...]:
+    """The complete levels of which the other levels say how high they should be."""
     return tuple(
-        level
-        for level, summary in analysis.levels.items()
-        if summary.suspicion > SUSPICIOUS and analysis.bodies[level].complete
+        level for level, summary in analysis.levels.items() if summary.complete and summary.neighbour_reference
     )

@@ -16,9 +16,9 @@ from healthivert.body import ASTRAY, find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.grade import GRADE_LIMITS, genant_grade
 from healthivert.measure import body_heights, hollowness, relative_height_loss, spurs_mm
-from healthivert.reference import normal_heights, predictions, suspicion
+from healthivert.reference import Prediction, population, predictions, suspicion
 from healthivert.straighten import centreline
-from healthivert.types import HEIGHT_KEYS, Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
+from healthivert.types import Genant, Heights, LevelSummary, SpineCase, StraightFrame, VertebralBody
 
 IMPLAUSIBLE_EXCESS = 0.15  # no healthy level differs so much from what the others predict
 # Of five people, single labels had up to 1.13 times the volume of the larger one beside them, two in one at least 1.48.
@@ -176,16 +176,13 @@ def _spine_warnings(case: SpineCase, bodies: Mapping[str, VertebralBody]) -> lis
     return warnings
 
 
-def healthy_reference(analysis: SpineAnalysis, level: str) -> Heights:
-    """What the other levels say of a level's healthy heights, or the population where they say nothing."""
-    return analysis.levels[level].neighbour_reference or fallback_reference(analysis.bodies[level])
-
-
-def fallback_reference(body: VertebralBody) -> Heights:
-    """Population heights scaled by this body's endplate size: all there is when no other level is complete."""
-    scale = float(np.exp(endplate_size([body]) or 0.0))
-    population = normal_heights(body.level)
-    return Heights(*(getattr(population, key) * scale for key in HEIGHT_KEYS))
+def healthy_reference(analysis: SpineAnalysis, level: str) -> Prediction:
+    """What the other levels say of a level's healthy heights; where there is none, what people with endplates of this
+    size have."""
+    found = analysis.levels[level]
+    if found.neighbour_reference is None or found.reference_spread is None:
+        return population(level, endplate_size([analysis.bodies[level]]) or 0.0)
+    return Prediction(found.neighbour_reference, found.reference_spread)
 
 
 def endplate_size(bodies: Iterable[VertebralBody]) -> float | None:

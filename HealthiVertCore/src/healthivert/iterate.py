@@ -102,7 +102,7 @@ def _doubt_around(analysis: SpineAnalysis, level: str) -> float:
 
 def expected_heights(analysis: SpineAnalysis, levels: Sequence[str]) -> dict[str, Heights]:
     """What the original scan says of the healthy height of each level, mm, as pipeline.prepare takes it."""
-    return {level: healthy_reference(analysis, level) for level in levels}
+    return {level: healthy_reference(analysis, level).heights for level in levels}
 
 
 def regrow_in_turn(

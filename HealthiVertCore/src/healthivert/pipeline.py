@@ -38,7 +38,6 @@ from healthivert.measure import (
     without_rim,
 )
 from healthivert.prior import neighbours_prior
-from healthivert.reference import POPULATION_SPREAD
 from healthivert.restore import place, restore_straightened
 from healthivert.restore_patient import Restored, conditioning_on_patient, restore_patient
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
@@ -107,9 +106,9 @@ def prepare(
     straight = straighten_around(case, analysis.bodies, analysis.frame, level, VIEW_MARGIN_MM)
     old_body = body_occupancy(body, grid_points(analysis.frame, straight.arc, straight.spacing_mm))
     attention = attend(case, analysis, straight, level)
-    known = healthy_reference(analysis, level)
+    expected = healthy_reference(analysis, level)
+    known, spread = expected.heights, expected.spread
     has_reference = analysis.levels[level].neighbour_reference is not None
-    spread = analysis.levels[level].reference_spread or Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
     margin_mm = cut_margin(body.voxel_mm)
     cut = find_cut(straight, level, margin_mm)
     bottom = straight.arc_start + cut[0] * straight.spacing_mm

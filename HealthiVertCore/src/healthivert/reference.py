@@ -29,6 +29,10 @@ LEVEL_SD, LEVEL_SD_WEIGHT = np.array([0.03, 0.045, 0.045, 0.03]), 4.0
 # then lie below the truth (logarithm, in the order of HEIGHT_KEYS; the posterior wall stands longest).
 COLLAPSE_SD = np.array([0.25, 0.25, 0.12, 0.20])
 POPULATION_SPREAD = 0.08  # the tables' coefficient of variation between people: where nothing but them is known
+# What is measured here of the tables' heights (logarithm, in the order of HEIGHT_KEYS): they are walls of a man, these
+# are means of thirds between hollow plates, of women, too. Between levels that cancels out, in the tables alone it does
+# not. Halfway between generated spines (-0.05, -0.08, -0.13, -0.09) and seven people (-0.03, -0.05, -0.09, -0.06).
+AS_MEASURED = np.array([-0.04, -0.065, -0.11, -0.07])
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
 LEAST_HEALTH = 0.01  # of a level that lost all: something must stand where there is nothing else
 # What endplates tell of heights (logarithm): weighs as much as a healthy level three or four levels away would with so
@@ -48,6 +52,13 @@ class Prediction:
 def normal_heights(level: str) -> Heights:
     normal: NormalVertebra = normal_spine()[level]
     return Heights(normal.height_anterior, normal.height_middle, normal.height_posterior, normal.height_mean)
+
+
+def population(level: str, size: float) -> Prediction:
+    """What can be said of a level where no other one is there. size: as in predictions."""
+    normal = np.array([getattr(normal_heights(level), key) for key in HEIGHT_KEYS])
+    spread = Heights(*[POPULATION_SPREAD] * len(HEIGHT_KEYS))
+    return Prediction(Heights(*(normal * np.exp(size + AS_MEASURED)).tolist()), spread)
 
 
 def predictions(heights: Mapping[str, Heights], size: float | None = None) -> dict[str, Prediction | None]:
@@ -91,7 +102,7 @@ def _all_have_collapsed(health: FloatArray) -> float:
 
 
 def suspicion(heights: Heights, reference: Heights | None) -> float:
-    """0..1: how surely a level has lost height against its reference; 0.5 at the edge of a Genant grade 1."""
+    """0..1: how surely a level has lost height against its reference; 0.5 a point below a Genant grade 1."""
     if reference is None:
         return 0.0
     worst = max(1 - getattr(heights, third) / getattr(reference, third) for third in THIRDS)
