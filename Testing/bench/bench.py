@@ -22,7 +22,7 @@ import SimpleITK as sitk
 from as_published import published_row
 from broken_scans import fractures_in_real_scans
 from ceilings import best_height_errors, nearly_the_same
-from rows import Row, Subject, between, grade_rows, interval_row, loss_rows, picture_rows, regrown_row
+from rows import Row, Subject, between, grade_rows, interval_row, loss_rows, picture_rows, regrown_row, worst_third_row
 from scipy.stats import spearmanr
 from sections import Section, kept, markdown
 from spines import scanned
@@ -139,6 +139,8 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
     fractured = [row for row in rows if row["fractured"]]
     found = summarise_phantoms(rows, SEED)
     yield from loss_rows(found["rhlv"]["fractured"], f"fractured levels of {subject.phantoms} phantoms")
+    spared = found["rhlv"]["spared"]
+    yield worst_third_row(f"{spared['count']} spared levels: worst third, by which is graded", spared)
     loss = found["rhlv"]["all"]
     yield interval_row(f"{loss['count']} levels: the interval of 90 % holds the true loss", loss["interval_90_holds"])
     yield rhdr_row(f"{len(fractured)} fractured ones: RHDR", summarise(fractured, SEED))
@@ -168,7 +170,8 @@ def rhdr_row(what: str, found: dict, most: float | None = None) -> Row:
     mean = found["mean"]
     text = (
         f"{mean['rhdr']:.1f} % {between(found['interval']['rhdr'], 1)} (reference {mean['rhdr_reference']:.1f} %, two "
-        f"neighbours {mean['rhdr_two_neighbours']:.1f} %)"
+        f"healthy neighbours by normal ratios {mean['rhdr_two_healthy']:.1f} %, the two beside it "
+        f"{mean['rhdr_two_neighbours']:.1f} %)"
     )
     return Row(what, "" if most is None else f"<= {most:g} %", text, None if most is None else mean["rhdr"] <= most)
 
@@ -177,15 +180,14 @@ def healthy_phantoms(subject: Subject) -> Iterator[Row]:
     """A healthy level of each of so many unseen spines hidden and regrown, in the middle of the thoracic spine, at its
     end and in the lumbar spine by turns; of every fifth, what the very same vertebra would reach."""
     rows, limits = [], []
-    for number in range(subject.phantoms):
-        seed, level = SEED + 500 + number, HEALTHY_LEVELS[number % len(HEALTHY_LEVELS)]
+    for seed, level in healthy_levels(subject.phantoms):
         scan = phantom_scan(seed, fractured=False)
         rows.append(evaluate_level(scan.case, scan.analysis, level, subject.generate))
-        if number % 5 == 0:
+        if len(rows) % 5 == 1:
             limits.extend(same_but(seed, level))
     found = summarise(rows, SEED)
     yield rhdr_row(f"a healthy level of each of {len(rows)} phantoms hidden and regrown: RHDR", found, 2.0)
-    yield floor_row()
+    yield floor_row(subject.phantoms)
     yield from picture_rows(found)
     for wrong in dict.fromkeys(name for name, _ in limits):
         same = [row for name, row in limits if name == wrong]
@@ -239,12 +241,20 @@ def same_but(seed: int, level: str) -> list[tuple[str, dict[str, float]]]:
     return list(nearly_the_same(phantom_scan(seed, fractured=False), seed, level))
 
 
+def healthy_levels(phantoms: int) -> list[tuple[int, str]]:
+    """Seed and level of each healthy phantom."""
+    return [(SEED + 500 + n, HEALTHY_LEVELS[n % len(HEALTHY_LEVELS)]) for n in range(phantoms)]
+
+
 @cache
-def floor_row() -> Row:
-    errors = best_height_errors(range(SEED + 1_000, SEED + 1_000 + FLOOR_SPINES))
-    here = np.mean([errors[level] for level in HEALTHY_LEVELS])
-    text = f"{here:.1f} % ({np.mean(list(errors.values())):.1f} % over all levels)"
-    return Row("the best that all other levels' true heights can tell of these", "", text, None)
+def floor_row(phantoms: int) -> Row:
+    known = range(SEED + 1_000, SEED + 1_000 + FLOOR_SPINES)
+    levels = healthy_levels(phantoms)
+    errors = best_height_errors(known, (seed for seed, _ in levels))
+    here = np.mean([errors[level][place] for place, (_, level) in enumerate(levels)])
+    text = f"{here:.1f} % ({np.mean(list(errors.values())):.1f} % over all of their levels)"
+    what = "the best that all other levels' true heights can tell of these, if it is known how such spines vary"
+    return Row(what, "", text, None)
 
 
 SECTIONS: dict[str, tuple[Callable[[Subject], Iterator[Row]], Path | None]] = {

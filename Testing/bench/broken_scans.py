@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from rows import Row, Subject, grade_rows, interval_row, loss_rows, picture_rows
+from rows import Row, Subject, grade_rows, interval_row, loss_rows, picture_rows, worst_third_row
 from scipy import ndimage
 from verse_scans import graded_scans
 
@@ -175,6 +175,8 @@ def fractures_in_real_scans(subject: Subject, lumbar: Path) -> Iterator[Row]:
     found, broken = summarise_phantoms(rows, FIRST_SEED), [row for row in rows if row["fractured"]]
     scans = len({row["case"] for row in rows})
     yield from loss_rows(found["rhlv"]["fractured"], f"fractures made in healthy levels of {scans} real CT")
+    spared = found["rhlv"]["spared"]
+    yield worst_third_row(f"{spared['count']} of these levels, unbroken: worst third, by which is graded", spared)
     loss = found["rhlv"]["all"]
     what = f"{loss['count']} levels, these and themselves unbroken: the interval of 90 % holds the true loss"
     yield interval_row(what, loss["interval_90_holds"])

@@ -20,24 +20,31 @@ from healthivert.phantom import render, sample_spine, truth, whole_spine_grid
 from healthivert.pipeline import prepare
 from healthivert.prior import canonical_slab
 from healthivert.training.samples import case_from_images
-from healthivert.types import PseudoHealthy
+from healthivert.types import FloatArray, PseudoHealthy
 
 TOO_TALL = 0.025  # about what neighbours cannot know
 BLUR_MM = 1.2  # standard deviation
 
 
-def best_height_errors(seeds: Iterable[int]) -> dict[str, float]:
-    """Mean absolute error, in percent, of the best linear prediction of each level's mean height from all others.
+def best_height_errors(known: Iterable[int], tested: Iterable[int]) -> dict[str, FloatArray]:
+    """Level -> (spines,) absolute errors, in percent, of the best linear prediction of its mean height from the others.
 
-    Its covariance is that of the same healthy spines that it is tested on, and heights are the analytic truth: a
-    little more than can be known.
+    By one who knows how the generator's healthy spines vary, from those of the seeds known; of those of the seeds
+    tested. Heights are the analytic truth: a little more than can be known.
     """
+    levels, heights = _mean_heights(known)
+    middle = np.log(heights).mean(axis=0)
+    precision = np.linalg.inv(np.cov((np.log(heights) - middle).T))
+    _, seen = _mean_heights(tested)
+    error = (np.log(seen) - middle) @ precision / np.diag(precision)  # truth minus prediction by the others
+    return dict(zip(levels, 100 * np.abs(np.expm1(-error)).T, strict=True))
+
+
+def _mean_heights(seeds: Iterable[int]) -> tuple[list[str], FloatArray]:
+    """Levels, and (spines, levels) mm."""
     spines = [truth(sample_spine(seed))["levels"] for seed in seeds]
-    heights = np.array([[row["healthy_heights_mm"]["mean"] for row in spine] for spine in spines])
-    deviation = np.log(heights) - np.log(heights).mean(axis=0)
-    precision = np.linalg.inv(np.cov(deviation.T))
-    error = deviation @ precision / np.diag(precision)  # truth minus prediction of each level by the others
-    return dict(zip((row["level"] for row in spines[0]), 100 * np.abs(np.expm1(-error)).mean(axis=0), strict=True))
+    heights = [[row["healthy_heights_mm"]["mean"] for row in spine] for spine in spines]
+    return [row["level"] for row in spines[0]], np.array(heights)
 
 
 def nearly_the_same(scan: PhantomScan, seed: int, level: str) -> Iterator[tuple[str, dict[str, float]]]:

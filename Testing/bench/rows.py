@@ -50,8 +50,9 @@ def pictures(mean: dict[str, float]) -> str:
 def regrown_row(what: str, rows: list[dict]) -> Row:
     mean = mean_row(rows)
     text = (
-        f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, mean of two "
-        f"neighbours {mean['rhdr_two_neighbours']:.1f} %); thirds {mean['height_mae_mm']:.2f} mm "
+        f"RHDR {mean['rhdr']:.1f} % (reference from all levels {mean['rhdr_reference']:.1f} %, two healthy neighbours "
+        f"by normal ratios {mean['rhdr_two_healthy']:.1f} %, mean of the two beside it "
+        f"{mean['rhdr_two_neighbours']:.1f} %); thirds {mean['height_mae_mm']:.2f} mm "
         f"({mean['height_mae_mm_reference']:.2f}); {pictures(mean)}"
     )
     return Row(what, "RHDR <= 2 %", text, mean["rhdr"] <= 2)
@@ -79,8 +80,16 @@ def loss_rows(loss: dict, levels: str) -> Iterator[Row]:
     yield Row(f"{loss['count']} {levels}: RHLV error", "<= 4 points", text, error <= 4)
     text = f"bias {loss['bias']:+.1f}, {low:+.1f} to {high:+.1f}; ICC {loss['icc']:.3f}"
     yield Row("the same: 95 % limits of agreement", "within +-8 points", text, max(-low, high) <= 8)
+    yield worst_third_row("the same: worst third, by which is graded", loss)
     height = loss["original_height_mae_mm"]
     yield Row("the same: height of the fractured body", "<= 0.8 mm", f"{height:.2f} mm", height <= 0.8)
+
+
+def worst_third_row(what: str, loss: Mapping) -> Row:
+    worst = loss["worst_third"]
+    low, high = worst["limits"]
+    text = f"error {worst['mean_absolute_error']:.1f} points; bias {worst['bias']:+.1f}, {low:+.1f} to {high:+.1f}"
+    return Row(what, "within +-8 points", text, max(-low, high) <= 8)
 
 
 def grade_rows(levels: str, found: dict, judged: bool) -> Iterator[Row]:

@@ -8,6 +8,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from command_line_case import call, usable_weights, write_spine
 from conftest import lumbar_blocks
 
 from healthivert import evaluation_commands
-from healthivert.evaluate import METRICS, likeness, summarise, two_neighbours_mean
+from healthivert.evaluate import METRICS, likeness, summarise, two_neighbours
 from healthivert.evaluate_phantoms import compared_levels, summarise_phantoms
+from healthivert.evaluation_commands import person_of
 from healthivert.evaluation_files import evaluation_table, write_evaluation
+from healthivert.inspection import SpineAnalysis
 from healthivert.measure import relative_height_loss
+from healthivert.reference import normal_heights
 from healthivert.types import HEIGHT_KEYS, Heights
 
 Captured = pytest.CaptureFixture[str]
@@ -74,7 +78,8 @@ def made_up(cases: int, levels: tuple[str, ...] = ("L1", "L2"), **changed) -> li
             row = dict.fromkeys(METRICS, 1.0) | {"rhdr": 1.0 + case, "rhdr_reference": 3.0}
             row |= {"case": f"case_{case}", "vertebra": level, "true_mm": 25.0, "predicted_mm": 25.5}
             row |= {"reference_mm": 24.0, "fractured": True, "shape": "wedge", "original_error_mm": 0.3}
-            row |= {"rhlv_mean": found, "rhlv_mean_true": true, "rhlv_mean_reference": true + 0.05}
+            row |= {f"rhlv_{key}": found for key in HEIGHT_KEYS} | {f"rhlv_{key}_true": true for key in HEIGHT_KEYS}
+            row |= {"rhlv_mean_reference": true + 0.05}
             row |= {f"interval_{key}_holds": abs(found - true) < 0.03 for key in HEIGHT_KEYS}
             row |= {"grade_true": grades[0], "grade_thresholds": grades[1], "features": [0.0]}
             rows.append(row | changed)
@@ -102,7 +107,7 @@ def test_two_scans_give_rows_means_intervals_by_case_and_pictures(weights, tmp_p
     pictures = {path.name: path.read_bytes()[:4] for path in (out / "figures").iterdir()}
     assert pictures == {"heights.png": PNG, "rhdr_by_level.png": PNG}
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ["gan", "95", "%", "interval", "reference", "two", "neighbours"]
+    assert table[0].split() == "gan 95 % interval reference two healthy ones two neighbours".split()
     assert [line.split()[0] for line in table[1:6]] == ["RHDR", "height", "Dice", "SSIM", "PSNR"]
     assert f"{metrics['mean']['rhdr_reference']:.1f}" in table[1]
     assert table[6] == "2 levels; intervals by bootstrap over 2 cases"
@@ -154,6 +159,24 @@ def test_scans_of_one_name_stay_apart(tmp_path: Path) -> None:
 def test_levels_of_one_scan_are_drawn_one_by_one() -> None:
     found = summarise(made_up(1, LEVELS, case="one"), seed=0)
     assert (found["bootstrap"]["unit"], found["bootstrap"]["units"]) == ("level", 6)
+
+
+def test_the_worst_third_is_compared_with_the_worst_third() -> None:
+    lost = {"rhlv_anterior": 0.30, "rhlv_middle": 0.10, "rhlv_posterior": 0.0, "rhlv_mean": 0.13}
+    true = {"rhlv_anterior_true": 0.10, "rhlv_middle_true": 0.25, "rhlv_posterior_true": 0.0, "rhlv_mean_true": 0.12}
+    rows = made_up(2, **lost, **true)
+    rows[0] |= {"rhlv_anterior": 0.20}
+    found = summarise_phantoms(rows, 0)["rhlv"]["fractured"]["worst_third"]
+    assert found["bias"] == pytest.approx((-5 + 3 * 5) / 4) and found["mean_absolute_error"] == pytest.approx(5.0)
+    assert found["limits"] == pytest.approx([2.5 - 1.96 * 5, 2.5 + 1.96 * 5])
+
+
+def test_spared_levels_are_told_apart() -> None:
+    rows = made_up(3)
+    for row in rows[:2]:
+        row["fractured"] = False
+    found = summarise_phantoms(rows, 0)["rhlv"]
+    assert {name: part["count"] for name, part in found.items()} == {"fractured": 4, "spared": 2, "all": 6}
 
 
 def test_a_baseline_that_a_level_lacks_is_left_out_of_its_mean() -> None:
@@ -326,13 +349,35 @@ def test_only_what_the_window_shows_within_5_mm_of_the_body_counts():
     assert likeness(before, far, body, 1.0)["psnr"] < likeness(before, after, body, 1.0)["psnr"] - 1
 
 
-def test_a_cut_neighbour_is_no_baseline() -> None:
-    heights = {"L1": 20.0, "L2": 24.0, "L3": 28.0}
+def spine_of(heights: dict[str, float], cut: str = "", fractured: str = "") -> SpineAnalysis:
+    """What two_neighbours reads of an analysis."""
     levels = {level: SimpleNamespace(heights=SimpleNamespace(mean=mm)) for level, mm in heights.items()}
-    bodies = {level: SimpleNamespace(complete=level != "L1") for level in levels}
-    analysis = SimpleNamespace(levels=levels, bodies=bodies)
-    assert two_neighbours_mean(analysis, "L2") == 28.0  # type: ignore[arg-type]
-    assert two_neighbours_mean(SimpleNamespace(levels={"L2": 0}, bodies={"L2": 0}), "L2") is None  # type: ignore[arg-type]
+    bodies = {level: SimpleNamespace(complete=level != cut) for level in levels}
+    suspicion = {level: float(level == fractured) for level in levels}
+    return cast(SpineAnalysis, SimpleNamespace(levels=levels, bodies=bodies, suspicion=suspicion))
+
+
+def test_the_levels_beside_it_are_a_baseline_as_they_are_and_healthy_ones_by_normal_ratios() -> None:
+    normal = {level: normal_heights(level).mean for level in ("T12", "L1", "L2", "L3", "L4")}
+    spine = {level: 0.9 * mm for level, mm in normal.items()} | {"L1": 10.0}
+    found = two_neighbours(spine_of(spine, fractured="L1"), "L2")
+    assert found.as_they_are == pytest.approx((10.0 + spine["L3"]) / 2)
+    assert found.healthy == pytest.approx(0.9 * normal["L2"])  # of T12 and L3
+
+
+def test_a_cut_neighbour_is_no_baseline() -> None:
+    assert two_neighbours(spine_of({"L1": 20.0, "L2": 24.0, "L3": 28.0}, cut="L1"), "L2").as_they_are == 28.0
+    assert two_neighbours(spine_of({"L2": 24.0}), "L2") == (None, None)
+
+
+def test_two_scans_of_one_person_are_one_unit(tmp_path: Path) -> None:
+    files = ["sub-a/ct.nii.gz", "x/sub-a_dir-sag_ct.nii.gz", "sub-b_ses-1/anat/scan.nii.gz", "plain/ct.nii.gz"]
+    found = [person_of(tmp_path / file, "its name") for file in files]
+    assert found == ["sub-a", "sub-a", "sub-b", "its name"]
+    rows = made_up(4)
+    twice = [row | {"person": f"sub-{row['case'][-1]}", "case": f"{row['case']} {n}"} for row in rows for n in range(2)]
+    once, found = summarise(rows, seed=0), summarise(twice, seed=0)
+    assert found["bootstrap"]["units"] == 4 and found["interval"]["rhdr"] == once["interval"]["rhdr"]
 
 
 def test_what_lies_beyond_the_scan_does_not_count():

@@ -15,20 +15,23 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from healthivert.agreement import bootstrap_interval, resampling_units
+from healthivert.anatomy import normal_spine
 from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
 from healthivert.prior import prior_vertebra
+from healthivert.reference import normal_heights
 from healthivert.restore import place, restore_straightened
 from healthivert.types import THIRDS, Conditioning, FloatArray, Heights, PseudoHealthy, SpineCase
 
+HEALTHY = 0.5  # the suspicion below which a level counts as healthy
 BOX_MARGIN_MM = 5.0
 SSIM_WINDOW = 7  # voxels
 METRICS = (
     *("ssim", "psnr", "dice", "rhdr", "height_mae_mm"),
-    *("rhdr_reference", "height_mae_mm_reference", "rhdr_two_neighbours"),
+    *("rhdr_reference", "height_mae_mm_reference", "rhdr_two_neighbours", "rhdr_two_healthy"),
     *("ssim_prior", "psnr_prior", "dice_prior"),
 )
 
@@ -40,6 +43,14 @@ class Regrown(NamedTuple):
     vertebra: PseudoHealthy
     heights: Heights
     height_map: FloatArray
+
+
+class TwoNeighbours(NamedTuple):
+    """Mean heights in mm of the level above and the one below; of the nearest on each side that do not look fractured,
+    each brought to the level by the ratio of normal heights. None without any."""
+
+    as_they_are: float | None
+    healthy: float | None
 
 
 def regrow_level(
@@ -73,11 +84,11 @@ def evaluate_level(
         "case": case.name,
         "vertebra": level,
         **beside_the_prior(regrown.prepared, regrown.vertebra, regrown.prepared.conditioning),
-        **height_metrics(regrown, true, two_neighbours_mean(analysis, level)),
+        **height_metrics(regrown, true, two_neighbours(analysis, level)),
     }
 
 
-def height_metrics(regrown: Regrown, true: Heights, two_neighbours_mm: float | None) -> dict[str, float | None]:
+def height_metrics(regrown: Regrown, true: Heights, simplest: TwoNeighbours) -> dict[str, float | None]:
     """How far the regrown heights are from the true ones, beside what the other levels alone say."""
     reference = regrown.prepared.reference
     return {
@@ -85,7 +96,8 @@ def height_metrics(regrown: Regrown, true: Heights, two_neighbours_mm: float | N
         "height_mae_mm": _height_error(regrown.heights, true),
         "rhdr_reference": _rhdr(reference.mean, true.mean),
         "height_mae_mm_reference": _height_error(reference, true),
-        "rhdr_two_neighbours": None if two_neighbours_mm is None else _rhdr(two_neighbours_mm, true.mean),
+        "rhdr_two_neighbours": None if simplest.as_they_are is None else _rhdr(simplest.as_they_are, true.mean),
+        "rhdr_two_healthy": None if simplest.healthy is None else _rhdr(simplest.healthy, true.mean),
         "true_mm": true.mean,
         "predicted_mm": regrown.heights.mean,
         "reference_mm": reference.mean,
@@ -143,13 +155,21 @@ def likeness(
     }
 
 
-def two_neighbours_mean(analysis: SpineAnalysis, level: str) -> float | None:
-    """The simplest baseline: the mean height of the levels above and below (or of the one there is)."""
+def two_neighbours(analysis: SpineAnalysis, level: str) -> TwoNeighbours:
+    """The simplest baselines, of the complete levels."""
     present = list(analysis.bodies)
     place = present.index(level)
-    beside = [present[i] for i in (place - 1, place + 1) if 0 <= i < len(present)]
-    heights = [analysis.levels[v].heights.mean for v in beside if analysis.bodies[v].complete]
-    return float(np.mean(heights)) if heights else None
+    sides = present[:place][::-1], present[place + 1 :]
+    beside = [v for side in sides for v in side[:1] if analysis.bodies[v].complete]
+    known = [[v for v in side if analysis.bodies[v].complete and v in normal_spine()] for side in sides]
+    nearest = [v for side in known for v in [v for v in side if analysis.suspicion[v] < HEALTHY][:1]]
+    as_they_are = [analysis.levels[v].heights.mean for v in beside]
+    healthy = [
+        analysis.levels[v].heights.mean * normal_heights(level).mean / normal_heights(v).mean
+        for v in nearest
+        if level in normal_spine()
+    ]
+    return TwoNeighbours(*(float(np.mean(found)) if found else None for found in (as_they_are, healthy)))
 
 
 def _rhdr(predicted: float, true: float) -> float:
@@ -165,7 +185,7 @@ def evaluable_levels(analysis: SpineAnalysis) -> list[str]:
     return [
         level
         for level, summary in analysis.levels.items()
-        if analysis.bodies[level].complete and summary.neighbour_reference is not None and summary.suspicion < 0.5
+        if analysis.bodies[level].complete and summary.neighbour_reference is not None and summary.suspicion < HEALTHY
     ]
 
 
@@ -179,9 +199,10 @@ def mean_row(rows: Iterable[Mapping]) -> dict[str, float | None]:
 def summarise(rows: Sequence[Mapping], seed: int) -> dict:
     """What metrics.json says about the rows as a whole: mean, its 95 % bootstrap interval, and the mean of each level.
 
-    Whole cases are drawn where there are several, single levels otherwise; "bootstrap" says which.
+    Whole cases are drawn where there are several, single levels otherwise; "bootstrap" says which. Cases of one
+    "person", where rows name it, are one.
     """
-    units, unit = resampling_units([row["case"] for row in rows])
+    units, unit = resampling_units([row.get("person") or row["case"] for row in rows])
     levels = dict.fromkeys(row["vertebra"] for row in rows)
     return {
         "mean": mean_row(rows),

@@ -33,7 +33,7 @@ from healthivert.evaluate import (
     height_metrics,
     mean_interval,
     regrow_level,
-    two_neighbours_mean,
+    two_neighbours,
 )
 from healthivert.grade import GRADES, genant_grade
 from healthivert.healthy_twin import in_columns_of
@@ -43,7 +43,7 @@ from healthivert.phantom import Pose
 from healthivert.phantom.truth import POSES
 from healthivert.pipeline import GenerateSamples, loss_interval, prepare
 from healthivert.svm_grading import SvmGrading, grading_features
-from healthivert.types import HEIGHT_KEYS, Heights, SpineCase
+from healthivert.types import HEIGHT_KEYS, THIRDS, Heights, SpineCase
 
 SCAN = ("ct.nii.gz", "seg.nii.gz")
 TWIN = ("healthy_ct.nii.gz", "healthy_seg.nii.gz")
@@ -140,7 +140,7 @@ def compare_with_truth(
     loss = relative_height_loss(original, regrown.heights)
     loss_map = height_loss_map(body.height_map, regrown.height_map)
     interval = loss_interval(loss, None, regrown.prepared.reference_spread)
-    beside = two_neighbours_mean(scan.analysis, level)
+    beside = two_neighbours(scan.analysis, level)
     return {
         "vertebra": level,
         "fractured": bool(truth["fractured"]),
@@ -184,10 +184,12 @@ def _twin(folder: Path) -> tuple[SpineCase, SpineAnalysis] | None:
 
 
 def loss_agreement(rows: Sequence[Mapping], seed: int) -> dict[str, Any]:
-    """Height loss against the truth, in points (percent of the healthy height), mean body height; fractured levels and
-    all levels, and the same with the neighbours' reference in the model's place."""
-    fractured = [row for row in rows if row["fractured"]]
-    return {name: _loss_errors(part, seed) for name, part in (("fractured", fractured), ("all", rows)) if part}
+    """Height loss against the truth, in points (percent of the healthy height): of the mean body height, of the worst
+    third, by which is graded, and the former with the neighbours' reference in the model's place. Of fractured levels,
+    of spared ones and of all."""
+    fractured, spared = ([row for row in rows if row["fractured"] is yes] for yes in (True, False))
+    parts = (("fractured", fractured), ("spared", spared), ("all", rows))
+    return {name: _loss_errors(part, seed) for name, part in parts if part}
 
 
 def _loss_errors(rows: Sequence[Mapping], seed: int) -> dict[str, Any]:
@@ -196,6 +198,8 @@ def _loss_errors(rows: Sequence[Mapping], seed: int) -> dict[str, Any]:
     error = 100 * (found - true)
     reference = 100 * np.array([row["rhlv_mean_reference"] - row["rhlv_mean_true"] for row in rows])
     limits = limits_of_agreement(error)
+    worst = 100 * np.array([_worst_loss(row, "") - _worst_loss(row, "_true") for row in rows])
+    worst_limits = limits_of_agreement(worst)
     units, _ = resampling_units([row["case"] for row in rows])
     return {
         "count": len(rows),
@@ -204,6 +208,11 @@ def _loss_errors(rows: Sequence[Mapping], seed: int) -> dict[str, Any]:
         "mean_absolute_error_reference": float(np.abs(reference).mean()),
         "bias": limits.bias,
         "limits": [limits.low, limits.high],
+        "worst_third": {
+            "mean_absolute_error": float(np.abs(worst).mean()),
+            "bias": worst_limits.bias,
+            "limits": [worst_limits.low, worst_limits.high],
+        },
         "limits_reference": [limits_of_agreement(reference).low, limits_of_agreement(reference).high],
         "icc": intraclass_correlation(np.stack([true, found], axis=1)),
         "interval_90_holds": {
@@ -211,6 +220,10 @@ def _loss_errors(rows: Sequence[Mapping], seed: int) -> dict[str, Any]:
         },
         "original_height_mae_mm": float(np.mean([abs(row["original_error_mm"]) for row in rows])),
     }
+
+
+def _worst_loss(row: Mapping, ending: str) -> float:
+    return max(row[f"rhlv_{third}{ending}"] for third in THIRDS)
 
 
 def grade_agreement(true: ArrayLike, found: ArrayLike, cases: Sequence[Hashable], seed: int) -> dict[str, Any]:

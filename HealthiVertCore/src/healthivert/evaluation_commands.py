@@ -16,6 +16,7 @@ from healthivert.errors import HealthiVertError, complaint
 from healthivert.evaluate import evaluable_levels, evaluate_level, summarise
 from healthivert.evaluate_phantoms import evaluate_phantom, phantom_folders, read_truth, summarise_phantoms
 from healthivert.evaluation_files import FILES, write_evaluation
+from healthivert.image_files import BIDS_SUBJECT, stem_of
 from healthivert.inspection import analyse
 from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
@@ -57,7 +58,8 @@ def evaluate(
                     progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
                     with _left_out_unless(alone, progress):
                         check_not_alone(case, level, seg)
-                        rows.append(evaluate_level(case, analysis, level, generator.generate, generator.attend))
+                        row = evaluate_level(case, analysis, level, generator.generate, generator.attend)
+                        rows.append({"case": case.name, "person": person_of(ct, case.name), **row})
         if not rows:
             raise HealthiVertError("none of the scans has a level to evaluate on; name others with --levels")
         metrics = {"rows": rows, **summarise(rows, choice.seed), **_evaluated_with(choice, generator)}
@@ -98,6 +100,15 @@ def distinct_names(scans: Sequence[Path]) -> list[str]:
         for path, name in zip(scans, names, strict=True)
     ]
     return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
+
+
+def person_of(scan: Path, name: str) -> str:
+    """Whose scan it is, as far as its name or a folder's above tells (sub-...); otherwise the scan's own name."""
+    places = (
+        stem_of(scan).partition("_")[0],
+        *(part.partition("_")[0] for part in reversed(scan.resolve().parts[:-1])),
+    )
+    return next((part for part in places if part.startswith(BIDS_SUBJECT)), name)
 
 
 def _folder_above(scan: Path, name: str) -> str:

@@ -16,13 +16,14 @@ from healthivert.report.evaluation_charts import draw_evaluation
 from healthivert.report.report_files import json_ready
 
 FILES = ("metrics.json", "metrics.csv", "levels.csv", "figures")
-# what a line of the table says: its name, unit, decimals, and the metric of the model, the reference, two neighbours
+# what a line of the table says: its name, unit, decimals, and the metric of the model and of the baselines
+BASELINES = ("reference", "two healthy ones", "two neighbours")
 TABLE = (
-    ("RHDR", "%", 1, ("rhdr", "rhdr_reference", "rhdr_two_neighbours")),
-    ("height error", "mm", 2, ("height_mae_mm", "height_mae_mm_reference", None)),
-    ("Dice", "", 3, ("dice", "dice_prior", None)),
-    ("SSIM", "", 3, ("ssim", "ssim_prior", None)),
-    ("PSNR", "dB", 1, ("psnr", "psnr_prior", None)),
+    ("RHDR", "%", 1, ("rhdr", "rhdr_reference", "rhdr_two_healthy", "rhdr_two_neighbours")),
+    ("height error", "mm", 2, ("height_mae_mm", "height_mae_mm_reference", None, None)),
+    ("Dice", "", 3, ("dice", "dice_prior", None, None)),
+    ("SSIM", "", 3, ("ssim", "ssim_prior", None, None)),
+    ("PSNR", "dB", 1, ("psnr", "psnr_prior", None, None)),
 )
 GRADING_TABLE = (
     ("kappa, linear", "kappa_linear"),
@@ -57,14 +58,15 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def evaluation_table(metrics: Mapping[str, Any]) -> list[str]:
     """The lines that people read: every metric with its interval, and what the other levels alone would have said."""
     mean, interval = metrics["mean"], metrics["interval"]
-    lines = [f"{'':<16} {metrics['model']['name']:>6}  {'95 % interval':<18} {'reference':>10}  {'two neighbours':>14}"]
+    header = "  ".join(f"{baseline:>16}" for baseline in BASELINES)
+    lines = [f"{'':<16} {metrics['model']['name']:>9}  {'95 % interval':<18} {header}"]
     for name, unit, decimals, (own, *baselines) in TABLE:
         if mean[own] is None:
             continue
-        others = [_number(None if key is None else mean[key], decimals) for key in baselines]
+        others = "  ".join(f"{_number(None if key is None else mean[key], decimals):>16}" for key in baselines)
         words = f"{name} {unit}".strip()
         between = _between(interval[own], decimals)
-        lines.append(f"{words:<16} {_number(mean[own], decimals):>6}  {between:<18} {others[0]:>10}  {others[1]:>14}")
+        lines.append(f"{words:<16} {_number(mean[own], decimals):>9}  {between:<18} {others}")
     unit, units = metrics["bootstrap"]["unit"], metrics["bootstrap"]["units"]
     lines.append(f"{_counted(len(metrics['rows']), 'level')}; intervals by bootstrap over {_counted(units, unit)}")
     if "grading" in metrics:
@@ -74,11 +76,12 @@ def evaluation_table(metrics: Mapping[str, Any]) -> list[str]:
 
 def _loss_lines(rhlv: Mapping[str, Any]) -> Iterable[str]:
     for part, found in rhlv.items():
-        low, high = found["limits"]
+        (low, high), worst = found["limits"], found["worst_third"]
         yield (
             f"RHLV, {part} levels ({found['count']}): mean absolute error {found['mean_absolute_error']:.1f} points "
             f"{_between(found['interval'], 1)}, reference {found['mean_absolute_error_reference']:.1f}; "
-            f"bias {found['bias']:+.1f}, limits {_number(low, 1)} to {_number(high, 1)}; "
+            f"bias {found['bias']:+.1f}, limits {_number(low, 1)} to {_number(high, 1)}; worst third "
+            f"{worst['mean_absolute_error']:.1f} points, limits {' to '.join(_number(x, 1) for x in worst['limits'])}; "
             f"height of the body {found['original_height_mae_mm']:.2f} mm"
         )
 

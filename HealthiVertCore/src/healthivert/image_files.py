@@ -32,6 +32,7 @@ from healthivert.nifti import (
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 FORMATS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .seg.nrrd), MetaImage (.mha, .mhd) or a folder with a DICOM series"
+BIDS_SUBJECT = "sub-"  # begins the name of a person in names of files and folders
 SPACING_RANGE_MM = (0.05, 10.0)  # no CT is finer or coarser: beyond it the unit is wrong
 COARSE_SPACING_MM = 3.5  # beyond it thirds change by 2 mm and more: measured on VerSe 005, slices of 5 mm
 DIRECTION_TOLERANCE = 1e-3

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healthivert.errors import complaint
-from healthivert.image_files import stem_of, suffix_of
+from healthivert.image_files import BIDS_SUBJECT, stem_of, suffix_of
 
 VERSE_MASK = "_seg-vert_msk"
 VERSE_CT = "_ct"
 VERSE_2019_MASK = "_seg"
-BIDS_SUBJECT = "sub-"
 MASKS_BESIDE_CT = ("segmentations", "seg", "segmentation", "mask", "labels", "ct_seg")  # folder or file, the first wins
 
 
