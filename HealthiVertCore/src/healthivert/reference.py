@@ -36,7 +36,8 @@ AS_MEASURED = np.array([-0.04, -0.065, -0.11, -0.07])
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
 LEAST_HEALTH = 0.01  # of a level that lost all: something must stand where there is nothing else
 # What endplates tell of heights (logarithm): weighs as much as a healthy level three or four levels away would with so
-# little health, and levels this far below it are not believed however well they agree with each other.
+# little health. Levels that far below it, and HEALTHY_LOSS more, begin to lose theirs however well they agree with each
+# other.
 SIZE_WEIGHT, SIZE_DOUBT = 0.05, 0.20
 SUSPICION_MIDDLE, SUSPICION_WIDTH = 0.19, 0.03  # logistic in the worst third's loss
 
