@@ -74,7 +74,10 @@ class HealthiVertSlicerLogic(ScriptedLoadableModuleLogic):
         overrides: Mapping[str, str] = NO_OVERRIDES,
         threshold: float = 0.5,
     ) -> list[results.ResultNodes]:
-        """Process every level whose suspicion is at least threshold, from cranial to caudal."""
+        """Process every level whose suspicion is at least threshold, from cranial to caudal.
+
+        Raises HealthiVertSlicerError, also if no level could be held against another.
+        """
         job = self.start_screen(volume, segmentation, model, samples, device, seed, overrides, threshold)
         return job.wait()
 

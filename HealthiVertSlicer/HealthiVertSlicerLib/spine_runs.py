@@ -54,6 +54,10 @@ class SpineTable:
     edits: int
     table: Any
 
+    def compared(self) -> tuple[str, ...]:
+        """The levels that lie wholly in the scan, and of which others say how high they should be."""
+        return tuple(row["level"] for row in self.rows if row["complete"] and row["neighbour_reference"] is not None)
+
     def suspicious(self, threshold: float) -> tuple[str, ...]:
         """The levels that lie wholly in the scan and look fractured at least as much as threshold (0 to 1)."""
         doubtful = (row for row in self.rows if row["complete"] and row["suspicion"] >= threshold)
@@ -128,6 +132,9 @@ class SpineRuns:
 
         table = yield from self.measured(0.0, MEASURING)
         yield Part(table, _("the measured heights"))
+        if not table.compared():
+            told = _("No vertebra could be held against another one to suspect it: choose one and press Apply.")
+            raise HealthiVertSlicerError(told)
         levels = table.suspicious(threshold)
         found, failures = [], []
         for number, level in enumerate(levels):

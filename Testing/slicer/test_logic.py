@@ -174,6 +174,12 @@ def test_nothing_suspicious_is_an_empty_list(logic, phantom_nodes, core) -> None
     assert logic.screen(*phantom_nodes, threshold=1.01) == []
 
 
+def test_a_spine_in_which_nothing_can_be_compared_is_not_called_unsuspicious(logic, phantom_nodes, core) -> None:
+    core("for row in spine['levels']: row['neighbour_reference'] = None\nprint(json.dumps(spine))")
+    with pytest.raises(HealthiVertSlicerError, match="No vertebra could be held against another one"):
+        logic.screen(*phantom_nodes)
+
+
 @pytest.mark.parametrize(
     ("code", "told"),
     [
