@@ -1,37 +1,75 @@
 """Where does the wall lie that neighbours are laid over, does a fracture widen it, and does it help to take that back?
 Measured with the neighbours alone, without any model.
 
-Prints the tables of docs/trials.md, "The mean wall" and "The narrowed footprint". How wide bodies are against what
-their neighbours' widths predict, by the grade that VerSe's readers (see verse_scans) or the generator give them. Then
-fractured levels of generated spines put together from their neighbours, against their healthy twins, by more and less
-of the mean wall, followed more and less closely, and narrowed by more and less. What that does where nothing bulges:
-healthy levels of the real CT, as run, and treated as if they surely were fractured.
+Prints the tables of docs/trials.md, "The wall of a fracture". How wide bodies are against what their neighbours' widths
+predict, by the grade that VerSe's readers (see verse_scans) or the generator give them. Then levels put together from
+their neighbours in several ways: fractured ones of generated spines against their healthy twins, fractures made in real
+scans (see broken_scans) against what was there before, and healthy levels of the real CT, as run, and treated as if
+they surely were fractured, which tells what narrowing costs where nothing bulges.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from bench import REAL
+from broken_scans import broken_scans
 from mirrored_share import real_lumbar, verse
-from prior_constants import ByValue, by_value, lines_by_value
+from prior_constants import Told, by_way, lines_by_value
+from scipy import ndimage
 from spines import scanned_twins, spine_with_fractures
 from verse_scans import FRACTURED, graded_masks
 
-from healthivert.footprint import soft_footprint
+from healthivert.body import inner_footprint, plate_rows
+from healthivert.footprint import LEAST_ROWS, footprint, mean_section, soft_footprint
+from healthivert.healthy_twin import in_columns_of
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.phantom import truth
-from healthivert.prior import canonical_slab, neighbours_of, trusted_neighbours, wider_than_expected
+from healthivert.phantom import Pose, truth
+from healthivert.phantom.truth import POSES
+from healthivert.pipeline import prepare
+from healthivert.prior import Neighbour, bulge, canonical_slab, neighbours_of, trusted_neighbours, wider_than_expected
 from healthivert.types import FloatArray, SpineCase
 
 FIRST_SEED = 46_300  # neither of training nor of the bench
-TRIED = {
-    "footprint.MEAN_SHARE": (0.5, 0.67, 0.8, 1.0),
-    "footprint.WALL_DEGREES": (12.0, 8.0, 6.0, 4.0),
-    "footprint.MEAN_SHARE_FRACTURED": (0.0, 0.33, 0.5, 0.67, 1.0),
-    "prior.BULGE_SHARE": (0.0, 0.5, 0.8, 1.0),
+
+
+def outermost(body: FloatArray) -> FloatArray:
+    """As soft_footprint, of the section with the farthest wall at any height."""
+    near = ndimage.binary_dilation(footprint(body) > 0)
+    return (np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS] * near).astype(np.float32)
+
+
+def halfway(body: FloatArray) -> FloatArray:
+    return (outermost(body) + soft_footprint(body)) / 2
+
+
+def with_holes(body: FloatArray) -> FloatArray:
+    """As soft_footprint, of sections with the holes that sunken plates leave in them."""
+    near = ndimage.binary_dilation(footprint(body) > 0)
+    return (mean_section(body, inner_footprint(np.subtract(*plate_rows(body)[::-1]))) * near).astype(np.float32)
+
+
+def no_bulge(*_: Any) -> FloatArray:
+    return np.ones(2)
+
+
+def most_of_the_bulge(walls: FloatArray, neighbours: Sequence[Neighbour], suspicion: float) -> FloatArray:
+    """Four fifths of what is more than 2 %."""
+    return np.maximum(bulge(walls, neighbours, suspicion) / 1.02, 1.0) ** 0.8
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "as run": {},
+    "outermost wall": {"prior.soft_footprint": outermost},
+    "halfway to the outermost wall": {"prior.soft_footprint": halfway},
+    "mean wall with holes": {"prior.soft_footprint": with_holes},
+    "smooth over 12 degrees": {"footprint.WALL_DEGREES": 12.0},
+    "not narrowed": {"prior.bulge": no_bulge},
+    "narrowed by 0.8 of what is more than 2 %": {"prior.bulge": most_of_the_bulge},
 }
 
 
@@ -40,9 +78,8 @@ def widths(case: SpineCase, analysis: SpineAnalysis, grades: dict[str, int]) -> 
     for level in analysis.levels:
         known = [name for name, _ in trusted_neighbours(analysis, level)]
         if analysis.bodies[level].complete and known and not any(grades.get(name, 0) for name in known):
-            suspicion = analysis.suspicion[level]
-            walls = soft_footprint(canonical_slab(case, analysis, level).body, suspicion)
-            yield grades.get(level, 0), wider_than_expected(walls, neighbours_of(case, analysis, level), suspicion)
+            walls = soft_footprint(canonical_slab(case, analysis, level).body)
+            yield grades.get(level, 0), wider_than_expected(walls, neighbours_of(case, analysis, level))
 
 
 def width_lines(group: str, found: list[tuple[int, FloatArray]]) -> Iterator[str]:
@@ -59,34 +96,45 @@ def as_if_fractured(analysis: SpineAnalysis, level: str, suspicion: float = 1.0)
     return replace(analysis, levels={**analysis.levels, level: suspected})
 
 
+def made_in_real_scans() -> Iterator[tuple[Hashable, Told[str]]]:
+    """Person, and what each way makes of a fracture."""
+    for scan, level in broken_scans(REAL / "lumbar"):
+        facts = scan.truth[level]
+        if facts["fractured"]:
+            pose = Pose.from_dict(facts[POSES[0]])
+            case, twin = scan.twin
+            healthy = prepare(case, in_columns_of(scan.analysis, twin, level, pose, pose), level)
+            yield scan.case.name, by_way(WAYS, scan.case, scan.analysis, level, healthy)
+
+
+def lines(group: str, found: Iterator[tuple[Hashable, Told[str]]]) -> None:
+    people, told = zip(*found, strict=True)
+    print(*lines_by_value(group, told, people), sep="\n", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spines", type=int, default=12, help="generated ones")
     arguments = parser.parse_args()
     real = [row for subject, case in graded_masks() for row in widths(case, analyse(case), FRACTURED[subject])]
     generated: list[tuple[int, FloatArray]] = []
-    fractured: dict[str, list[ByValue]] = {constant: [] for constant in TRIED}
-    units: list[Hashable] = []
+    fractured: list[tuple[Hashable, Told[str]]] = []
     for number in range(arguments.spines):
         spine = spine_with_fractures(number, FIRST_SEED)
         twins = scanned_twins(spine, f"spine {number}")
         generated.extend(widths(*twins.scan, {row["level"]: row["genant"] for row in truth(spine)["levels"]}))
         for level in spine.fractured_levels:
-            truth_of_level = twins.truth(level)
-            for constant, values in TRIED.items():
-                fractured[constant].append(by_value(constant, values, *twins.scan, level, truth_of_level))
-            units.append(number)
+            fractured.append((number, by_way(WAYS, *twins.scan, level, twins.truth(level))))
     print("| wider than expected, % (standard deviation) | AP | LR | area |\n|---|---|---|---|")
     print(*width_lines("VerSe", real), *width_lines("generated", generated), sep="\n")
+    print("\n| levels | way | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
+    lines("generated, fractured", iter(fractured))
+    lines("fractures made in real scans", made_in_real_scans())
     healthy = [*real_lumbar(), *verse()]
-    suspected = [level._replace(analysis=as_if_fractured(level.analysis, level.name)) for level in healthy]
-    groups = {"real, healthy": healthy, "real, healthy, as if fractured": suspected}
-    for constant, values in TRIED.items():
-        print(f"\n| levels | {constant} | Dice | SSIM | PSNR, dB |\n|---|---|---|---|---|")
-        print(*lines_by_value("generated, fractured", fractured[constant], units), sep="\n")
-        for group, levels in groups.items():
-            told = [by_value(constant, values, level.case, level.analysis, level.name) for level in levels]
-            print(*lines_by_value(group, told, [level.spine for level in levels]), sep="\n", flush=True)
+    lines("real, healthy", ((level.spine, by_way(WAYS, level.case, level.analysis, level.name)) for level in healthy))
+    suspected = ((level, as_if_fractured(level.analysis, level.name)) for level in healthy)
+    found = ((level.spine, by_way(WAYS, level.case, analysis, level.name)) for level, analysis in suspected)
+    lines("real, healthy, as if fractured", found)
 
 
 if __name__ == "__main__":

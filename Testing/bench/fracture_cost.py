@@ -35,7 +35,7 @@ def ways(level: str, twins: Twins) -> tuple[Prepared, dict[str, Conditioning]]:
     given, healthy = shown.conditioning, truth.conditioning
     body, true_body = shown.old_body, truth.old_body
     suspicion = twins.scan[1].suspicion[level]  # of the target: how much of its bulge is taken back
-    here, there = (footprint_moments(soft_footprint(one, suspicion))[0] for one in (body, true_body))
+    here, there = (footprint_moments(soft_footprint(one))[0] for one in (body, true_body))
 
     def put_together(
         neighbours: Scan = twins.scan, target: FloatArray = body, stretch: FloatArray | float = given.stretch

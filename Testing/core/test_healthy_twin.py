@@ -65,7 +65,7 @@ def test_the_truth_of_a_training_sample_stands_in_the_columns_of_the_scan(spine,
     apart = own_axis(scan, LEVEL, pose) - own_axis(twin, LEVEL, twin_pose)
     truth = make_sample(case, healthy, LEVEL, pose, twin_pose).target_body
     here, there = (
-        footprint_moments(soft_footprint(body, 0.0))[0] for body in (truth, canonical_slab(healthy, twin, LEVEL).body)
+        footprint_moments(soft_footprint(body))[0] for body in (truth, canonical_slab(healthy, twin, LEVEL).body)
     )
     assert here - there == pytest.approx(apart[::-1], abs=0.1)
 

@@ -6,9 +6,7 @@ neighbour is read so that its walls stand where the target's do.
 First the footprint's centre and widths are matched, then its wall, ray by ray from the centre: inside it columns are
 stretched along the rays, outside they move as one. The walls of several neighbours so come to lie on each other and on
 the target's, and their mean keeps a sharp cortex. What is taken for the wall is the mean one of all heights: the
-outermost follows spurs and what is left of the pedicles. But a fracture bulges at half height, so the more a target is
-suspected, the nearer its wall lies to the outermost one, down to halfway, and the more smoothly it is followed; the
-neighbours' walls are then taken in the same way.
+outermost follows spurs and what is left of the pedicles.
 """
 
 from __future__ import annotations
@@ -25,12 +23,9 @@ LARGEST_STRETCH = 1.3  # neighbours differ by a few percent in width; more is a 
 RAYS = 180
 RAY_STEP = 0.25  # columns
 # A wall is smooth over this angle (standard deviation): one that is followed more closely takes the steps of the
-# scan's voxels for form, and of a fracture what it bulges here and there.
-WALL_DEGREES, WALL_DEGREES_FRACTURED = 8.0, 12.0
-# Of the wall, so much is the mean of SECTIONS', told as shares of the height between the plates: rims are rounded. The
-# rest is the outermost one's of any height.
-SECTIONS = np.linspace(0.1, 0.9, 9)
-MEAN_SHARE, MEAN_SHARE_FRACTURED = 1.0, 0.5
+# scan's voxels for form.
+WALL_DEGREES = 8.0
+SECTIONS = np.linspace(0.1, 0.9, 9)  # of which it is the mean, as shares of the height between the plates
 
 
 def footprint(body: FloatArray) -> FloatArray:
@@ -40,24 +35,20 @@ def footprint(body: FloatArray) -> FloatArray:
     return (opened if opened.any() else columns).astype(np.float32)
 
 
-def soft_footprint(body: FloatArray, suspicion: float) -> FloatArray:
-    """body (SI, AP, LR) 0..1 -> (AP, LR) 0..1: its mean cross-section, or between that and the outermost, which tells
-    its wall to a fraction of a column. suspicion: 0..1, of the target, whichever vertebra's body this is."""
-    outermost = np.partition(body, -LEAST_ROWS, axis=0)[-LEAST_ROWS]
-    near = ndimage.binary_dilation(footprint(body) > 0)
-    share = _by_suspicion(suspicion, MEAN_SHARE, MEAN_SHARE_FRACTURED)
-    return (((1 - share) * outermost + share * _mean_section(body)) * near).astype(np.float32)
-
-
-def _by_suspicion(suspicion: float, healthy: float, fractured: float) -> float:
-    return healthy + suspicion * (fractured - healthy)
-
-
-def _mean_section(body: FloatArray) -> FloatArray:
-    """(AP, LR) 0..1, mean of SECTIONS between planes through the two plates, which a collapse tilts."""
+def soft_footprint(body: FloatArray) -> FloatArray:
+    """body (SI, AP, LR) 0..1 -> (AP, LR) 0..1: its mean cross-section, which tells its wall to a fraction of a
+    column."""
     plates = plate_rows(body)
     inner = inner_footprint(plates[1] - plates[0])
-    lower, upper = (_plane(plate, inner) for plate in plates)
+    # a plate that has sunk in its middle leaves holes next to it, as coarse slices do: they say nothing of the wall
+    mean = np.maximum(mean_section(body, inner), inner)
+    near = ndimage.binary_dilation(footprint(body) > 0)
+    return (mean * near).astype(np.float32)
+
+
+def mean_section(body: FloatArray, inner: NDArray[np.bool_]) -> FloatArray:
+    """(AP, LR) 0..1, mean of SECTIONS between planes through the two plates' inner columns, which a collapse tilts."""
+    lower, upper = (_plane(plate, inner) for plate in plate_rows(body))
     rows = lower + SECTIONS[:, None, None] * np.maximum(upper - lower, LEAST_ROWS)
     columns = np.indices(lower.shape)
     return np.mean([ndimage.map_coordinates(body, [row, *columns], order=1) for row in rows], axis=0)
@@ -77,14 +68,12 @@ def narrowed(columns: FloatArray, factor: FloatArray) -> FloatArray:
     return _scaled(columns, factor, centre, centre)
 
 
-def source_columns(own: FloatArray, wanted: FloatArray, suspicion: float) -> FloatArray:
-    """(2, AP, LR): where, in a neighbour of the soft footprint own, each column is read that lays it over wanted.
-    suspicion: 0..1, of the target."""
+def source_columns(own: FloatArray, wanted: FloatArray) -> FloatArray:
+    """(2, AP, LR): where, in a neighbour of the soft footprint own, each column is read that lays it over wanted."""
     (centre, spread), (own_centre, own_spread) = footprint_moments(wanted), footprint_moments(own)
     stretch = np.clip(spread / own_spread, 1 / LARGEST_STRETCH, LARGEST_STRETCH)
     matched = _scaled(own, stretch, own_centre, centre)
-    degrees = _by_suspicion(suspicion, WALL_DEGREES, WALL_DEGREES_FRACTURED)
-    wall, own_wall = _walls(wanted, centre, degrees), _walls(matched, centre, degrees)
+    wall, own_wall = _walls(wanted, centre), _walls(matched, centre)
     offset = np.indices(wanted.shape, float) - centre[:, None, None]
     distance = np.hypot(*offset)
     ray = np.arctan2(offset[1], offset[0]) * (RAYS / (2 * np.pi)) % RAYS
@@ -115,10 +104,10 @@ def footprint_moments(outline: FloatArray) -> tuple[FloatArray, FloatArray]:
     return centre, np.sqrt(np.maximum(spread, 1.0))
 
 
-def _walls(outline: FloatArray, centre: FloatArray, degrees: float) -> FloatArray:
-    """(RAYS,) length of outline along rays from its centre, in columns, smooth over so many degrees."""
+def _walls(outline: FloatArray, centre: FloatArray) -> FloatArray:
+    """(RAYS,) length of outline along rays from its centre, in columns, smooth over WALL_DEGREES."""
     angle = np.arange(RAYS) * (2 * np.pi / RAYS)
     along = np.arange(0.0, np.hypot(*outline.shape), RAY_STEP)
     points = centre[:, None, None] + np.stack([np.cos(angle), np.sin(angle)])[:, :, None] * along
     length = ndimage.map_coordinates(outline, points, order=1).sum(axis=1) * RAY_STEP
-    return ndimage.gaussian_filter1d(length, degrees * RAYS / 360, mode="wrap")
+    return ndimage.gaussian_filter1d(length, WALL_DEGREES * RAYS / 360, mode="wrap")

@@ -42,9 +42,6 @@ LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
 # of a neighbour's weight: what it has on one side, the target may have on the other (docs/decisions.md)
 MIRRORED_SHARE = 0.25
-# A target that surely is fractured is narrowed by so much of what it is wider than its neighbours on either side let
-# expect; by half of that where they are on one side only, and told worse. Healthy levels are wider by LEAST_BULGE, too.
-BULGE_SHARE, LEAST_BULGE = 0.8, 1.02
 SLAB_MARGIN_MM = 4.0  # straightened beyond a neighbour's body
 BONE_HU = 150.0  # of a body where no vertebra is there to look at
 
@@ -74,19 +71,16 @@ def neighbours_prior(
     """old_body: (SI, AP, LR) 0..1 at 1 mm, the target on its straightened grid. stretch: (AP, LR), of the target's slab
     (see bend). Without a complete neighbour the footprint alone stands in, upright from plate to plate."""
     suspicion = analysis.suspicion[level]
-    outline, walls = footprint(old_body), soft_footprint(old_body, suspicion)
+    outline, walls = footprint(old_body), soft_footprint(old_body)
     neighbours = neighbours_of(case, analysis, level)
     if not neighbours:
         return upright_prior(outline)
-    believed = len({one.above for one in neighbours}) / 2 * suspicion
-    # no fracture makes a body narrow
-    bulge = np.clip(wider_than_expected(walls, neighbours, suspicion) / LEAST_BULGE, 1.0, LARGEST_STRETCH)
-    factor = bulge ** (-BULGE_SHARE * believed)
-    outline, walls = np.round(narrowed(outline, factor)), narrowed(walls, factor)
+    unbulged = 1 / bulge(walls, neighbours, suspicion)
+    outline, walls = np.round(narrowed(outline, unbulged)), narrowed(walls, unbulged)
     slabs: list[NeighbourSlab] = []
     for one in neighbours:
         for slab, share in ((one.slab, 1 - MIRRORED_SHARE), (_mirrored(one.slab), MIRRORED_SHARE)):
-            ct, body = _laid_over(slab, walls, stretch, suspicion)
+            ct, body = _laid_over(slab, walls, stretch)
             slabs.append(NeighbourSlab(ct, body, share * one.weight))
     slabs = _plates_together(slabs)
     weights = [slab.weight for slab in slabs]
@@ -99,20 +93,25 @@ def neighbours_prior(
     return Prior(ct, body, outline, tuple(slabs), (anterior, middle, posterior))
 
 
-def _laid_over(
-    slab: Slab, walls: FloatArray, stretch: FloatArray | float, suspicion: float
-) -> tuple[FloatArray, FloatArray]:
-    """CT and body of slab in the columns of the target's soft footprint walls (AP, LR), where a slab's bend is stretch.
-    suspicion: the target's."""
-    source = source_columns(soft_footprint(slab.body, suspicion), walls, suspicion)
+def _laid_over(slab: Slab, walls: FloatArray, stretch: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+    """CT and body of slab in the columns of the target's soft footprint walls (AP, LR), where a slab's bend is
+    stretch."""
+    source = source_columns(soft_footprint(slab.body), walls)
     ct, body, its_stretch = (read_columns(part, source) for part in (slab.ct, slab.body, slab.stretch[None]))
     return rebent(ct, body, its_stretch[0] / stretch)
 
 
-def wider_than_expected(walls: FloatArray, neighbours: Sequence[Neighbour], suspicion: float) -> FloatArray:
-    """(2,) along AP and LR: how many times as wide the target's soft footprint is as the neighbours let expect.
-    suspicion: the target's."""
-    expected = [footprint_moments(soft_footprint(one.slab.body, suspicion))[1] * one.growth for one in neighbours]
+def bulge(walls: FloatArray, neighbours: Sequence[Neighbour], suspicion: float) -> FloatArray:
+    """(2,) along AP and LR: how many times as wide the target's soft footprint is as when it was healthy, as far as it
+    is suspected. Neighbours on one side only tell it worse, and are believed by half. No fracture makes a body narrow.
+    """
+    believed = len({one.above for one in neighbours}) / 2 * suspicion
+    return np.clip(wider_than_expected(walls, neighbours), 1.0, LARGEST_STRETCH) ** believed
+
+
+def wider_than_expected(walls: FloatArray, neighbours: Sequence[Neighbour]) -> FloatArray:
+    """(2,) along AP and LR: how many times as wide the target's soft footprint is as the neighbours let expect."""
+    expected = [footprint_moments(soft_footprint(one.slab.body))[1] * one.growth for one in neighbours]
     return footprint_moments(walls)[1] / np.average(expected, axis=0, weights=[one.weight for one in neighbours])
 
 
