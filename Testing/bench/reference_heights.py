@@ -13,10 +13,11 @@ import numpy as np
 from ceilings import best_height_errors
 
 from healthivert.anatomy import LEVELS, normal_spine
+from healthivert.evaluate import HEALTHY
 from healthivert.inspection import believed_size
 from healthivert.phantom import PhantomSpine, sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN
-from healthivert.reference import population, predictions
+from healthivert.reference import normal_heights, population, predictions, suspicion
 from healthivert.types import HEIGHT_KEYS, Heights
 
 FIRST_SEED, SPINES = 910_000, 200
@@ -67,18 +68,22 @@ def size_of(spine: PhantomSpine) -> float:
     return float(np.mean([believed_size(side) for side in sides]))
 
 
-def errors(spine: PhantomSpine) -> Iterator[tuple[float, float, float]]:
-    """For every level, in percent: of the reference with and without the person's size, and of the two neighbours'
-    mean."""
+def errors(spine: PhantomSpine) -> Iterator[tuple[float, ...]]:
+    """For every level, in percent: of the reference with and without the person's size, of the nearest unsuspected one
+    on each side by the ratio of normal heights, and of the two neighbours' mean."""
     rows = truth(spine)["levels"]
     seen = {row["level"]: Heights(**row["heights_mm"]) for row in rows}
     ways = predictions(seen, size_of(spine)), predictions(seen)
+    ratio = {level: heights.mean / normal_heights(level).mean for level, heights in seen.items()}
+    healthy = {level for level in seen if (found := ways[0][level]) and suspicion(seen[level], found.heights) < HEALTHY}
     for number, row in enumerate(rows):
-        beside = [rows[i]["heights_mm"]["mean"] for i in (number - 1, number + 1) if 0 <= i < len(rows)]
+        sides = [one["level"] for one in rows[:number][::-1]], [one["level"] for one in rows[number + 1 :]]
+        beside = [seen[level].mean for side in sides for level in side[:1]]
+        nearest = [ratio[v] for side in sides for v in [v for v in side if v in healthy][:1]] or [1.0]
         predicted = [prediction.heights.mean for way in ways if (prediction := way[row["level"]]) is not None]
+        by_ratio = float(np.mean(nearest)) * normal_heights(row["level"]).mean
         true = row["healthy_heights_mm"]["mean"]
-        with_size, without, two = (100 * abs(height / true - 1) for height in (*predicted, float(np.mean(beside))))
-        yield with_size, without, two
+        yield tuple(100 * abs(mm / true - 1) for mm in (*predicted, by_ratio, float(np.mean(beside))))
 
 
 def held(spine: PhantomSpine) -> Iterator[list[bool]]:
@@ -94,7 +99,7 @@ def held(spine: PhantomSpine) -> Iterator[list[bool]]:
         ]
 
 
-def line(what: str, found: Sequence[tuple[float, float, float]]) -> str:
+def line(what: str, found: Sequence[tuple[float, ...]]) -> str:
     means, worst = np.mean(found, axis=0), np.quantile(found, 0.9, axis=0)
     cells = [f"{mean:.1f} ({high:.1f})" for mean, high in zip(means, worst, strict=True)]
     return f"| {what} | {' | '.join(cells)} |"
@@ -104,7 +109,13 @@ def main() -> None:
     print(
         f"{SPINES} spines each, seeds from {FIRST_SEED}; mean (and 90th percentile) of the absolute error in percent."
     )
-    print("| | reference | without the person's size | mean of two neighbours |\n|---|---|---|---|")
+    columns = (
+        "reference",
+        "without the person's size",
+        "two healthy neighbours by normal ratios",
+        "mean of two neighbours",
+    )
+    print(f"| | {' | '.join(columns)} |\n|---|---|---|---|---|")
     seeds = range(FIRST_SEED, FIRST_SEED + SPINES)
     for what, sample in KINDS.items():
         print(line(what, [error for seed in seeds for error in errors(sample(seed))]), flush=True)
