@@ -355,9 +355,9 @@ def the_mask_is_upside_down(folder: Path) -> Paths:
     return with_seg(folder, write(numbers, folder / "bad.nrrd"))
 
 
-@bad("bad.nrrd", "10 x 40 x 66 voxels")
+@bad("bad.nrrd", "7 x 40 x 66 voxels")
 def the_ct_has_too_few_voxels(folder: Path) -> Paths:
-    return with_ct(folder, write(as_image(lumbar_hu())[:10], folder / "bad.nrrd"))
+    return with_ct(folder, write(as_image(lumbar_hu())[:7], folder / "bad.nrrd"))
 
 
 @bad("bad.nrrd", "mm; give a CT of at least")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations, product
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from case_files import as_image, lumbar_hu, lumbar_numbers, oblique_direction, patched, write, write_case
+from command_line_case import write_spine
+from conftest import block_spine, lumbar_blocks
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.case import load_case, load_labels, write_image
@@ -175,6 +178,47 @@ def test_metal_near_the_vertebrae_is_said(tmp_path: Path) -> None:
     hu[30:36, 24:28, 14:18] = 3000
     case = load_case(write(hu, tmp_path / "screw.nrrd"), seg)
     assert any("metal" in words for words in case.warnings)
+
+
+def changed(path: Path, change: Callable[[np.ndarray], None]) -> None:
+    """An image file with its array changed in place."""
+    image = sitk.ReadImage(path)
+    array = sitk.GetArrayFromImage(image)
+    change(array)
+    after = sitk.GetImageFromArray(array)
+    after.CopyInformation(image)
+    sitk.WriteImage(after, path)
+
+
+def test_cement_within_a_vertebra_is_said_with_its_level(tmp_path: Path) -> None:
+    ct, seg = write_spine(tmp_path, lumbar_blocks())
+    rows, *_ = np.nonzero(sitk.GetArrayFromImage(sitk.ReadImage(seg)) == LEVEL_NUMBER["L3"])
+    middle = (rows.min() + rows.max()) // 2
+
+    def cement(hu: np.ndarray) -> None:
+        hu[middle - 3 : middle + 4, 17:24, 19:26] = 1800  # 2.7 ml
+
+    assert load_case(ct, seg).warnings == ()
+    changed(ct, cement)
+    (told,) = load_case(ct, seg).warnings
+    assert told.startswith("L3 holds 2.7 ml above 1000 HU") and "--withhold" in told
+
+
+def test_a_mask_that_lies_beside_the_spine_is_said(tmp_path: Path) -> None:
+    ct, seg = write_spine(tmp_path, lumbar_blocks())
+    changed(seg, lambda numbers: np.copyto(numbers, np.roll(numbers[:, ::-1], 14, axis=1)))
+    assert any("it may not lie on the spine" in words for words in load_case(ct, seg).warnings)
+
+
+def test_few_thick_slices_are_enough(tmp_path: Path) -> None:
+    """A sagittal spine series may have twelve."""
+    case = block_spine(lumbar_blocks(), spacing=(7.0, 1.0, 1.0))
+    ct, seg = tmp_path / "ct.nii.gz", tmp_path / "seg.nii.gz"
+    for image, path in ((case.ct, ct), (case.labels, seg)):
+        sitk.WriteImage(image, path)
+    changed(ct, lambda hu: hu[:, :4].fill(-1000))
+    assert case.ct.GetSize()[0] == 13
+    assert load_case(ct, seg).levels == case.levels
 
 
 def test_a_part_of_the_grid_is_written_where_it_lies_in_the_patient(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def metal(hu: np.ndarray) -> np.ndarray:
 SAID = {
     "one neighbour missing": (
         lambda folder: write_unlabelled(folder, "L1"),
-        ["L1, the neighbour above L2, is not in the segmentation"],
+        ["L1, the neighbour above L2, has no body in the segmentation"],
     ),
     "both neighbours missing": (
         lambda folder: write_unlabelled(folder, "L1", "L3"),

@@ -12,7 +12,7 @@ from conftest import block_spine, lumbar_blocks, on_grid_of
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.errors import HealthiVertError
-from healthivert.inspection import analyse, endplate_size, healthy_reference, hollow_warnings
+from healthivert.inspection import analyse, endplate_size, healthy_reference, hollow_warnings, reference_warnings
 from healthivert.measure import hollowness
 from healthivert.reference import population
 from healthivert.types import Genant, SpineCase
@@ -116,10 +116,51 @@ def test_the_warning_of_a_hollow_body_claims_nothing_of_other_levels_where_there
 
 
 def test_a_cervical_level_is_told_why_it_has_no_grade():
-    neck = [replace(block, level=f"C{7 - i}") for i, block in enumerate(lumbar_blocks()[:3])]
+    low = ((block, 14.0) for block in lumbar_blocks()[:3])
+    neck = [replace(b, level=f"C{7 - i}", anterior=mm, posterior=mm) for i, (b, mm) in enumerate(low)]
     for level, summary in analyse(block_spine(neck)).levels.items():
         assert (summary.genant.grade, summary.neighbour_reference) == (0, None)
         assert any(w.startswith(f"{level}: cervical heights are not known") for w in summary.warnings)
+
+
+def test_a_back_that_is_labelled_as_a_neck_is_refused():
+    numbered_from_one = [replace(block, level=f"C{6 - i}") for i, block in enumerate(lumbar_blocks())]
+    with pytest.raises(
+        HealthiVertError, match=r"cervical vertebrae \(C3, C4, C5, C6\), but their bodies are 27 mm tall"
+    ):
+        analyse(block_spine(numbered_from_one))
+
+
+def test_a_label_that_leaks_into_a_disc_makes_no_fracture_of_the_other_levels():
+    """In few levels one that is half as tall again would outweigh the others."""
+    leaking = {"L3": (40.0, 40.0)}
+    found = analyse(block_spine(lumbar_blocks(**leaking)[:4])).levels
+    assert all(summary.genant.grade == 0 and summary.suspicion < 0.1 for summary in found.values())
+    assert found["L2"].neighbour_reference.mean == pytest.approx(27.0, rel=0.05)
+
+
+def test_what_the_reference_rests_on_is_doubted_where_a_label_holds_too_much():
+    analysis = analyse(block_spine(lumbar_blocks(L3=(40.0, 40.0))))
+    told = reference_warnings("L1", analysis)
+    assert told[0].startswith("L3 is ") and "more than L3 is labelled as it" in told[0]
+    assert "the label of L3 is 1.4 times as large" in told[1] and len(told) == 2
+    assert reference_warnings("L3", analysis) == []
+
+
+def test_two_vertebrae_whose_disc_is_as_thin_as_a_cleft_are_not_measured_as_one():
+    """Their arches hold the label together."""
+    nearer = [replace(b, bottom=b.bottom - 3.0 * (b.level in ("L2", "L1", "T12"))) for b in lumbar_blocks()]
+    case = block_spine(nearer)
+    numbers = sitk.GetArrayFromImage(case.labels)
+    both = (numbers == LEVEL_NUMBER["L3"]) | (numbers == LEVEL_NUMBER["L2"])
+    rows, behind, _ = np.nonzero(both)
+    lamina = np.arange(behind.max() - 24, behind.max() - 18)
+    numbers[both] = LEVEL_NUMBER["L2"]
+    numbers[rows.min() + 15 : rows.max() - 15, lamina[:, None], 40:50] = LEVEL_NUMBER["L2"]
+    values = {level: value for level, value in case.label_values.items() if level != "L3"}
+    found = analyse(replace(case, labels=on_grid_of(case, numbers), label_values=values)).levels
+    assert found["L2"].heights.mean == pytest.approx(27.0, abs=1.0)
+    assert all(summary.genant.grade == 0 for summary in found.values())
 
 
 def test_a_hollow_body_needs_no_warning_if_it_has_a_grade_or_could_have_none(hollow_case):

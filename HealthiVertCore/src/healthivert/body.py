@@ -245,7 +245,9 @@ def _extract(mark: Landmark, axes: FloatArray, alone: bool) -> VertebralBody | N
         mark.level, centre, axes, superior, inferior, occupancy.astype(np.float32), STEP_MM, mark.voxel_mm
     )
     cleft = cleft_mm(labelled, occupancy, STEP_MM)
-    return replace(body, complete=not _is_cut(mark, body), label_mm3=mark.volume_mm3, cleft_mm=cleft)
+    plate, wall = _at_border(mark, body)
+    complete = plate <= CUT_PLATE and wall <= CUT_WALL
+    return replace(body, complete=complete, label_mm3=mark.volume_mm3, border_share=wall, cleft_mm=cleft)
 
 
 def _occupancy_in(mark: Landmark, centre: FloatArray, axes: FloatArray) -> FloatArray:
@@ -374,19 +376,19 @@ def inner_footprint(height_map: FloatArray) -> np.ndarray:
     return inner if inner.sum() >= 20 else np.isfinite(height_map)
 
 
-def _is_cut(mark: Landmark, body: VertebralBody) -> bool:
-    """Whether the scan's border runs through the body, not merely through its processes or along its wall."""
+def _at_border(mark: Landmark, body: VertebralBody) -> tuple[float, float]:
+    """How much of the body's largest section the one at the scan's border has: across its axis, and along its wall."""
     if not mark.cut_off:
-        return False
+        return 0.0, 0.0
     inside = np.argwhere(body.occupancy > 0.5) - np.array(body.occupancy.shape) // 2
     index = mark.patch.affine.to_index(body.centre + inside[:, ::-1] * body.column_mm @ body.axes)
     last = np.array(mark.patch.array.shape)[::-1] - 1 - PADDING
+    across, along_wall = 0.0, 0.0
     for axis, spacing in enumerate(mark.patch.spacing):
         along = abs(mark.patch.affine.matrix[:, axis] @ body.axes[2]) / spacing
-        most = CUT_PLATE if along > 0.5 else CUT_WALL
         for from_border in (index[:, axis] + 0.5 - PADDING, last[axis] + 0.5 - index[:, axis]):
             layer = from_border * spacing / max(spacing, body.column_mm)
             sections = np.bincount(np.maximum(layer, 0).astype(int))
-            if sections[0] > most * sections.max():
-                return True
-    return False
+            share = float(sections[0] / sections.max())
+            across, along_wall = (max(across, share), along_wall) if along > 0.5 else (across, max(along_wall, share))
+    return across, along_wall

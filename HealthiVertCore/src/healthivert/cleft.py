@@ -34,6 +34,7 @@ def over_clefts(occupancy: FloatArray, step_mm: float, normal_mm: float) -> Floa
     gap = reach - filled.sum(axis=0)
     cleft = (gap > 0) & (gap <= np.minimum(CLEFT_MM / step_mm, CLEFT_SHARE * reach))
     cleft &= reach <= TALL_COLUMN * np.percentile(reach[columns], 75)
+    cleft &= reach <= TOO_TALL * normal_mm / step_mm  # else a disc between two vertebrae under one label
     if cleft.sum() < WIDE_CLEFT * columns.sum():
         return body
     inside = np.logical_or.accumulate(filled) & np.logical_or.accumulate(filled[::-1])[::-1]

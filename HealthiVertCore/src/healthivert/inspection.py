@@ -24,6 +24,8 @@ IMPLAUSIBLE_EXCESS = 0.15  # no healthy level differs so much from what the othe
 # Of five people, single labels had up to 1.13 times the volume of the larger one beside them, two in one at least 1.48.
 TWO_IN_ONE, ALIKE_LEVELS = 1.3, 2
 LONG_SPUR_MM = 6.0
+GRAZED = 0.2  # share of a body's largest section at the border: a strip along the wall, not the bend of a round one
+NECK, TALLEST_NECK_MM = ("C3", "C4", "C5", "C6", "C7"), 18.0  # they have 10 to 16
 ORDER_TOLERANCE_MM = 8.0  # a spine bent to a right angle brings neighbours to one height
 
 
@@ -47,6 +49,7 @@ def analyse(case: SpineCase) -> SpineAnalysis:
     bodies = find_bodies(case)
     check_order(bodies)
     heights = {level: body_heights(body) for level, body in bodies.items()}
+    check_neck(heights)
     whole = {level: value for level, value in heights.items() if bodies[level].complete}
     size = endplate_size(bodies.values())
     predicted = predictions(whole, size)
@@ -83,6 +86,16 @@ def check_order(bodies: Mapping[str, VertebralBody]) -> None:
             )
 
 
+def check_neck(heights: Mapping[str, Heights]) -> None:
+    """Raise HealthiVertError if what is labelled as the neck is as tall as a back: masks numbered 1, 2, 3, ... are."""
+    neck = {level: heights[level].mean for level in NECK if level in heights}
+    if neck and (middle := float(np.median(list(neck.values())))) > TALLEST_NECK_MM:
+        raise HealthiVertError(
+            f"the labels mean cervical vertebrae ({', '.join(neck)}), but their bodies are {middle:.0f} mm tall; say "
+            "with --level-map which label is which level"
+        )
+
+
 def _level_warnings(
     level: str, bodies: Mapping[str, VertebralBody], own: Heights, reference: Heights | None
 ) -> tuple[str, ...]:
@@ -93,18 +106,44 @@ def _level_warnings(
         known = level in normal_spine()
         why = "no other complete level to compare with" if known else "cervical heights are not known here"
         warnings.append(f"{level}: {why}, so no grade can be guessed")
-    elif bodies[level].complete and (excess := own.mean / reference.mean - 1) > IMPLAUSIBLE_EXCESS:
-        warnings.append(
-            f"{level} is {100 * excess:.0f} % taller than the other levels predict: either they have lost height, or "
-            f"more than {level} is labelled as it"
-        )
+    elif bodies[level].complete:
+        warnings += _excess_warnings(level, own, reference)
     return (*warnings, *body_warnings(level, bodies))
+
+
+def _excess_warnings(level: str, own: Heights, reference: Heights) -> list[str]:
+    excess = own.mean / reference.mean - 1
+    if excess <= IMPLAUSIBLE_EXCESS:
+        return []
+    return [
+        f"{level} is {100 * excess:.0f} % taller than the other levels predict: either they have lost height, or "
+        f"more than {level} is labelled as it"
+    ]
+
+
+def reference_warnings(target: str, analysis: SpineAnalysis) -> list[str]:
+    """What makes the other levels a doubtful reference: one whose label may hold more than its vertebra."""
+    warnings = []
+    for level, found in analysis.levels.items():
+        if level != target and found.complete and found.neighbour_reference is not None:
+            warnings += _excess_warnings(level, found.heights, found.neighbour_reference)
+            warnings += _merged_warnings(analysis.bodies[level], analysis.bodies)
+    return warnings
 
 
 def body_warnings(level: str, bodies: Mapping[str, VertebralBody]) -> tuple[str, ...]:
     """What in a level's label makes it doubtful what its body is: another vertebra, a cleft, a long low stretch."""
     body = bodies[level]
-    return (*_merged_warnings(body, bodies), *_cleft_warnings(body), *_spur_warnings(body))
+    return (*_merged_warnings(body, bodies), *_cleft_warnings(body), *_spur_warnings(body), *_border_warnings(body))
+
+
+def _border_warnings(body: VertebralBody) -> list[str]:
+    """A tilted body loses a wedge of its wall to a tight crop, too little of any section to count as cut."""
+    if not body.complete or body.border_share <= GRAZED:
+        return []
+    return [
+        f"the border of the scan or of its mask takes a part of {body.level}'s wall: heights there may be too small"
+    ]
 
 
 def _cleft_warnings(body: VertebralBody) -> list[str]:
@@ -216,7 +255,7 @@ def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:
         if name is None or (side == "below" and name == "L6" and "L6" not in analysis.bodies):
             continue
         if name not in analysis.bodies:
-            warnings.append(f"{name}, the neighbour {side} {level}, is not in the segmentation")
+            warnings.append(f"{name}, the neighbour {side} {level}, has no body in the segmentation")
         elif not analysis.bodies[name].complete:
             warnings.append(f"{name}, the neighbour {side} {level}, is cut by the border of the scan or of its mask")
         elif analysis.levels[name].suspicion > 0.5:

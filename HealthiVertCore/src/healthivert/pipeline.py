@@ -22,7 +22,14 @@ from healthivert.familiarity import features
 from healthivert.gap import CONTEXT_ROWS, cut_margin, find_cut, make_conditioning
 from healthivert.grade import genant_grade
 from healthivert.height_lines import original_lines, regrown_lines
-from healthivert.inspection import SpineAnalysis, body_warnings, healthy_reference, hollow_warnings, neighbour_warnings
+from healthivert.inspection import (
+    SpineAnalysis,
+    body_warnings,
+    healthy_reference,
+    hollow_warnings,
+    neighbour_warnings,
+    reference_warnings,
+)
 from healthivert.measure import (
     GENERATED,
     body_heights,
@@ -261,7 +268,7 @@ def loss_interval(rhlv: Heights, form_sd: Heights | None, reference_spread: Heig
 
 
 def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, healthy: Heights) -> list[str]:
-    warnings = neighbour_warnings(level, analysis)
+    warnings = [*neighbour_warnings(level, analysis), *reference_warnings(level, analysis)]
     if prepared.regrown_first:
         warnings.append(f"regrown before {level}, because they look fractured: {', '.join(prepared.regrown_first)}")
     if not prepared.has_reference:

@@ -7,7 +7,8 @@ to.
 Heights are divided by what is normal for the level (anatomy.normal_spine), which leaves a person's size and a slow
 trend along the spine. A local, robust straight line through the logarithm of that ratio, without the level itself, is
 the reference. Fractures only take height away, so levels that lie below the line lose their weight and levels above
-keep it. Where next to nothing healthy is left, what the endplates say of the person's size takes over.
+keep it, unless they are so tall that more than one vertebra must be labelled there. Where next to nothing healthy is
+left, what the endplates say of the person's size takes over.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ POPULATION_SPREAD = 0.08  # the tables' coefficient of variation between people:
 # not. Halfway between generated spines (-0.05, -0.08, -0.13, -0.09) and seven people (-0.03, -0.05, -0.09, -0.06).
 AS_MEASURED = np.array([-0.04, -0.065, -0.11, -0.07])
 HEALTHY_LOSS, LOST_LOSS = 0.08, 0.18  # a level this much below the line keeps all of its weight / loses all of it
+# As much taller than the person's size lets expect (logarithm), and than the middle level of the spine is: no healthy
+# level is, but one whose label holds a disc or a part of the next vertebra.
+TOO_TALL = 0.15
 LEAST_HEALTH = 0.01  # of a level that lost all: something must stand where there is nothing else
 # What endplates tell of heights (logarithm): weighs as much as a healthy level three or four levels away would with so
 # little health. Levels that far below it, and HEALTHY_LOSS more, begin to lose theirs however well they agree with each
@@ -118,7 +122,11 @@ def _place(level: str) -> float:
 def _health(place: FloatArray, ratio: FloatArray, size: float | None) -> FloatArray:
     """(N,) weights 0..1 of the levels: each is held against the line through the others, in its worst third,
     repeatedly, and against the person's size."""
-    beyond_doubt = np.full(len(place), -np.inf) if size is None else (size - SIZE_DOUBT - ratio).max(axis=1)
+    beyond_doubt = np.full(len(place), -np.inf)
+    if size is not None:
+        beyond_doubt = (size - SIZE_DOUBT - ratio).max(axis=1)
+        mean = ratio[:, HEIGHT_KEYS.index("mean")]
+        beyond_doubt[mean - size > TOO_TALL + abs(np.median(mean) - size)] = np.inf
     if len(place) < 3:  # of two, nothing tells which one has lost
         return _health_after(beyond_doubt)
     health = np.ones(len(place))

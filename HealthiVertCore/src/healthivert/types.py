@@ -90,6 +90,7 @@ class VertebralBody:
     voxel_mm: largest voxel edge of the segmentation: how far a rim may be rounded by it.
     complete: False if the scan's border cuts the body.
     label_mm3: volume of the whole label, arch included; 0 where nobody has measured it.
+    border_share: how much of its largest section the one at the scan's border has, along the wall; 0 where none is.
     cleft_mm: height of the cleft in it that its label leaves open; 0 where there is none, or a small one. The body is
     that within its outer surface, cleft included.
     """
@@ -104,6 +105,7 @@ class VertebralBody:
     voxel_mm: float = 1.0
     complete: bool = True
     label_mm3: float = 0.0
+    border_share: float = 0.0
     cleft_mm: float = 0.0
 
     @property
