@@ -231,7 +231,7 @@ SAID = {
     ),
     "both neighbours missing": (
         lambda folder: write_unlabelled(folder, "L1", "L3"),
-        ["L1, the neighbour above L2, is not in", "L3, the neighbour below L2, is not in"],
+        ["L1, the neighbour above L2, has no body", "L3, the neighbour below L2, has no body"],
     ),
     "both neighbours cut": (
         cut_above_l2,
@@ -246,6 +246,10 @@ SAID = {
             folder, lumbar_blocks(T12=(13.0, 20.0), L1=(14.0, 20.0), L4=(13.0, 19.0), L5=(14.0, 20.0))
         ),
         ["the other levels say little of L2's healthy height"],
+    ),
+    "a neighbour's label leaks": (
+        lambda folder: write_changed(folder, lumbar_blocks(L3=(40.0, 40.0))),
+        ["more than L3 is labelled as it"],
     ),
     "a cleft": (cleft_in_l2, ["the label of L2 has a cleft of 4 mm: heights are from plate to plate, over it"]),
     "metal": (lambda folder: write_changed(folder, lumbar_blocks(), metal), ["metal or cement"]),

@@ -190,8 +190,12 @@ def test_a_signal_while_the_samples_are_read_ends_the_command_and_leaves_nothing
         return SliceDataset(paths)  # type: ignore[arg-type]
 
     monkeypatch.setattr("healthivert.training.trainer.SliceDataset", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(TINY, folder, tmp_path / "run")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(TINY, folder, tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not (tmp_path / "run").exists()
 
 
