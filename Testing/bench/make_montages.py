@@ -124,7 +124,7 @@ def broken_subject() -> Subject:
     foot = body.centre + float(np.nanmean(body.inferior)) * body.axes[2]
     healthy = truth_of(twin, scan, (foot, foot), row["healthy_heights_mm"]["mean"])
     what = f"{BROKEN_SHAPE} made in the real CT"
-    seen = "what is regrown is as tall as what was there, with rims that jut out less; its bright spot is the bone island of L1"
+    seen = "it is as tall as what was there, and its rims jut out less; its bright spot is the bone island of L1"
     height_mm = body_heights(found.analysis.bodies[BROKEN_LEVEL]).mean
     return Subject(f"broken_{BROKEN_LEVEL}", BROKEN_LEVEL, what, seen, scan, height_mm, healthy)
 
