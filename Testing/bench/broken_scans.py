@@ -45,8 +45,8 @@ AIR_HU = -1000.0
 class Collapse:
     """Where the tissue of a scan comes from, after the upper plate of one body has sunk. Maps (AP, LR) in the body's
     own frame, without gaps, beyond its whole columns as in the nearest of them: the plates before, and by how much the
-    upper one sinks, mm. turn: (3, 3), how the anatomy
-    above is tipped around the middle of the upper plate, which comes down by lowered_mm."""
+    upper one sinks, mm. turn: (3, 3), how the anatomy above is tipped around the middle of the upper plate, which comes
+    down by lowered_mm."""
 
     body: VertebralBody
     superior: FloatArray

@@ -49,8 +49,9 @@ def halfway(body: FloatArray) -> FloatArray:
 
 def with_holes(body: FloatArray) -> FloatArray:
     """As soft_footprint, of sections with the holes that sunken plates leave in them."""
+    plates = plate_rows(body)
     near = ndimage.binary_dilation(footprint(body) > 0)
-    return (mean_section(body, inner_footprint(np.subtract(*plate_rows(body)[::-1]))) * near).astype(np.float32)
+    return (mean_section(body, plates, inner_footprint(plates[1] - plates[0])) * near).astype(np.float32)
 
 
 def no_bulge(*_: Any) -> FloatArray:

@@ -383,12 +383,15 @@ def _at_border(mark: Landmark, body: VertebralBody) -> tuple[float, float]:
     inside = np.argwhere(body.occupancy > 0.5) - np.array(body.occupancy.shape) // 2
     index = mark.patch.affine.to_index(body.centre + inside[:, ::-1] * body.column_mm @ body.axes)
     last = np.array(mark.patch.array.shape)[::-1] - 1 - PADDING
-    across, along_wall = 0.0, 0.0
+    across = along_wall = 0.0
     for axis, spacing in enumerate(mark.patch.spacing):
         along = abs(mark.patch.affine.matrix[:, axis] @ body.axes[2]) / spacing
         for from_border in (index[:, axis] + 0.5 - PADDING, last[axis] + 0.5 - index[:, axis]):
             layer = from_border * spacing / max(spacing, body.column_mm)
             sections = np.bincount(np.maximum(layer, 0).astype(int))
             share = float(sections[0] / sections.max())
-            across, along_wall = (max(across, share), along_wall) if along > 0.5 else (across, max(along_wall, share))
+            if along > 0.5:
+                across = max(across, share)
+            else:
+                along_wall = max(along_wall, share)
     return across, along_wall

@@ -29,8 +29,8 @@ STATE = "case.json"
 ERROR = "error.txt"
 FILES = ("cohort.csv", "cohort.json")
 DONE, NOTHING, UNCOMPARED, FAILED, BROKEN = "done", "nothing suspicious", "not comparable", "failed", "bug"
-STATUSES = (DONE, NOTHING, UNCOMPARED, FAILED, BROKEN)
 ENDED = (DONE, NOTHING, UNCOMPARED)  # doing it again would say the same
+STATUSES = (*ENDED, FAILED, BROKEN)
 COLUMNS = (
     *("id", "vertebra", "status", "genant_grade", "shape", "graded_by"),
     *(f"original_{key}_mm" for key in HEIGHT_KEYS),

@@ -121,7 +121,7 @@ def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> 
     """Every wanted level of one scan, which is read once; a level that cannot be done is a row with its error."""
     case = load_case(cohort_case.ct, cohort_case.seg, options.level_map)
     analysis = analyse(case)
-    compared = len(compared_levels(analysis))
+    compared = sum(summary.comparable for summary in analysis.levels.values())
     wanted = cohort_case.levels or suspicious_levels(analysis)
     if not wanted:
         of_levels = (warning for summary in analysis.levels.values() for warning in summary.warnings)
@@ -159,11 +159,6 @@ def _load_generator(options: CohortOptions) -> LoadedGenerator:
 
 def suspicious_levels(analysis: SpineAnalysis) -> tuple[str, ...]:
     """The complete levels that look more fractured than not."""
-    return tuple(level for level in compared_levels(analysis) if analysis.suspicion[level] > SUSPICIOUS)
-
-
-def compared_levels(analysis: SpineAnalysis) -> tuple[str, ...]:
-    """The complete levels of which the other levels say how high they should be."""
     return tuple(
-        level for level, summary in analysis.levels.items() if summary.complete and summary.neighbour_reference
+        level for level, summary in analysis.levels.items() if summary.comparable and summary.suspicion > SUSPICIOUS
     )

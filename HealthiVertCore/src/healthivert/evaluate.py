@@ -21,12 +21,11 @@ from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
-from healthivert.prior import prior_vertebra
+from healthivert.prior import TRUSTED_SUSPICION, prior_vertebra
 from healthivert.reference import normal_heights
 from healthivert.restore import place, restore_straightened
 from healthivert.types import THIRDS, Conditioning, FloatArray, Heights, PseudoHealthy, SpineCase
 
-HEALTHY = 0.5  # the suspicion below which a level counts as healthy
 BOX_MARGIN_MM = 5.0
 SSIM_WINDOW = 7  # voxels
 METRICS = (
@@ -162,7 +161,7 @@ def two_neighbours(analysis: SpineAnalysis, level: str) -> TwoNeighbours:
     sides = present[:place][::-1], present[place + 1 :]
     beside = [v for side in sides for v in side[:1] if analysis.bodies[v].complete]
     known = [[v for v in side if analysis.bodies[v].complete and v in normal_spine()] for side in sides]
-    nearest = [v for side in known for v in [v for v in side if analysis.suspicion[v] < HEALTHY][:1]]
+    nearest = [v for side in known for v in [v for v in side if analysis.suspicion[v] < TRUSTED_SUSPICION][:1]]
     as_they_are = [analysis.levels[v].heights.mean for v in beside]
     healthy = [
         analysis.levels[v].heights.mean * normal_heights(level).mean / normal_heights(v).mean
@@ -185,7 +184,7 @@ def evaluable_levels(analysis: SpineAnalysis) -> list[str]:
     return [
         level
         for level, summary in analysis.levels.items()
-        if analysis.bodies[level].complete and summary.neighbour_reference is not None and summary.suspicion < HEALTHY
+        if summary.comparable and summary.suspicion < TRUSTED_SUSPICION
     ]
 
 

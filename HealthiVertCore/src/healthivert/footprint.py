@@ -41,14 +41,14 @@ def soft_footprint(body: FloatArray) -> FloatArray:
     plates = plate_rows(body)
     inner = inner_footprint(plates[1] - plates[0])
     # a plate that has sunk in its middle leaves holes next to it, as coarse slices do: they say nothing of the wall
-    mean = np.maximum(mean_section(body, inner), inner)
+    mean = np.maximum(mean_section(body, plates, inner), inner)
     near = ndimage.binary_dilation(footprint(body) > 0)
     return (mean * near).astype(np.float32)
 
 
-def mean_section(body: FloatArray, inner: NDArray[np.bool_]) -> FloatArray:
+def mean_section(body: FloatArray, plates: tuple[FloatArray, FloatArray], inner: NDArray[np.bool_]) -> FloatArray:
     """(AP, LR) 0..1, mean of SECTIONS between planes through the two plates' inner columns, which a collapse tilts."""
-    lower, upper = (_plane(plate, inner) for plate in plate_rows(body))
+    lower, upper = (_plane(plate, inner) for plate in plates)
     rows = lower + SECTIONS[:, None, None] * np.maximum(upper - lower, LEAST_ROWS)
     columns = np.indices(lower.shape)
     return np.mean([ndimage.map_coordinates(body, [row, *columns], order=1) for row in rows], axis=0)

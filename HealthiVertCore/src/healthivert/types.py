@@ -264,6 +264,11 @@ class LevelSummary:
     reference_spread: Heights | None = None  # standard deviation of the reference, as a fraction of it
     complete: bool = True  # False: the scan's border cuts the body, so its heights are not its whole heights
 
+    @property
+    def comparable(self) -> bool:
+        """Whether its whole heights are known, and the other levels say how high it should be."""
+        return self.complete and self.neighbour_reference is not None
+
 
 @dataclass(frozen=True)
 class View:
