@@ -137,6 +137,11 @@ def fill_heights(results: ResultSet, report: Mapping) -> None:
     for key, title in (("rhlv", _("Height loss RHLV (%)")), ("rhlv_sd", _("Spread of RHLV (%)"))):
         percent = [None if value is None else 100 * value for value in _by_key(report[key])]
         columns.append(Column(f"{key}_percent", title, _rounded(percent)))
+    interval = report["rhlv_interval_90"]
+    titles = _("90 % interval from (%)"), _("90 % interval to (%)")
+    for end, (name, title) in enumerate(zip(("low", "high"), titles, strict=True)):
+        percent = [None if interval is None else 100 * interval[key][end] for key in HEIGHT_KEYS]
+        columns.append(Column(f"rhlv_interval_90_{name}_percent", title, _rounded(percent)))
     fill_table(table, columns)
 
 

@@ -31,10 +31,11 @@ class ResultsView:
         self._shown: str | None = None  # report.json, as the widgets show it
         self._left_behind = False  # the views still compare what was chosen before
         table = ui.resultTable
-        titles = [_("Body"), _("Original\n(mm)"), _("Healthy\n(mm)"), _("Loss\n(%)"), _("Spread\n(%)")]
+        titles = [_("Body"), _("Original\n(mm)"), _("Healthy\n(mm)"), _("Loss\n(%)"), _("90\u00a0%\ninterval (%)")]
         table.setColumnCount(len(titles))
         table.setHorizontalHeaderLabels(titles)
-        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)
         ui.fadeSlider.connect("valueChanged(int)", self._fade)
         ui.compareButton.connect("clicked()", self.compare)
         ui.surfaceButton.connect("clicked()", self._show_surface)
@@ -83,7 +84,7 @@ class ResultsView:
         table = self._ui.resultTable
         rows = result_rows(report)
         table.setRowCount(len(rows))
-        table.setColumnHidden(len(rows[0]) - 1, report["rhlv_sd"] is None)
+        table.setColumnHidden(len(rows[0]) - 1, report["rhlv_interval_90"] is None)
         for index, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = qt.QTableWidgetItem(text)
@@ -144,24 +145,30 @@ class ResultsView:
 
 
 def result_rows(report: Mapping) -> list[list[str]]:
-    """The numbers of report.json as text, a row for each part of the body: name, original, healthy, loss, spread."""
+    """The numbers of report.json as text, a row for each part of the body: name, original, healthy, loss (with the
+    standard deviation of several samples), the range that holds the true loss in nine of ten cases."""
     names = {
         "anterior": _("Anterior third"),
         "middle": _("Middle third"),
         "posterior": _("Posterior third"),
         "mean": _("Whole body"),
     }
-    heights, loss, spread = report["heights_mm"], report["rhlv"], report["rhlv_sd"]
+    heights, loss = report["heights_mm"], report["rhlv"]
+    spread, interval = report["rhlv_sd"], report["rhlv_interval_90"]
     return [
         [
             names[key],
             f"{heights['original'][key]:.1f}",
             f"{heights['pseudo_healthy'][key]:.1f}",
-            f"{100 * loss[key]:+.1f}",
-            f"± {100 * spread[key]:.1f}" if spread else "",
+            f"{100 * loss[key]:+.1f}" + (f" ± {100 * spread[key]:.1f}" if spread else ""),
+            _range(*interval[key]) if interval else "",
         ]
         for key in HEIGHT_KEYS
     ]
+
+
+def _range(low: float, high: float) -> str:
+    return _("{low} to {high}").format(low=f"{100 * low:+.0f}", high=f"{100 * high:+.0f}")
 
 
 def grade_text(report: Mapping) -> str:

@@ -264,17 +264,26 @@ def test_the_numbers_of_the_report_are_shown_with_grade_and_units(ready, regrown
     ready.logic.job.finish(regrown)
     ended(ready)
     report, table = regrown.report, ready.ui.resultTable
-    shown = [[table.item(y, x).text() for x in range(4)] for y in range(table.rowCount)]
+    shown = [[table.item(y, x).text() for x in range(5)] for y in range(table.rowCount)]
     for line, key in zip(shown, ("anterior", "middle", "posterior", "mean"), strict=True):
         assert line[1] == f"{report['heights_mm']['original'][key]:.1f}"
         assert line[2] == f"{report['heights_mm']['pseudo_healthy'][key]:.1f}"
         assert line[3] == f"{100 * report['rhlv'][key]:+.1f}"
+        low, high = (float(end) for end in line[4].split(" to "))
+        assert [low, high] == pytest.approx([100 * end for end in report["rhlv_interval_90"][key]], abs=0.5)
     assert "mm" in table.horizontalHeaderItem(1).text() and "%" in table.horizontalHeaderItem(3).text()
     assert ready.ui.headlineLabel.text.replace("\u00a0", " ") == report["headline"]
     assert f"grade {report['genant']['grade']}" in ready.ui.gradeLabel.text
     assert report["model"]["sha256"][:8] in ready.ui.gradeLabel.toolTip
     assert not ready.ui.resultsSection.collapsed
-    assert table.isColumnHidden(4) == (report["rhlv_sd"] is None)
+    assert "90" in table.horizontalHeaderItem(4).text() and not table.isColumnHidden(4)
+
+
+def test_the_loss_of_several_samples_is_shown_with_their_spread_and_no_interval_is_made_up(regrown):
+    report = {**regrown.report, "rhlv_sd": dict.fromkeys(("anterior", "middle", "posterior", "mean"), 0.021)}
+    report["rhlv_interval_90"] = None
+    rows = results_view.result_rows(report)
+    assert all(row[3].endswith(" ± 2.1") and row[4] == "" for row in rows)
 
 
 def test_results_belong_to_their_vertebra(ready, regrown):

@@ -35,6 +35,8 @@ def test_18_the_heights_table_has_units_and_the_signed_numbers_of_report_json(re
         "Pseudo-healthy (mm)",
         "Neighbours (mm)",
         "Height loss RHLV (%)",
+        "90 % interval from (%)",
+        "90 % interval to (%)",
     ]
     assert table.GetUseColumnTitleAsColumnHeader()
     assert column(table, "region") == ["Anterior", "Middle", "Posterior", "Mean"]
@@ -42,6 +44,9 @@ def test_18_the_heights_table_has_units_and_the_signed_numbers_of_report_json(re
         expected = [report["heights_mm"][body][key] for key in KEYS]
         assert column(table, f"{body}_mm") == pytest.approx(expected, abs=0.05)
     assert column(table, "rhlv_percent") == pytest.approx([100 * report["rhlv"][key] for key in KEYS], abs=0.05)
+    for end, name in enumerate(("low", "high")):
+        expected = [100 * report["rhlv_interval_90"][key][end] for key in KEYS]
+        assert column(table, f"rhlv_interval_90_{name}_percent") == pytest.approx(expected, abs=0.05)
     assert regrown.report == report
 
 
