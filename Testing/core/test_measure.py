@@ -1,9 +1,12 @@
 """Heights by thirds, signed loss, grades: each on surfaces whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from report_example import fractured_report
 
-from healthivert.grade import genant_grade
+from healthivert.grade import genant_grade, grade_range
 from healthivert.measure import (
     EXACT,
     GENERATED,
@@ -17,7 +20,7 @@ from healthivert.measure import (
     third_heights,
     without_rim,
 )
-from healthivert.types import Heights
+from healthivert.types import HEIGHT_KEYS, Genant, Heights
 
 
 def plate(heights: np.ndarray, width: int = 40) -> np.ndarray:
@@ -86,10 +89,27 @@ def test_loss_is_signed():
 def test_the_loss_map_lays_a_wider_collapsed_body_onto_the_healthy_one():
     healthy = plate(np.full(30, 24.0), 40)
     collapsed = plate(np.linspace(12, 24, 36), 46)
-    loss = height_loss_map(collapsed, healthy)
+    loss = height_loss_map(collapsed, healthy, 1.0)
     middle = loss[5:-5, 25]
     assert middle[0] == pytest.approx(0.5, abs=0.03) and middle[-1] == pytest.approx(0.0, abs=0.03)
     assert np.isnan(loss[0, 0])
+
+
+def test_an_osteophyte_along_one_wall_is_no_loss_and_moves_nothing():
+    healthy = plate(np.full(30, 24.0), 40)
+    spurred = healthy.copy()
+    rows, columns = np.nonzero(np.isfinite(healthy))
+    first, end = columns.max() + 1, columns.max() + 9
+    spurred[rows.min() : rows.max() + 1, first:end] = 6.0
+    found = height_loss_map(spurred, healthy, 1.0)
+    assert np.isfinite(found).sum() > 0.95 * np.isfinite(healthy).sum()
+    assert np.nanmax(np.abs(found)) < 1e-6
+
+
+def test_a_corner_that_gives_way_slowly_is_a_loss():
+    ap = np.linspace(8.0, 24.0, 30)
+    found = height_loss_map(plate(ap, 40), plate(np.full(30, 24.0), 40), 1.0)
+    assert np.nanmax(found) == pytest.approx(2 / 3, abs=0.03)
 
 
 def test_the_loss_that_is_shown_leaves_the_walls_out_as_the_thirds_do():
@@ -129,6 +149,19 @@ def test_a_generated_body_is_measured_between_its_half_crossings():
 def test_grades_follow_the_worst_third_and_shapes_its_place(loss, grade, shape):
     found = genant_grade(Heights(*loss, float(np.mean(loss))))
     assert (found.grade, found.shape) == (grade, shape)
+
+
+@pytest.mark.parametrize(
+    ("worst", "reach", "expected"),
+    [(0.10, 0.05, (0, 0)), (0.21, 0.05, (0, 2)), (0.36, 0.05, (2, 3)), (0.60, 0.05, (3, 3))],
+)
+def test_the_interval_of_the_worst_third_tells_which_grades_are_possible(worst, reach, expected):
+    rhlv = Heights(worst, 0.05, 0.0, 0.1)
+    interval = {key: (getattr(rhlv, key) - reach, getattr(rhlv, key) + reach) for key in HEIGHT_KEYS}
+    loss = replace(fractured_report().loss, rhlv=rhlv, rhlv_interval=interval, genant=genant_grade(rhlv))
+    assert grade_range(loss) == expected
+    assert grade_range(replace(loss, rhlv_interval=None)) is None
+    assert grade_range(replace(loss, genant=Genant(3, "wedge", "svm")))[1] == 3, "another way may grade otherwise"
 
 
 def test_the_published_formula_hides_a_synthesis_that_is_too_low():

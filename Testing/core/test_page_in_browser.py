@@ -87,7 +87,8 @@ def test_page_holds_all_it_needs_and_reaches_for_nothing(page: Path) -> None:
 def test_page_says_the_finding_the_numbers_and_where_they_come_from(page: Path) -> None:
     text = words(page)
     assert "L1 has lost 46 % of its height (anterior 52 %, middle 58 %, posterior 22 %): Genant grade 3, wedge" in text
-    assert "52.0 ± 1.1" in text and "deviation of 8 samples" in text
+    assert "52.0 ± 1.1" in text and "the 7 other samples lie" in text
+    assert "Within the intervals of the thirds: grade 3 only" in text
     assert "T12 looks fractured too" in text and "The scan ends inside T11" in text
     for fact in (fractured_report().model["sha256"], "torch 2.13.0", "Seed 0", "Samples 8"):
         assert fact in text

@@ -51,6 +51,17 @@ def test_endplates_lie_where_the_soft_mask_crosses_one_half() -> None:
     assert inferior == pytest.approx(2 * 3.0)
 
 
+def test_an_endplate_ends_where_it_meets_a_spur() -> None:
+    body = np.zeros((40, 30))
+    body[10:30, 4:26] = 1.0
+    body[10:16, 22:26] = 0.0  # the lower plate climbs along an overhanging spur
+    body[14:18, 26:29] = 1.0
+    _, inferior, superior = endplates(body, spacing_mm=1.0)
+    assert np.nanmax(inferior) == np.nanmin(inferior) == 10.0
+    assert np.nanmax(superior) == np.nanmin(superior) == 30.0
+    assert np.isnan(inferior[-3:]).all() and np.isnan(superior[-1]) and np.isfinite(superior[:-4]).all()
+
+
 def test_superior_is_up_and_anterior_is_on_the_left() -> None:
     report = fractured_report()
     scan = np.full_like(report.views[0].before, -300.0)

@@ -22,6 +22,7 @@ from healthivert import __version__
 from healthivert.anatomy import LEVELS
 from healthivert.cohort_manifest import CohortCase
 from healthivert.errors import HealthiVertError
+from healthivert.grade import grade_range
 from healthivert.types import HEIGHT_KEYS, Report
 
 SUSPICIOUS = 0.5
@@ -31,12 +32,15 @@ FILES = ("cohort.csv", "cohort.json")
 DONE, NOTHING, UNCOMPARED, FAILED, BROKEN = "done", "nothing suspicious", "not comparable", "failed", "bug"
 ENDED = (DONE, NOTHING, UNCOMPARED)  # doing it again would say the same
 STATUSES = (*ENDED, FAILED, BROKEN)
+ENDS = ("low", "high")
 COLUMNS = (
     *("id", "vertebra", "status", "genant_grade", "shape", "graded_by"),
     *(f"original_{key}_mm" for key in HEIGHT_KEYS),
     *(f"pseudo_healthy_{key}_mm" for key in HEIGHT_KEYS),
     *(f"rhlv_{key}_percent" for key in HEIGHT_KEYS),
     *("rhlv_sd_mean_percent", "warnings", "seconds", "report", "error", "levels_compared"),
+    *(f"rhlv_{key}_interval_90_{end}_percent" for key in HEIGHT_KEYS for end in ENDS),
+    *(f"genant_grade_90_{end}" for end in ENDS),
 )
 
 Row = dict[str, Any]
@@ -159,6 +163,8 @@ def done_row(name: str, report: Report, report_file: str, levels_compared: int) 
     """The row of a vertebra that was regrown. report_file: relative to the cohort's folder. levels_compared: of its
     scan, those held against others."""
     loss = report.loss
+    interval, grades = loss.rhlv_interval or {}, grade_range(loss) or (None, None)
+    ends = {key: interval.get(key, (None, None)) for key in HEIGHT_KEYS}
     return {
         "id": name,
         "vertebra": report.vertebra,
@@ -175,6 +181,12 @@ def done_row(name: str, report: Report, report_file: str, levels_compared: int) 
         "report": report_file,
         "error": None,
         "levels_compared": levels_compared,
+        **{
+            f"rhlv_{key}_interval_90_{end}_percent": None if value is None else round(100 * value, 2)
+            for key in HEIGHT_KEYS
+            for end, value in zip(ENDS, ends[key], strict=True)
+        },
+        **{f"genant_grade_90_{end}": grade for end, grade in zip(ENDS, grades, strict=True)},
     }
 
 

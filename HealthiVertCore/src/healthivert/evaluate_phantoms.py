@@ -138,7 +138,7 @@ def compare_with_truth(
     regrown = regrow_level(scan.case, scan.analysis, level, generate, attend)
     original = body_heights(body)
     loss = relative_height_loss(original, regrown.heights)
-    loss_map = height_loss_map(body.height_map, regrown.height_map)
+    loss_map = height_loss_map(body.height_map, regrown.height_map, body.column_mm)
     interval = loss_interval(loss, None, regrown.prepared.reference_spread)
     beside = two_neighbours(scan.analysis, level)
     return {

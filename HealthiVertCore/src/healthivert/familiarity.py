@@ -18,7 +18,7 @@ from healthivert.types import Conditioning
 WORDS = {
     "bone_hu": ("bone of the neighbouring bodies", "HU"),
     "noise_hu": ("change from slice to slice within the neighbouring bodies", "HU"),
-    "footprint_mm2": ("target's footprint", "mm²"),
+    "footprint_mm2": ("target's footprint in its mask", "mm²"),
     "reference_mm": ("expected height", "mm"),
     "voxel_mm": ("scan's voxel", "mm"),
 }
@@ -62,7 +62,7 @@ def unfamiliar(found: Mapping[str, float], card: Mapping[str, Any]) -> list[str]
             what, unit = WORDS[name]
             sentences.append(
                 f"unlike what the model was trained on: the {what} is {_plain(found[name])} {unit}, in training "
-                f"{_plain(low)} to {_plain(high)} {unit}; trust the neighbours' reference more than the model"
+                f"{_plain(low)} to {_plain(high)} {unit}; look whether what it has drawn fits"
             )
     return sentences
 

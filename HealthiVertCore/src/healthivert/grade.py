@@ -6,7 +6,7 @@ three thirds has lost less than 20 % (0), 20-25 % (1), 25-40 % (2), more than 40
 
 from __future__ import annotations
 
-from healthivert.types import THIRDS, Genant, Heights
+from healthivert.types import THIRDS, Genant, HeightLoss, Heights
 
 GRADE_LIMITS = (0.20, 0.25, 0.40)
 GRADES = len(GRADE_LIMITS) + 1
@@ -16,8 +16,21 @@ BICONCAVE_MARGIN = 0.05  # the middle third lost this much more than both others
 def genant_grade(rhlv: Heights) -> Genant:
     """Grade 0-3 and shape (normal, wedge, biconcave, crush) from signed RHLV fractions per third."""
     worst = max(getattr(rhlv, third) for third in THIRDS)
-    grade = sum(worst >= limit for limit in GRADE_LIMITS)
+    grade = _grade_of(worst)
     return Genant(grade, genant_shape(rhlv, grade))
+
+
+def _grade_of(worst_loss: float) -> int:
+    return sum(worst_loss >= limit for limit in GRADE_LIMITS)
+
+
+def grade_range(loss: HeightLoss) -> tuple[int, int] | None:
+    """The lowest and the highest grade that the intervals of the thirds allow, the grade itself included; None where
+    nothing tells how sure the loss is."""
+    if loss.rhlv_interval is None:
+        return None
+    low, high = (_grade_of(max(loss.rhlv_interval[third][end] for third in THIRDS)) for end in (0, 1))
+    return min(low, loss.genant.grade), max(high, loss.genant.grade)
 
 
 def genant_shape(rhlv: Heights, grade: int) -> str:

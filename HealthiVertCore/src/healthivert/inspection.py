@@ -249,11 +249,16 @@ def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:
     """What is missing beside a target: `run` says it before it trusts the neighbours."""
     ladder = [v for v in LEVELS if v != "T13" or v in analysis.bodies]
     place = ladder.index(level)
+    lowest = "L6" if "L6" in analysis.bodies else "L5"
     warnings = []
     for side, other in (("above", place - 1), ("below", place + 1)):
-        name = ladder[other] if 0 <= other < len(ladder) else None
-        if name is None or (side == "below" and name == "L6" and "L6" not in analysis.bodies):
+        if side == "below" and level == lowest:
+            warnings.append(
+                f"below {level} lies the sacrum, which does not tell how {level}'s wedge goes on: the form of its "
+                "lower plate is a guess"
+            )
             continue
+        name = ladder[other]
         if name not in analysis.bodies:
             warnings.append(f"{name}, the neighbour {side} {level}, has no body in the segmentation")
         elif not analysis.bodies[name].complete:

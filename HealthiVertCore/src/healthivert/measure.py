@@ -18,7 +18,6 @@ from healthivert.types import HEIGHT_KEYS, FloatArray, Heights, PseudoHealthy, V
 BAND_OF_WIDTH = 0.15  # mid-sagittal band: columns within this part of the body's width of the middle
 RIM_OF_DEPTH = 0.08  # left out at the anterior and the posterior wall, where rims are rounded
 SPUR_SHARE = 0.5  # a column at the rim lower than this share of those behind it is an osteophyte, not the wall
-RIM_SHARE = 0.6  # columns lower than this share of the median are rim: no loss is mapped there
 RIM_OF_VOXEL = 1.1  # a segmentation rounds a rim over one voxel; what is low for longer than that is a spur
 
 
@@ -142,20 +141,34 @@ def generated_row_mm(vertebra: PseudoHealthy, column_mm: float) -> float:
     return vertebra.height_mm / third_heights(heights, column_mm, GENERATED).mean
 
 
-def height_loss_map(original: FloatArray, healthy: FloatArray) -> FloatArray:
-    """Signed RHLV on the healthy body's columns. Both maps (AP, LR) in mm, NaN off the body; the footprints are laid
-    on each other by their bounding boxes, since the collapsed body may be wider or lie elsewhere in its frame."""
-    rows, columns = np.nonzero(np.isfinite(healthy))
-    onto = np.stack([_rescaled(rows, healthy, original, 1), _rescaled(columns, healthy, original, 0)])
-    valid = np.isfinite(original)
-    weight = ndimage.map_coordinates(valid.astype(float), onto, order=1, cval=0.0)
-    value = ndimage.map_coordinates(np.where(valid, original, 0.0), onto, order=1, cval=0.0)
+def height_loss_map(original: FloatArray, healthy: FloatArray, column_mm: float) -> FloatArray:
+    """Signed RHLV on the healthy body's columns, NaN where either body has its rim or an osteophyte. Both maps (AP, LR)
+    in mm, NaN off the body; what is left of the footprints is laid on each other by the bounding boxes, since the
+    collapsed body may be wider or lie elsewhere in its frame."""
+    original_whole, healthy_whole = (_without_low_rim(height_map, column_mm) for height_map in (original, healthy))
+    rows, columns = np.nonzero(healthy_whole)
+    onto = np.stack(
+        [_rescaled(rows, healthy_whole, original_whole, 1), _rescaled(columns, healthy_whole, original_whole, 0)]
+    )
+    weight = ndimage.map_coordinates(original_whole.astype(float), onto, order=1, cval=0.0)
+    value = ndimage.map_coordinates(np.where(original_whole, original, 0.0), onto, order=1, cval=0.0)
     loss = np.full(healthy.shape, np.nan)
-    # on the rounded rim a fraction of a millimetre is a large share of nearly nothing
-    seen = (weight > 0.5) & (healthy[rows, columns] > RIM_SHARE * np.nanmedian(healthy))
+    seen = weight > 0.5
     here = rows[seen], columns[seen]
     loss[here] = 1.0 - value[seen] / weight[seen] / healthy[here]
     return loss
+
+
+def _without_low_rim(height_map: FloatArray, column_mm: float) -> NDArray[np.bool_]:
+    """The columns of a body but for those of a rounded rim or a spur: reached from outside over columns that are much
+    lower than the tallest around them."""
+    reach = max(1, round(EXACT.behind_mm / column_mm))
+    across = np.arange(-reach, reach + 1)
+    disc = across[:, None] ** 2 + across**2 <= reach**2
+    outside = ~np.isfinite(height_map)
+    heights = np.where(outside, 0.0, height_map)
+    low = heights < SPUR_SHARE * ndimage.maximum_filter(heights, footprint=disc)
+    return ~ndimage.binary_propagation(outside, mask=low | outside)
 
 
 def without_rim(loss_map: FloatArray) -> FloatArray:
@@ -167,9 +180,9 @@ def without_rim(loss_map: FloatArray) -> FloatArray:
     return np.where(inward > max(1, round(RIM_OF_DEPTH * depth)), loss_map, np.nan)
 
 
-def _rescaled(index: np.ndarray, of: FloatArray, to: FloatArray, across: int) -> FloatArray:
-    """Positions along one axis of the map `of`, moved to where they lie in the map `to`."""
-    a, b = (np.flatnonzero(np.isfinite(m).any(axis=across))[[0, -1]] for m in (of, to))
+def _rescaled(index: NDArray, of: NDArray[np.bool_], to: NDArray[np.bool_], across: int) -> FloatArray:
+    """Positions along one axis of the footprint `of`, moved to where they lie in the footprint `to`."""
+    a, b = (np.flatnonzero(footprint.any(axis=across))[[0, -1]] for footprint in (of, to))
     return b[0] + (index - a[0]) * (b[1] - b[0]) / max(a[1] - a[0], 1)
 
 

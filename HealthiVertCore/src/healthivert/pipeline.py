@@ -231,7 +231,7 @@ def _measure(
         rhlv_interval=loss_interval(rhlv, form_spread, prepared.reference_spread),
         rhlv_reference=published_rhlv(prepared.old_body > 0.5, body_after > 0.5, spacing),
         six_point={"original": six_point(own_ap, own), "pseudo_healthy": six_point(ap, regrown)},
-        loss_map=height_loss_map(body.height_map, healthy_map),
+        loss_map=height_loss_map(body.height_map, healthy_map, spacing),
         genant=genant,
         warnings=(
             *body_warnings(body.level, analysis.bodies),
@@ -275,6 +275,10 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
         warnings.append(
             f"no complete level beside {level}: the expected height is the population's, scaled by {level}'s endplates"
         )
+    elif len(others := _others(level, analysis)) == 1:
+        warnings.append(
+            f"{others[0]} alone tells {level}'s healthy height: which of the two has lost some is not known"
+        )
     elif prepared.reference_spread.mean > LITTLE_KNOWN:
         warnings.append(
             f"the other levels say little of {level}'s healthy height: too few look healthy, and these may have "
@@ -288,6 +292,13 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
             f"{getattr(healthy, worst):.1f} mm against {getattr(prepared.reference, worst):.1f} mm"
         )
     return warnings
+
+
+def _others(level: str, analysis: SpineAnalysis) -> list[str]:
+    """The levels that another one's healthy height is predicted from."""
+    return [
+        other for other, body in analysis.bodies.items() if other != level and body.complete and other in normal_spine()
+    ]
 
 
 def _realism_warnings(level: str, vertebra: PseudoHealthy, rejected: int) -> list[str]:

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from healthivert.report.wording import grade_range_words
 from healthivert.types import HEIGHT_KEYS, Report
+
+
+def _signed(fraction: float) -> str:
+    """Percent to a tenth with its sign; what rounds to nothing has none."""
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
 
 
 def result_table(report: Report) -> str:
     """What `run` found: thirds before and after, the grade, the warnings."""
     loss = report.loss
-    lines = [f"{report.vertebra}        original  healthy   loss"]
+    lines = [f"{report.vertebra}        original  healthy   loss     90 % interval"]
     for key in HEIGHT_KEYS:
         original, healthy = getattr(loss.original, key), getattr(loss.pseudo_healthy, key)
-        lines.append(f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {100 * getattr(loss.rhlv, key):+5.1f} %")
-    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape}), by {loss.genant.by}")
+        line = f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {_signed(getattr(loss.rhlv, key)):>5} %"
+        if loss.rhlv_interval is not None:
+            low, high = (_signed(end) for end in loss.rhlv_interval[key])
+            line += f"  {low:>5} to {high:>5} %"
+        lines.append(line)
+    grades = grade_range_words(loss)
+    within = f"; within the intervals: {grades}" if grades else ""
+    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape}), by {loss.genant.by}{within}")
     lines.extend(f"warning: {warning}" for warning in report.warnings)
     return "\n".join(lines)
 
@@ -27,10 +39,11 @@ def spine_table(found: Mapping[str, Any]) -> str:
         own, reference = row["heights_mm"], row["neighbour_reference"]
         expected = f"{reference['mean']:14.1f}" if reference else f"{'-':>14}"
         comparable = reference and row["complete"]
-        loss = f"{100 * (1 - own['mean'] / reference['mean']):+7.1f}" if comparable else f"{'-':>7}"
+        loss = f"{_signed(1 - own['mean'] / reference['mean']):>7}" if comparable else f"{'-':>7}"
+        grade = row["grade"] if comparable else "-"
         lines.append(
             f"{row['level']:<6} {row['label']:>5} {own['anterior']:9.1f} {own['middle']:7.1f} {own['posterior']:10.1f}"
-            f" {own['mean']:8.1f}   {expected} {loss}  {row['suspicion']:9.2f}  {row['grade']:>5}"
+            f" {own['mean']:8.1f}   {expected} {loss}  {row['suspicion']:9.2f}  {grade:>5}"
         )
         lines.extend(f"       warning: {warning}" for warning in row["warnings"])
     lines.extend(f"warning: {warning}" for warning in found["warnings"])

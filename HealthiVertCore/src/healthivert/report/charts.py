@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from healthivert.measure import RIM_OF_DEPTH
 from healthivert.report.style import AFTER_LINE, AFTER_TEXT, BEFORE_LINE, BEFORE_TEXT, INK, MUTED, OTHER_LEVEL
 from healthivert.report.wording import format_percent
 from healthivert.types import THIRDS, FloatArray, HeightLoss, HeightProfile, LevelSummary
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 CHART_INCHES = (4.4, 2.7)
 MANY_LEVELS = 12  # beyond it level names no longer fit side by side
-SMALLEST_LOSS_SCALE = 0.2  # so that noise on a healthy vertebra does not look like a deep fracture
+LOSS_SCALE = 50.0  # percent, of every map, so that two can be compared; the panel's has the same
 
 
 def draw_height_profile(profile: HeightProfile, loss: HeightLoss) -> Figure:
@@ -53,13 +54,14 @@ def draw_height_profile(profile: HeightProfile, loss: HeightLoss) -> Figure:
 
 
 def draw_loss_map(loss_map: FloatArray) -> Figure:
-    """Signed loss over the footprint seen from above: anterior up, the patient's right on the reader's left."""
+    """Signed loss over the footprint seen from below: anterior up, the patient's right on the reader's left."""
     figure, axes = new_chart()
     rows, columns = np.nonzero(np.isfinite(loss_map))
     shown = 100 * loss_map[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    limit = 10 * np.ceil(10 * max(np.nanpercentile(np.abs(loss_map), 95), SMALLEST_LOSS_SCALE))
     depth, width = shown.shape
-    image = axes.imshow(np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    image = axes.imshow(
+        np.ma.masked_invalid(shown), cmap="RdBu_r", vmin=-LOSS_SCALE, vmax=LOSS_SCALE, interpolation="nearest"
+    )
     left, back = np.arange(-1, width + 1), np.arange(-1, depth + 1)  # so that the outline closes at the map's edges
     axes.contour(left, back, np.pad(np.isfinite(shown), 1).astype(float), levels=[0.5], colors=[MUTED], linewidths=1)
     for share in (1 / 3, 2 / 3):
@@ -69,8 +71,9 @@ def draw_loss_map(loss_map: FloatArray) -> Figure:
         spine.set_visible(False)
     for letter, x, y in (("A", 0.5, 1.04), ("P", 0.5, -0.05), ("R", -0.04, 0.5), ("L", 1.04, 0.5)):
         axes.text(x, y, letter, transform=axes.transAxes, ha="center", va="center", fontweight="bold")
-    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.1, ticks=[-limit, -limit / 2, 0, limit / 2, limit])
-    bar.ax.set_yticklabels([format_percent(share) for share in np.array([-1, -0.5, 0, 0.5, 1]) * limit / 100])
+    ticks = np.linspace(-LOSS_SCALE, LOSS_SCALE, 5)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.1, ticks=ticks)
+    bar.ax.set_yticklabels([format_percent(tick / 100) for tick in ticks])
     bar.ax.set_title("lost", fontsize=9)
     bar.ax.set_xlabel("taller", fontsize=9)
     bar.outline.set_visible(False)  # type: ignore[operator]
@@ -140,6 +143,8 @@ def new_chart() -> tuple[Figure, Axes]:
 
 
 def _third_edges(ap_mm: FloatArray, before: FloatArray, after: FloatArray) -> FloatArray:
-    """The borders of the thirds, (4,) mm, over the columns where either height was measured."""
+    """The ends of the profile and, between them, the borders of the thirds, (4,) mm: without the rims at both walls."""
     measured = ap_mm[np.isfinite(before) | np.isfinite(after)]
-    return np.linspace(measured.min(), measured.max(), 4)
+    first, last = measured.min(), measured.max()
+    rim = RIM_OF_DEPTH * (last - first)
+    return np.array([first, *np.linspace(first + rim, last - rim, 4)[1:-1], last])

@@ -73,7 +73,8 @@ def _chart_pictures(report: Report) -> Iterator[Picture]:
         yield Picture(
             "height_profile",
             png_of(draw_height_profile(profile, loss)),
-            "Body height from the anterior to the posterior wall in the mid-sagittal plane.",
+            "Body height from the anterior to the posterior wall, mean of the mid-sagittal band (30 % of the width). "
+            "What was measured in the scan is drawn over the regrown body's depth.",
             f"Line chart of the body height of {vertebra}. Loss: anterior {format_percent(loss.rhlv.anterior)}, middle "
             f"{format_percent(loss.rhlv.middle)}, posterior {format_percent(loss.rhlv.posterior)}.",
         )
@@ -83,7 +84,8 @@ def _chart_pictures(report: Report) -> Iterator[Picture]:
         yield Picture(
             "height_loss_map",
             png_of(draw_loss_map(loss_map)),
-            "Height loss over the body, seen from above: red has lost height, blue is taller than predicted.",
+            "Height loss over the body, seen from below, as axial slices are: red has lost height, blue is taller than "
+            "predicted. Rims and osteophytes of either body are left out.",
             f"Map of the height loss over the body of {vertebra}, from {least} to {most}.",
         )
     if report.spine:

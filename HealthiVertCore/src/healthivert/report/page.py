@@ -14,7 +14,7 @@ from string import Template
 from typing import Any
 
 from healthivert.report.figures import Picture
-from healthivert.report.wording import all_warnings, format_mm, format_percent, headline
+from healthivert.report.wording import all_warnings, format_mm, format_percent, grade_range_words, headline
 from healthivert.types import HEIGHT_KEYS, THIRDS, Heights, Report
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -34,6 +34,7 @@ def page_html(report: Report, pictures: Sequence[Picture]) -> str:
         summary=_text(_summary(report)),
         warnings=_warnings(all_warnings(report)),
         rows="\n".join(_row(report, key) for key in HEIGHT_KEYS),
+        certainty=_text(_certainty(report)),
         samples=_text(_samples(report.samples)),
         pairs="\n".join(_figure(picture) for picture in pictures if picture.name in PAIRS),
         charts="\n".join(_figure(picture) for picture in pictures if picture.name not in PAIRS),
@@ -64,10 +65,16 @@ def _summary(report: Report) -> str:
     return words + f". The other levels alone predict {reference} mm."
 
 
+def _certainty(report: Report) -> str:
+    grades = grade_range_words(report.loss)
+    return f"Within the intervals of the thirds: {grades}." if grades else ""
+
+
 def _samples(samples: int) -> str:
     if samples == 1:
         return "One sample was drawn, so no spread is known."
-    return f"± is the standard deviation of {samples} samples, in points of percent."
+    others = "the other sample lies" if samples == 2 else f"the {samples - 1} other samples lie"
+    return f"± is how far {others} from this one (root mean square), in points of percent."
 
 
 def _row(report: Report, key: str) -> str:

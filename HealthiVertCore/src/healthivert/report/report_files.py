@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from healthivert.grade import grade_range
 from healthivert.report.figures import check_can_draw, draw_pictures
 from healthivert.report.page import page_html
 from healthivert.report.wording import all_warnings, headline
@@ -93,7 +94,12 @@ def report_as_dict(report: Report) -> dict[str, Any]:
         "six_point_mm": loss.six_point,
         "height_profile_mm": _profile(report.profile),
         "height_lines_lps_mm": {body: _points(lines) for body, lines in report.height_lines.items()},
-        "genant": {"grade": loss.genant.grade, "shape": loss.genant.shape, "by": loss.genant.by},
+        "genant": {
+            "grade": loss.genant.grade,
+            "grade_range_90": grade_range(loss),
+            "shape": loss.genant.shape,
+            "by": loss.genant.by,
+        },
         "spine": [level_as_dict(summary) for summary in report.spine],
         "warnings": all_warnings(report),
         "timing_s": report.timing_s,

@@ -29,6 +29,7 @@ CONTEXT_SI_MM = 42.0  # a neighbour and its disc on either side of the target
 CONTEXT_ACROSS_MM = 32.0
 PAIR_ACROSS_MM = 64.0  # in either plane, so that both pairs have one scale and one height
 WALL_SHARE = 0.07  # of the body's depth at either end, where the outline is a wall and no endplate
+WALL_SLOPE = 2.0  # where a plate climbs more steeply from one column to the next, it has met a wall or a spur
 DIRECTIONS = {"sagittal": ("A", "P"), "coronal": ("R", "L")}
 
 Window = tuple[float, float, float, float]  # left, right, bottom, top in mm
@@ -37,7 +38,8 @@ Window = tuple[float, float, float, float]  # left, right, bottom, top in mm
 def endplates(body: FloatArray, spacing_mm: float) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Where a soft mask (SI, across) crosses one half, column by column.
 
-    Returns (across, inferior, superior), each (N,) in mm from the array's corner, without the columns beside the walls.
+    Returns (across, inferior, superior), each (N,) in mm from the array's corner, without the columns beside the walls;
+    NaN from where a plate meets a wall or a spur.
     """
     inside = body >= 0.5
     columns = np.flatnonzero(inside.any(axis=0))
@@ -45,7 +47,18 @@ def endplates(body: FloatArray, spacing_mm: float) -> tuple[FloatArray, FloatArr
     columns = columns[trim : columns.size - trim]
     superior = np.array([_last_crossing(body[:, column]) for column in columns])
     inferior = np.array([body.shape[0] - 1 - _last_crossing(body[::-1, column]) for column in columns])
-    return tuple((index + 0.5) * spacing_mm for index in (columns, inferior, superior))  # type: ignore[return-value]
+    plates = (_up_to_walls(inferior), _up_to_walls(superior))
+    return tuple((index + 0.5) * spacing_mm for index in (columns, *plates))  # type: ignore[return-value]
+
+
+def _up_to_walls(plate: FloatArray) -> FloatArray:
+    """A plate's rows (N,) from its middle to where it is as steep as a wall, NaN beyond."""
+    steep = np.flatnonzero(np.abs(np.diff(plate)) > WALL_SLOPE)
+    middle = len(plate) // 2
+    first = max((step + 1 for step in steep if step < middle), default=0)
+    last = min((step for step in steep if step >= middle), default=len(plate) - 1)
+    column = np.arange(len(plate))
+    return np.where((column >= first) & (column <= last), plate, np.nan)
 
 
 def shown_rows(views: Sequence[View]) -> tuple[float, float]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from healthivert.types import THIRDS, Genant, Heights, Report
+from healthivert.grade import grade_range
+from healthivert.types import THIRDS, Genant, HeightLoss, Heights, Report
 
 NOT_MEASURED = "–"
 
@@ -51,6 +52,15 @@ def thirds_words(rhlv: Heights, loss_is_the_topic: bool) -> str:
 def genant_words(genant: Genant) -> str:
     """ "Genant grade 3, wedge"; a grade 0 has no shape, and is no word on fractures that take no height."""
     return f"Genant grade {genant.grade}, {genant.shape}" if genant.grade else "Genant grade 0 by its height"
+
+
+def grade_range_words(loss: HeightLoss) -> str:
+    """Which grades lie within the 90 % intervals of the thirds; empty where no interval is known."""
+    found = grade_range(loss)
+    if found is None:
+        return ""
+    low, high = found
+    return f"grade {low} only" if low == high else f"grades {low} to {high}"
 
 
 def all_warnings(report: Report) -> tuple[str, ...]:
