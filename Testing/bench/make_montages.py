@@ -279,8 +279,9 @@ def readme(entries: Mapping[str, tuple[Subject, Mapping[str, Regrown]]], cards: 
         "TotalSegmentator's example CT (Apache-2.0, 3 mm) that were hidden, so the scan is the truth; in "
         f"{BROKEN_LEVEL} of it a fracture was made ([how](../method.md#fractures-made-in-real-scans)). Differences are "
         "shown where the regrown vertebra may change the scan, and around the true body: beyond, the patient's own "
-        "tissue stays or moves as a whole. The uncertainty is how far the truth is expected to be from the GAN's "
-        "answer (one standard deviation).",
+        "tissue stays or moves as a whole. The uncertainty is how far the truth's HU are expected to be from the "
+        "GAN's answer where that stands (one standard deviation); that it lies too high or too low is not counted, nor "
+        "is what no neighbour shows, such as a bone island.",
     ]
     if not any(height_head_helps(card) for card in cards.values()):
         lines[-1] += (

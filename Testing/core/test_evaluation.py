@@ -133,6 +133,7 @@ def test_a_scan_that_cannot_be_read_costs_nothing_of_the_others(weights, tmp_pat
     assert [(row["case"], row["vertebra"]) for row in metrics_of(tmp_path / "out")["rows"]] == [("a", "L3")]
     told = capsys.readouterr().err
     assert "left out: " in told and "truncated" in told
+    assert any("truncated" in warning for warning in metrics_of(tmp_path / "out")["warnings"])
     assert call("evaluate", *bad, *bad, "--levels", "L3", "--out", tmp_path / "none", *weights) == 2
     assert "none of the scans has a level to evaluate on" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()

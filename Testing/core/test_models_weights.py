@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from slice_batches import batch_of
 
 from healthivert.errors import HealthiVertError
-from healthivert.models import devices
+from healthivert.models import MODELS, devices
 from healthivert.models.devices import choose_device, slower_device_warning
 from healthivert.models.gan import GanGenerator, GanSettings
-from healthivert.models.weights import load_weights, save_weights
+from healthivert.models.weights import ARCHITECTURES, load_weights, save_weights
+from healthivert.training.recipe import TRAINERS
 
 
 @pytest.fixture
@@ -166,3 +168,11 @@ def test_a_graphics_card_that_torch_cannot_use_is_told_when_the_choice_is_automa
     assert slower_device_warning("cpu", chosen) is None  # it was asked for
     monkeypatch.setattr(devices, "_has_nvidia_driver", lambda: False)
     assert slower_device_warning("auto", chosen) is None  # nothing better is there
+
+
+def test_every_generator_can_be_built_trained_and_run():
+    assert tuple(ARCHITECTURES) == tuple(TRAINERS) == MODELS
+    shipped = resources.files("healthivert")
+    for model in MODELS:
+        assert shipped.joinpath(f"recipes/{model}.json").is_file()
+        assert shipped.joinpath(f"weights/{model}.safetensors").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -21,8 +22,15 @@ from healthivert.phantom import level_grid
 from healthivert.phantom import write as phantom_files
 from healthivert.training.sample_folder import shards
 from healthivert.training.samples import load_sample
-from healthivert.training.scan_folders import Scan, find_scans
-from healthivert.training.scan_samples import samples_of_scans, shard_name
+from healthivert.training.scan_folders import Scan, find_scans, unpaired_files
+from healthivert.training.scan_samples import (
+    LEVELS_FILE,
+    LevelOutcome,
+    _write_outcomes,
+    read_outcomes,
+    samples_of_scans,
+    shard_name,
+)
 from healthivert.training.worker_processes import results_of
 
 HEIGHT_MM, PITCH_MM = 27.0, 35.0
@@ -75,6 +83,49 @@ def test_verse_pairs_are_found_by_name_whatever_branch_they_lie_in(tmp_path):
         ("sub-verse500", "sub-verse500"),
     ]
     assert found[1].mask.name == "sub-gl003_dir-sag_seg-vert_msk.nii.gz" and found[1].ct.name.endswith("sag_ct.nii.gz")
+    assert [path.name for path in unpaired_files(tmp_path, found)] == ["sub-alone_ct.nii.gz"]
+
+
+def test_what_a_phantom_holds_besides_its_scan_is_not_missing_anything(tmp_path):
+    touch(*(tmp_path / "case_0000" / f"{name}.nii.gz" for name in ("ct", "seg", "healthy_ct", "healthy_seg")))
+    touch(tmp_path / "case_0001" / "ct.nii.gz")
+    assert [path.parent.name for path in unpaired_files(tmp_path, find_scans(tmp_path))] == ["case_0001"]
+
+
+def test_names_that_samples_could_not_tell_from_each_other_are_refused(tmp_path):
+    for name in ("sub-x_run_1", "sub-x_run-1"):
+        touch(tmp_path / "sub-x" / f"{name}_ct.nii.gz", tmp_path / "sub-x" / f"{name}_seg-vert_msk.nii.gz")
+    with pytest.raises(HealthiVertError, match="has the same name as"):
+        find_scans(tmp_path)
+
+
+def test_a_mask_that_does_not_lie_on_the_spine_is_said_and_kept_in_the_list(verse, tmp_path):
+    subject = tmp_path / "data" / "sub-beside"
+    subject.mkdir(parents=True)
+    shutil.copy(verse / "rawdata/sub-verse005/sub-verse005_ct.nii.gz", subject / "sub-beside_ct.nii.gz")
+    mask = sitk.ReadImage(str(verse / "derivatives/sub-verse005/sub-verse005_seg-vert_msk.nii.gz"))
+    array = np.roll(sitk.GetArrayFromImage(mask), mask.GetSize()[0] // 3, axis=2)
+    moved = sitk.GetImageFromArray(array)
+    moved.CopyInformation(mask)
+    sitk.WriteImage(moved, str(subject / "sub-beside_seg-vert_msk.nii.gz"))
+    touch(subject / "sub-alone_ct.nii.gz")
+    told: list[str] = []
+    samples_of_scans(tmp_path / "data", tmp_path / "out", 1, lambda stage, _, text: told.append(f"{stage} {text}"))
+    assert any(line.startswith("warning sub-beside: ") and "may not lie on the spine" in line for line in told)
+    assert any(line.startswith("warning left out: 1 ") and "sub-alone_ct.nii.gz" in line for line in told)
+    rows = read_outcomes(tmp_path / "out")
+    assert rows and all("may not lie on the spine" in row.warnings for row in rows)
+
+
+def test_a_list_of_an_earlier_version_is_gone_on_with(tmp_path):
+    (tmp_path / LEVELS_FILE).write_text("scan,level,outcome,ct_bytes,mask\na,L1,used,10,ab\n")
+    assert read_outcomes(tmp_path) == [LevelOutcome("a", "L1", "used", "10", "ab", "")]
+
+
+def test_a_name_that_is_no_utf_8_is_kept_as_it_is(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    _write_outcomes(tmp_path, [LevelOutcome(name, "L1", "used", "10", "ab")])
+    assert read_outcomes(tmp_path)[0].scan == name
 
 
 def test_totalsegmentator_verse_2019_and_plain_folders_are_found(tmp_path):
@@ -157,7 +208,7 @@ def test_samples_are_made_of_every_healthy_level_of_a_folder_in_verse_layout(ver
     assert call("samples", "--from", verse, "--out", data) == 0
     assert "5 used, 1 looks fractured" in capsys.readouterr().out
     rows = [line.split(",") for line in (data / "levels.csv").read_text().splitlines()]
-    assert rows[0] == ["scan", "level", "outcome", "ct_bytes", "mask"]
+    assert rows[0] == ["scan", "level", "outcome", "ct_bytes", "mask", "warnings"]
     assert ["sub-verse004", "L3", "looks fractured"] in [row[:3] for row in rows]
     assert {path.name for path in data.glob("*.npz")} == {
         *(f"sub-verse004_{level}.npz" for level in ("L1", "L2")),

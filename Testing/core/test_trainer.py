@@ -295,6 +295,14 @@ def test_the_average_follows_the_weights_by_its_decay_and_faster_at_first():
         assert average.weight.item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_running_statistics_are_shipped_as_they_are():
+    average, trained = (torch.nn.BatchNorm1d(2) for _ in range(2))
+    trained(torch.tensor([[3.0, -1.0], [5.0, 1.0]]))
+    update_average(average, trained, TINY, 1)
+    assert torch.equal(average.running_mean, trained.running_mean)
+    assert torch.equal(average.running_var, trained.running_var)
+
+
 def test_a_training_keeps_the_average_of_its_weights_and_not_the_random_start(folder, tmp_path):
     train(replace(TINY, steps=3), folder, tmp_path / "run")
     tensors = load_checkpoint(tmp_path / "run")[0]

@@ -21,12 +21,13 @@ from training_case import TINY, TINY_DIFFUSION, elliptic_vertebra, write_vertebr
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
 from healthivert.progress import Progress, quiet
-from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
+from healthivert.training.checkpoint import holds_run, load_checkpoint, save_checkpoint
 from healthivert.training.configuration import as_json, check_unchanged
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanTrainerSettings
 from healthivert.training.make_samples import make_samples
+from healthivert.training.metrics import METRICS
 from healthivert.training.samples import save_sample
 from healthivert.training.slices import SliceDataset
 from healthivert.training.trainer import export, train
@@ -70,6 +71,17 @@ def test_there_must_be_a_run_to_resume_and_none_to_overwrite(folder, run, tmp_pa
     before = files(run)
     assert "already holds a training run; go on with --resume, or choose another folder" in refusal(TINY, folder, run)
     assert files(run) == before and not (tmp_path / "no").exists()
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew_with_resume(folder, tmp_path):
+    run, told = tmp_path / "run", []
+    train(TINY, folder, run)
+    before = (run / METRICS).read_text()
+    for left in run.glob("checkpoint*"):
+        left.unlink()
+    end = train(TINY, folder, run, resume=True, progress=lambda stage, _, text: told.append((stage, text)))
+    assert end.step == TINY.steps and any(stage == "warning" and "begins anew" in text for stage, text in told)
+    assert holds_run(run) and len((run / METRICS).read_text().splitlines()) == len(before.splitlines())
 
 
 def test_a_changed_configuration_is_refused_and_every_difference_shown(folder, run):
@@ -223,6 +235,7 @@ def test_a_run_that_lost_its_record_is_not_replaced_by_a_new_one(folder, run):
     before = files(run)
     line = refusal(TINY, folder, run)
     assert "holds checkpoint_00000002.safetensors of a training, but no checkpoint.json that names it" in line
+    assert "no such checkpoint to go on from" in refusal(TINY, folder, run, resume=True)
     assert files(run) == before
     (run / "checkpoint_before.json").write_text("{}")
     assert "already holds a training run" in refusal(TINY, folder, run)

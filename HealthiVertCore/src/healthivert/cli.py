@@ -18,12 +18,12 @@ from healthivert import __version__, training_cli
 from healthivert.allowed import LARGEST_SEED
 from healthivert.errors import HealthiVertError
 from healthivert.exit_status import complain, exit_status
+from healthivert.models import MODELS
 from healthivert.progress import Progress, install_cancellation
 
 if TYPE_CHECKING:
     from healthivert.commands import GeneratorChoice
 
-MODELS = ("gan", "diffusion")
 ATTENTION = ("suspicion", "hgam", "none")
 
 
@@ -195,7 +195,7 @@ def _attention_option(sub: argparse.ArgumentParser) -> None:
 
 
 def _model_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model", choices=MODELS, default="gan", help="kind of generator (default: gan)")
+    sub.add_argument("--model", choices=MODELS, default=MODELS[0], help=f"kind of generator (default: {MODELS[0]})")
 
 
 def _seed_option(sub: argparse.ArgumentParser) -> None:

@@ -28,6 +28,8 @@ from healthivert.cohort import (
 from healthivert.cohort_manifest import CohortCase, read_manifest
 from healthivert.cohort_workers import in_processes, on_cluster
 from healthivert.commands import (
+    SVM,
+    THRESHOLDS,
     GeneratorChoice,
     LoadedGenerator,
     check_can_generate,
@@ -64,7 +66,7 @@ class CohortOptions:
             "samples": self.choice.samples,
             "attention": self.choice.attention,
             "seed": self.choice.seed,
-            "grade_by": _digest(Path(self.grade_by)) if self.grade_by.endswith(".json") else self.grade_by,
+            "grade_by": self.grade_by if self.grade_by in (THRESHOLDS, SVM) else _digest(Path(self.grade_by)),
             "level_map": {str(value): level for value, level in (self.level_map or {}).items()},
         }
 

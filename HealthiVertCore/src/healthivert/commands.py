@@ -20,6 +20,7 @@ from healthivert.familiarity import unfamiliar
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.iterate import prepare_beside_regrown
 from healthivert.labels import parse_level
+from healthivert.models import MODELS
 from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress, part_of
@@ -29,7 +30,6 @@ from healthivert.threads import one_beside
 from healthivert.types import Report, SpineCase
 
 THRESHOLDS, SVM = "thresholds", "svm"  # the ways of grading
-SHIPPED = ("gan", "diffusion")  # the models that this version can run and train
 SUSPICION, HGAM, NO_ATTENTION = "suspicion", "hgam", "none"  # the sources of attention
 
 
@@ -37,7 +37,7 @@ SUSPICION, HGAM, NO_ATTENTION = "suspicion", "hgam", "none"  # the sources of at
 class GeneratorChoice:
     """Which generator to load and how to run it."""
 
-    model: str = "gan"
+    model: str = MODELS[0]
     weights: Path | None = None  # None: the weights that ship with the package
     device: str = "auto"
     samples: int = 1
@@ -61,10 +61,10 @@ def check_can_generate(choice: GeneratorChoice) -> None:
     """Raise HealthiVertError if the choice cannot be run, as far as that shows without loading anything."""
     if choice.samples < 1:
         raise HealthiVertError(f"--samples {choice.samples}: at least one sample is needed; pass 1 or more")
-    if choice.weights is None and choice.model not in SHIPPED:
+    if choice.weights is None and choice.model not in MODELS:
         raise HealthiVertError(
             f"--model {choice.model}: this version ships no such generator; use one of "
-            f"{', '.join(SHIPPED)}, or --weights"
+            f"{', '.join(MODELS)}, or --weights"
         )
     if choice.weights is not None and choice.weights.suffix != ".safetensors":
         raise complaint(choice.weights, "this is not a .safetensors file", "give weights as `train` writes them")
@@ -126,14 +126,14 @@ def run(
         check_not_alone(case, level, seg)
         clock.lap("load")
         with ThreadPoolExecutor(1) as beside:
-            analysed = beside.submit(analyse, case)
             progress("generator", 0.15, f"loading {choice.model}")
-            generator = load_generator(choice)  # importing torch takes about as long
-            clock.lap("load_generator")
-            progress("generator", 0.19, f"{choice.model} runs on the device {generator.device}")
-            progress("bodies", 0.2, "finding vertebral bodies")
-            analysis = analysed.result()
-        clock.lap("bodies")
+            loaded = beside.submit(load_generator, choice)  # importing torch takes about as long as what follows
+            progress("bodies", 0.16, "finding vertebral bodies")
+            analysis = analyse(case)  # in this thread, which a signal can end
+            clock.lap("bodies")
+            generator = loaded.result()
+        clock.lap("load_generator")
+        progress("generator", 0.2, f"{choice.model} runs on the device {generator.device}")
         report = write_vertebra(folder, case, analysis, level, generator, choice, grading, progress, clock, passes)
     progress("done", 1.0, f"{out}")
     return report

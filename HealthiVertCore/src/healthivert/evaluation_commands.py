@@ -22,7 +22,7 @@ from healthivert.labels import parse_level
 from healthivert.output_folder import OutputFolder
 from healthivert.progress import WARNING, part_of
 from healthivert.report import check_can_draw
-from healthivert.svm_grading import SvmGrading, load_grading, save_grading
+from healthivert.svm_grading import SvmGrading, fitted_on_others, load_grading, save_grading
 from healthivert.types import SpineCase
 
 StepProgress = Callable[[str, float, str], None]
@@ -44,31 +44,42 @@ def evaluate(
             raise complaint(path, "there is no such file or folder", "check the path")
     generator = load_generator(replace(choice, samples=1))
     with OutputFolder(out, force, FILES) as folder:
-        rows = []
+        rows: list[dict[str, Any]] = []
+        warnings: list[str] = []
         names = distinct_names([ct for ct, _ in pairs])
         for number, (ct, seg) in enumerate(pairs):
             alone = len(pairs) == 1
-            with _left_out_unless(alone, progress):
+            tell = partial(_say, warnings, progress, number / len(pairs))
+            with _left_out_unless(alone, tell):
                 case = replace(load_case(ct, seg, level_map), name=names[number])
                 analysis = analyse(case)
-                chosen = _levels_there(levels, case, alone, progress) if levels else evaluable_levels(analysis)
+                for warning in analysis.warnings:
+                    tell(f"{case.name}: {warning}")
+                chosen = _levels_there(levels, case, alone, tell) if levels else evaluable_levels(analysis)
                 if not chosen:
                     raise HealthiVertError(f"{ct}: no healthy, complete level to evaluate on; name some with --levels")
                 for place, level in enumerate(chosen):
                     progress("evaluate", (number + place / len(chosen)) / len(pairs), f"{case.name} {level}")
-                    with _left_out_unless(alone, progress):
+                    with _left_out_unless(alone, tell):
                         check_not_alone(case, level, seg)
                         row = evaluate_level(case, analysis, level, generator.generate, generator.attend)
                         rows.append({"case": case.name, "person": person_of(ct, case.name), **row})
         if not rows:
             raise HealthiVertError("none of the scans has a level to evaluate on; name others with --levels")
         metrics = {"rows": rows, **summarise(rows, choice.seed), **_evaluated_with(choice, generator)}
+        metrics["warnings"] = warnings
         write_evaluation(metrics, folder)
     progress("done", 1.0, str(out))
     return metrics
 
 
-def _levels_there(levels: Sequence[str], case: SpineCase, alone: bool, tell: StepProgress) -> list[str]:
+def _say(kept: list[str], progress: StepProgress, share: float, words: str) -> None:
+    """Say something that must not be lost, and keep it for metrics.json. share: of the work that is done."""
+    kept.append(words)
+    progress(WARNING, share, words)
+
+
+def _levels_there(levels: Sequence[str], case: SpineCase, alone: bool, tell: Callable[[str], None]) -> list[str]:
     """The levels of those named that a scan has; of one among several the others are said, not refused."""
     there: dict[str, None] = {}  # in their order, each once
     for level in levels:
@@ -78,14 +89,14 @@ def _levels_there(levels: Sequence[str], case: SpineCase, alone: bool, tell: Ste
 
 
 @contextmanager
-def _left_out_unless(alone: bool, tell: StepProgress) -> Iterator[None]:
+def _left_out_unless(alone: bool, tell: Callable[[str], None]) -> Iterator[None]:
     """What one of several scans is refused for is said, and costs nothing that the others give."""
     try:
         yield
     except HealthiVertError as error:
         if alone:
             raise
-        tell(WARNING, 0.0, f"left out: {error}")
+        tell(f"left out: {error}")
 
 
 def distinct_names(scans: Sequence[Path]) -> list[str]:
@@ -123,12 +134,17 @@ def evaluate_phantoms(
     """Fractured levels of phantoms regrown and held against their known truth; writes what `evaluate` writes."""
     check_can_draw()
     with OutputFolder(out, force, FILES) as folder:
-        generator, rows = _phantom_rows(phantoms, choice, load_grading(), True, progress)
+        grading = load_grading()
+        generator, rows = _phantom_rows(phantoms, choice, grading, True, progress)
+        warnings: list[str] = []
+        for warning in fitted_on_others(grading, generator.card):
+            _say(warnings, progress, 1.0, f"grades by svm: {warning}")
         metrics = {
             "rows": rows,
             **summarise(rows, choice.seed),
             **summarise_phantoms(rows, choice.seed),
             **_evaluated_with(choice, generator),
+            "warnings": warnings,
         }
         write_evaluation(metrics, folder)
     progress("done", 1.0, str(out))

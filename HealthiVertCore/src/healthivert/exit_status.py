@@ -16,7 +16,7 @@ from healthivert.progress import Cancellation, ignore_signals
 
 READER_GONE = 141  # as the shell names the end by SIGPIPE, which Windows does not have
 UNUSABLE_PLACE = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EINVAL),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EINVAL),
     *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 )
 

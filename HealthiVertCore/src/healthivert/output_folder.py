@@ -23,7 +23,7 @@ RESULT_NAMES = (  # of `run`; uncertainty.nii.gz with several samples only
     *("pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz", "displacement.nii.gz", "height_loss_map.nii.gz"),
     "uncertainty.nii.gz",
 )
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputFolder:

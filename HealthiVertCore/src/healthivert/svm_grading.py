@@ -85,14 +85,19 @@ class SvmGrading:
 
 def graded(loss: HeightLoss, grading: SvmGrading, card: Mapping[str, Any]) -> HeightLoss:
     """The loss with the machine's grade. card: the generator's; a machine fitted on another one's losses is said."""
-    fitted_on = grading.card.get("model", {})
-    warnings = loss.warnings
-    if fitted_on.get("sha256") != card["sha256"]:
-        warnings += (
-            f"the grading was fitted on height losses of other weights ({fitted_on.get('name', 'unknown')} "
-            f"{str(fitted_on.get('sha256'))[:8]}), so its grade may be off",
-        )
+    warnings = (*loss.warnings, *fitted_on_others(grading, card))
     return replace(loss, genant=grading.grade(loss.rhlv, loss.loss_map), warnings=warnings)
+
+
+def fitted_on_others(grading: SvmGrading, card: Mapping[str, Any]) -> list[str]:
+    """A warning where a machine was fitted on the losses of other weights than those of the card."""
+    fitted_on = grading.card.get("model", {})
+    if fitted_on.get("sha256") == card["sha256"]:
+        return []
+    return [
+        f"the grading was fitted on height losses of other weights ({fitted_on.get('name', 'unknown')} "
+        f"{str(fitted_on.get('sha256'))[:8]}), so its grade may be off"
+    ]
 
 
 def save_grading(grading: SvmGrading, path: Path) -> None:

@@ -99,6 +99,11 @@ def holds_run(run_dir: Path) -> bool:
     return (run_dir / RECORD).exists() or (run_dir / RECORD_BEFORE).exists()
 
 
+def holds_any_state(run_dir: Path) -> bool:
+    """Whether there is a checkpoint, or what may be left of one."""
+    return holds_run(run_dir) or bool(_unnamed_tensors(run_dir))
+
+
 def check_free(run_dir: Path) -> None:
     """Raise HealthiVertError for a folder in which a new run would replace what another one has left."""
     if holds_run(run_dir):

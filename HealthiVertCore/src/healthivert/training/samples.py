@@ -7,6 +7,7 @@ In: a scan and the truth behind it, which is a phantom's healthy twin or, of a h
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
 
 def load_sample(path: Path) -> TrainingSample:
     """The inverse of save_sample. Raises ValueError, KeyError or OSError if the file is not a whole sample."""
+    if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+        raise ValueError("it is no .npz file")
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}  # each is unpacked once
     for name, values in stored.items():

@@ -9,7 +9,7 @@ with a file for each structure), and any folders that hold a ct and a seg file, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def find_scans(folder: Path) -> list[Scan]:
         found = "this is a file, not a folder" if folder.exists() else "there is no such folder"
         raise complaint(folder, found, "give the folder of a data set")
     images = sorted(path for path in _files(folder) if suffix_of(path))
-    scans = [*_verse(folder, images), *_verse_2019(folder, images), *_beside_ct(folder, images)]
+    scans = _pairs(folder, images)
     if not scans:
         raise complaint(
             folder,
@@ -48,10 +48,26 @@ def find_scans(folder: Path) -> list[Scan]:
         )
     names: dict[str, Scan] = {}
     for scan in scans:
-        if scan.name in names:
-            raise complaint(scan.mask, f"has the same name as {names[scan.name].mask}", "rename or remove one of them")
-        names[scan.name] = scan
-    return [names[name] for name in sorted(names)]
+        name = scan.name.replace("_", "-")  # the names of samples do not tell these from each other
+        if name in names:
+            raise complaint(scan.mask, f"has the same name as {names[name].mask}", "rename or remove one of them")
+        names[name] = scan
+    return sorted(names.values(), key=lambda scan: scan.name)
+
+
+def unpaired_files(folder: Path, scans: Sequence[Scan]) -> list[Path]:
+    """What is named as a CT or a mask, but belongs to none of the scans: a typing error, or a file that is missing."""
+    taken = {path for scan in scans for path in (scan.ct, scan.mask)}
+    plain = {scan.ct.parent for scan in scans if stem_of(scan.ct) == "ct"}  # may hold others, as a phantom's healthy_ct
+    images = (path for path in _files(folder) if suffix_of(path) and path.parent not in plain)
+    named = (
+        path for path in images if stem_of(path) in ("ct", "seg") or stem_of(path).endswith((VERSE_CT, VERSE_MASK))
+    )
+    return sorted(path for path in named if path not in taken)
+
+
+def _pairs(folder: Path, images: list[Path]) -> list[Scan]:
+    return [*_verse(folder, images), *_verse_2019(folder, images), *_beside_ct(folder, images)]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -24,27 +24,30 @@ from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.progress import WARNING
 from healthivert.training.sample_folder import filling
 from healthivert.training.samples import sample_of_scan, save_sample
-from healthivert.training.scan_folders import Scan, find_scans
+from healthivert.training.scan_folders import Scan, find_scans, unpaired_files
 from healthivert.training.worker_processes import results_of
 from healthivert.whole_file import write_whole
 
 LEVELS_FILE = "levels.csv"
-HEADER = ("scan", "level", "outcome", "ct_bytes", "mask")
+HEADER = ("scan", "level", "outcome", "ct_bytes", "mask", "warnings")
 USED = "used"
 FRACTURED, CUT, ALONE, REFUSED = "looks fractured", "cut by the scan's border", "no whole level beside it", "refused"
+FEW = 5  # files that a warning names
 CERVICAL = "cervical heights are not known"
 
 
 @dataclass(frozen=True)
 class LevelOutcome:
     """level: "" for a scan that could not be read. outcome: USED, or why not. ct_bytes: the size of the scan's CT, by
-    which two scans of one name are told from each other, wherever they lie. mask: a digest of its mask."""
+    which two scans of one name are told from each other, wherever they lie. mask: a digest of its mask. warnings: what
+    is odd about the scan."""
 
     scan: str
     level: str
     outcome: str
     ct_bytes: str
     mask: str
+    warnings: str = ""
 
 
 def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[..., None]) -> Counter[str]:
@@ -54,6 +57,9 @@ def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[.
     another scan of the same name; and if another call makes samples in out, or it cannot be used or is full.
     """
     scans = find_scans(folder)
+    if alone := unpaired_files(folder, scans):
+        named = ", ".join(str(path) for path in alone[:FEW]) + (", ..." if len(alone) > FEW else "")
+        progress(WARNING, 0.0, f"left out: {len(alone)} without the mask or CT that belongs to it ({named})")
     with filling(out):
         outcomes = _still_there(scans, out, progress)
         done = {row.scan for row in outcomes}
@@ -63,6 +69,8 @@ def samples_of_scans(folder: Path, out: Path, workers: int, progress: Callable[.
                 outcomes += found
                 _write_outcomes(out, outcomes)
                 used = sum(row.outcome == USED for row in found)
+                if used and found[0].warnings:
+                    progress(WARNING, number / len(left), f"{found[0].scan}: {found[0].warnings}")
                 progress("samples", number / len(left), f"{found[0].scan}: {used} of {len(found)} levels")
     counts = Counter(row.outcome if row.level else REFUSED for row in outcomes)
     if not counts[USED]:
@@ -112,7 +120,7 @@ def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
                 save_sample(sample_of_scan(case, analysis, level), _shard(out, scan, level))
             except HealthiVertError as error:
                 outcome = str(error)
-        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan), mask))
+        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan), mask, "; ".join(analysis.warnings)))
     return outcomes
 
 
@@ -156,8 +164,10 @@ def read_outcomes(out: Path) -> list[LevelOutcome]:
     path = out / LEVELS_FILE
     if not path.exists():
         return []
-    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
-    if not rows or tuple(rows[0]) != HEADER or any(len(row) != len(HEADER) for row in rows):
+    rows = list(csv.reader(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()))
+    columns = len(rows[0]) if rows else 0
+    known = columns >= HEADER.index("warnings") and tuple(rows[0]) == HEADER[:columns]  # earlier versions had none
+    if not known or any(len(row) != columns for row in rows):
         raise HealthiVertError(f"{path}: is not the list of levels that this command writes; choose another --out")
     return [LevelOutcome(*row) for row in rows[1:]]
 
@@ -167,4 +177,4 @@ def _write_outcomes(out: Path, outcomes: list[LevelOutcome]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     writer.writerows(astuple(row) for row in outcomes)
-    write_whole(out / LEVELS_FILE, text.getvalue().encode())
+    write_whole(out / LEVELS_FILE, text.getvalue().encode(errors="surrogateescape"))

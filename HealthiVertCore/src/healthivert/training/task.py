@@ -115,3 +115,6 @@ def update_average(average: nn.Module, trained: nn.Module, settings: RunSettings
     current = plain_state(trained)
     for name, value in average.named_parameters():
         value.lerp_(current[name], 1 - decay)
+    buffers = dict(trained.named_buffers())
+    for name, statistic in average.named_buffers():
+        statistic.copy_(buffers[name])  # running statistics are averages already

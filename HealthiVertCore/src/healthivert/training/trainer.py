@@ -37,6 +37,7 @@ from healthivert.training.checkpoint import (
     AVERAGE,
     NEW_RUN,
     check_free,
+    holds_any_state,
     last_good,
     load_checkpoint,
     remove_unused,
@@ -144,7 +145,10 @@ def ready_run(
     cost what the last ones would."""
     if not resume:
         check_free(run_dir)
-    stored = load_checkpoint(run_dir, partial(tell, WARNING, 0.0)) if resume else None
+    begun_only = resume and (run_dir / CONFIGURATION).exists() and not holds_any_state(run_dir)
+    if begun_only:
+        tell(WARNING, 0.0, f"{run_dir}: ended before its first checkpoint, so it begins anew")
+    stored = load_checkpoint(run_dir, partial(tell, WARNING, 0.0)) if resume and not begun_only else None
     processes.share(settings.batch_size)
     if data_dir.resolve() != run_dir.resolve():  # that one is in our own use
         check_filled(data_dir)
