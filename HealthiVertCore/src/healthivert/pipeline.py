@@ -44,7 +44,7 @@ from healthivert.measure import (
     third_heights,
     without_rim,
 )
-from healthivert.prior import neighbours_prior
+from healthivert.prior import neighbours_prior, trusted_neighbours
 from healthivert.restore import place, restore_straightened
 from healthivert.restore_patient import Restored, conditioning_on_patient, restore_patient
 from healthivert.straighten import body_occupancy, grid_points, straighten_around
@@ -272,8 +272,10 @@ def _loss_warnings(level: str, analysis: SpineAnalysis, prepared: Prepared, heal
     if prepared.regrown_first:
         warnings.append(f"regrown before {level}, because they look fractured: {', '.join(prepared.regrown_first)}")
     if not prepared.has_reference:
+        plain = "" if trusted_neighbours(analysis, level) else "; what is drawn in its place is a plain column of bone"
         warnings.append(
-            f"no complete level beside {level}: the expected height is the population's, scaled by {level}'s endplates"
+            f"no complete level beside {level}: the expected height is the population's, scaled by {level}'s "
+            f"endplates{plain}"
         )
     elif len(others := _others(level, analysis)) == 1:
         warnings.append(
