@@ -23,6 +23,9 @@ KNOT_MM = 0.5  # of the tabulated frame; a chord of this length leaves a curve o
 LEAST_APART = 0.2  # of two planes, per mm of centreline: nearer ones are about to cross
 OVERHANG_MM = 150.0  # the frame goes on straight beyond the first and the last body
 WIGGLE_MM = 0.7  # how far the centreline may pass from a body's centre: bodies' centres are not known better
+# How far the curve turns on its way to the outermost plates: 0 along a body's axis, 1 along the bisector of its plates,
+# and beyond it at the lower end, where a lordosis bends on: see docs/decisions.md.
+LOWER_LEAD, UPPER_LEAD = 1.5, 0.5
 AP_MM, LR_MM = 64.0, 72.0  # the tube that is resampled: the largest body, and the canal
 
 
@@ -55,12 +58,12 @@ def centreline(bodies: Mapping[str, VertebralBody]) -> StraightFrame:
 
 
 def _outer_plates(lowest: VertebralBody, highest: VertebralBody) -> tuple[FloatArray, FloatArray]:
-    """(3,) LPS mm: the middle of the lower plate of the one and of the upper plate of the other body, halfway between
-    where their axes and where the bisectors of their plates lead."""
+    """(3,) LPS mm: the middle of the lower plate of the one and of the upper plate of the other body, as the curve leads
+    there: between their axes and the bisectors of their plates, or beyond these."""
     ends = []
-    for body, side in ((lowest, -0.5), (highest, 0.5)):
+    for body, side, share in ((lowest, -0.5, LOWER_LEAD), (highest, 0.5, UPPER_LEAD)):
         to_centre, bisector = own_frame(body.inferior, body.superior, body.axes)
-        direction = body.axes[2] + bisector
+        direction = (1 - share) * body.axes[2] + share * bisector
         height = float(np.median(body.height_map[inner_footprint(body.height_map)]))
         ends.append(body.centre + to_centre + side * height * direction / np.linalg.norm(direction))
     return ends[0], ends[1]
