@@ -36,6 +36,7 @@ from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level, mean_row, summarise
 from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, compared_levels, summarise_phantoms
 from healthivert.inspection import SpineAnalysis, analyse
+from healthivert.models import MODELS
 from healthivert.phantom import paint_ct, sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
@@ -282,7 +283,7 @@ def commit() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(commands.SHIPPED))
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
     spines = "fractured spines for each model, the last number for all that follow; and as many healthy ones"
     parser.add_argument("--phantoms", type=int, nargs="+", default=[100], help=spines)
     parser.add_argument("--only", nargs="*", choices=SECTIONS, help="measure these, again if need be, and no others")
