@@ -102,12 +102,12 @@ def test_names_that_samples_could_not_tell_from_each_other_are_refused(tmp_path)
 def test_a_mask_that_does_not_lie_on_the_spine_is_said_and_kept_in_the_list(verse, tmp_path):
     subject = tmp_path / "data" / "sub-beside"
     subject.mkdir(parents=True)
-    shutil.copy(verse / "rawdata/sub-verse005/sub-verse005_ct.nii.gz", subject / "sub-beside_ct.nii.gz")
-    mask = sitk.ReadImage(str(verse / "derivatives/sub-verse005/sub-verse005_seg-vert_msk.nii.gz"))
-    array = np.roll(sitk.GetArrayFromImage(mask), mask.GetSize()[0] // 3, axis=2)
-    moved = sitk.GetImageFromArray(array)
-    moved.CopyInformation(mask)
-    sitk.WriteImage(moved, str(subject / "sub-beside_seg-vert_msk.nii.gz"))
+    ct = sitk.ReadImage(str(verse / "rawdata/sub-verse005/sub-verse005_ct.nii.gz"))
+    muscle = sitk.GetImageFromArray(np.random.default_rng(0).normal(50, 20, ct.GetSize()[::-1]).astype(np.int16))
+    muscle.CopyInformation(ct)
+    sitk.WriteImage(muscle, str(subject / "sub-beside_ct.nii.gz"))
+    mask = verse / "derivatives/sub-verse005/sub-verse005_seg-vert_msk.nii.gz"
+    shutil.copy(mask, subject / "sub-beside_seg-vert_msk.nii.gz")
     touch(subject / "sub-alone_ct.nii.gz")
     told: list[str] = []
     samples_of_scans(tmp_path / "data", tmp_path / "out", 1, lambda stage, _, text: told.append(f"{stage} {text}"))
