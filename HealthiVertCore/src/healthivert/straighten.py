@@ -58,8 +58,8 @@ def centreline(bodies: Mapping[str, VertebralBody]) -> StraightFrame:
 
 
 def _outer_plates(lowest: VertebralBody, highest: VertebralBody) -> tuple[FloatArray, FloatArray]:
-    """(3,) LPS mm: the middle of the lower plate of the one and of the upper plate of the other body, as the curve leads
-    there: between their axes and the bisectors of their plates, or beyond these."""
+    """(3,) LPS mm: the middle of the lower plate of the one and of the upper plate of the other body, where the curve
+    leads: between their axes and the bisectors of their plates, or beyond these."""
     ends = []
     for body, side, share in ((lowest, -0.5, LOWER_LEAD), (highest, 0.5, UPPER_LEAD)):
         to_centre, bisector = own_frame(body.inferior, body.superior, body.axes)
