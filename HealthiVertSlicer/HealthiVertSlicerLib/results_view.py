@@ -177,9 +177,9 @@ def grade_text(report: Mapping) -> str:
     severity = [_("none by height"), _("mild"), _("moderate"), _("severe")][genant["grade"]]
     text = _("Genant grade {grade} ({severity}), {shape}")
     words = text.format(grade=genant["grade"], severity=severity, shape=genant["shape"])
-    if report["genant_grade_range_90"] is None:
+    if (grades := report.get("genant_grade_range_90")) is None:  # nor has a scene that an earlier version saved
         return words
-    low, high = report["genant_grade_range_90"]
+    low, high = grades
     within = _("only grade {low}") if low == high else _("grades {low} to {high}")
     return words + _("; {grades} within the 90 % intervals").format(grades=within.format(low=low, high=high))
 

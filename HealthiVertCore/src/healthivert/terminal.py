@@ -10,7 +10,7 @@ from healthivert.types import HEIGHT_KEYS, Report
 
 
 def _signed(fraction: float) -> str:
-    """Percent to a tenth with its sign; what rounds to nothing has none."""
+    """Percent to a tenth with its sign, and never -0.0."""
     return f"{round(100 * fraction, 1) + 0.0:+.1f}"
 
 
