@@ -145,8 +145,8 @@ class ResultsView:
 
 
 def result_rows(report: Mapping) -> list[list[str]]:
-    """The numbers of report.json as text, a row for each part of the body: name, original, healthy, loss (with the
-    standard deviation of several samples), the range that holds the true loss in nine of ten cases."""
+    """The numbers of report.json as text, a row for each part of the body: name, original, healthy, loss (and how
+    far the other samples lie from it), the range that holds the true loss in nine of ten cases."""
     names = {
         "anterior": _("Anterior third"),
         "middle": _("Middle third"),

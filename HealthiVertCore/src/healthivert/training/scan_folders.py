@@ -39,7 +39,7 @@ def find_scans(folder: Path) -> list[Scan]:
         found = "this is a file, not a folder" if folder.exists() else "there is no such folder"
         raise complaint(folder, found, "give the folder of a data set")
     images = sorted(path for path in _files(folder) if suffix_of(path))
-    scans = _pairs(folder, images)
+    scans = [*_verse(folder, images), *_verse_2019(folder, images), *_beside_ct(folder, images)]
     if not scans:
         raise complaint(
             folder,
@@ -64,10 +64,6 @@ def unpaired_files(folder: Path, scans: Sequence[Scan]) -> list[Path]:
         path for path in images if stem_of(path) in ("ct", "seg") or stem_of(path).endswith((VERSE_CT, VERSE_MASK))
     )
     return sorted(path for path in named if path not in taken)
-
-
-def _pairs(folder: Path, images: list[Path]) -> list[Scan]:
-    return [*_verse(folder, images), *_verse_2019(folder, images), *_beside_ct(folder, images)]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -32,8 +32,8 @@ LEVELS_FILE = "levels.csv"
 HEADER = ("scan", "level", "outcome", "ct_bytes", "mask", "warnings")
 USED = "used"
 FRACTURED, CUT, ALONE, REFUSED = "looks fractured", "cut by the scan's border", "no whole level beside it", "refused"
-FEW = 5  # files that a warning names
 CERVICAL = "cervical heights are not known"
+FEW = 5  # files that a warning names
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
         analysis = analyse(case)
     except HealthiVertError as error:
         return [LevelOutcome(scan.name, "", str(error), _size(scan), "")]
-    outcomes, mask = [], _digest(scan.mask)
+    outcomes, mask, warnings = [], _digest(scan.mask), "; ".join(analysis.warnings)
     for level in case.levels:
         outcome = why_not(analysis, level)
         if outcome == USED:
@@ -120,7 +120,7 @@ def scan_levels(scan: Scan, out: Path) -> list[LevelOutcome]:
                 save_sample(sample_of_scan(case, analysis, level), _shard(out, scan, level))
             except HealthiVertError as error:
                 outcome = str(error)
-        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan), mask, "; ".join(analysis.warnings)))
+        outcomes.append(LevelOutcome(scan.name, level, outcome, _size(scan), mask, warnings))
     return outcomes
 
 
