@@ -4,8 +4,8 @@ Real scans are looked for in HEALTHIVERT_REAL_CASES (default ../shared/real_case
 verse_scans.py); what needs them is named as not measured when they are not there. Every other row is made from seeds
 that no training has seen. Timings are of whole processes: nothing else should run beside them.
 
-Each section is kept as it is finished (sections.py): stopped, the same command goes on with what has not been measured
-at this commit with these weights.
+Each section is kept as it is finished (measured/, see sections.py): stopped, the same command goes on with what has not
+been measured at this commit with these weights. A part of the sections or models leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from healthivert.types import THIRDS, FloatArray, SpineCase
 from healthivert.whole_file import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
+MEASURED = Path(__file__).resolve().parent / "measured"
 REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "real_cases"))
 UNCOMMITTED = " with uncommitted changes"
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
@@ -283,18 +284,19 @@ def commit() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     spines = "fractured spines for each model, the last number for all that follow; and as many healthy ones"
     parser.add_argument("--phantoms", type=int, nargs="+", default=[100], help=spines)
     parser.add_argument("--only", nargs="*", choices=SECTIONS, help="measure these, again if need be, and no others")
-    parser.add_argument("--kept", type=Path, default=ROOT / "runs" / "bench", help="folder of the finished sections")
+    parser.add_argument("--kept", type=Path, default=MEASURED, help="folder of the finished sections")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     arguments = parser.parse_args()
+    generators = {model: commands.load_generator(commands.GeneratorChoice(model)) for model in MODELS}
+    weights = {model: str(generator.card["sha256"]) for model, generator in generators.items()}
     subjects = []
     for number, model in enumerate(arguments.models):
-        generator = commands.load_generator(commands.GeneratorChoice(model))
         phantoms = arguments.phantoms[min(number, len(arguments.phantoms) - 1)]
-        subjects.append(Subject(model, generator.card["sha256"], generator.generate, phantoms))
+        subjects.append(Subject(model, weights[model], generators[model].generate, phantoms))
     present = commit()
     for name in arguments.only or SECTIONS:
         for subject in subjects:
@@ -304,9 +306,9 @@ def main() -> None:
                 continue
             if section := measured(subject, name, present):
                 section.keep(arguments.kept)
-                write_results(subjects, arguments.kept, arguments.out)
+                write_results(weights, arguments.kept, arguments.out)
         phantom_scan.cache_clear()  # a hundred spines take 5 GB
-    write_results(subjects, arguments.kept, arguments.out)
+    write_results(weights, arguments.kept, arguments.out)
 
 
 def measured(subject: Subject, name: str, present: str) -> Section | None:
@@ -322,10 +324,10 @@ def measured(subject: Subject, name: str, present: str) -> Section | None:
     return Section(subject.model, name, subject.weights, present, machine(), subject.phantoms, tuple(rows))
 
 
-def write_results(subjects: list[Subject], folder: Path, out: Path) -> None:
-    """All that was measured with these subjects, at whatever commit."""
-    found = ((subject, kept(folder, subject.model, name)) for subject in subjects for name in SECTIONS)
-    sections = [section for subject, section in found if section and section.measured_with(subject)]
+def write_results(weights: Mapping[str, str], folder: Path, out: Path) -> None:
+    """All that was measured with these weights (sha256 by model), at whatever commit."""
+    found = (kept(folder, model, name) for model in weights for name in SECTIONS)
+    sections = [section for section in found if section and section.weights == weights[section.model]]
     if sections:
         write_whole(out, markdown(sections, list(SECTIONS), SEED).encode())
 

@@ -1,7 +1,8 @@
 """Sections of the benchmark are kept as they are finished: it can be stopped, and goes on where it was.
 
 A section is a JSON file of one model's rows, with the weights, the commit and the number of spines that they were
-measured with. The results are written from all sections that were measured with the weights that are shipped now.
+measured with; they are committed beside the results, which are written from all sections that were measured with the
+weights that are shipped now: measuring one anew leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def kept(folder: Path, model: str, name: str) -> Section | None:
 
 
 def _path(folder: Path, model: str, name: str) -> Path:
-    return folder / f"{model} {name}.json"
+    return folder / f"{model}_{name.replace(' ', '_')}.json"
 
 
 def markdown(sections: Sequence[Section], names: Sequence[str], seed: int) -> str:
