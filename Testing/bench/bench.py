@@ -14,6 +14,7 @@ import argparse
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -22,19 +23,36 @@ import SimpleITK as sitk
 from as_published import published_row
 from broken_scans import fractures_in_real_scans
 from ceilings import best_height_errors, nearly_the_same
-from rows import Row, Subject, between, grade_rows, interval_row, loss_rows, picture_rows, regrown_row, worst_third_row
+from rows import (
+    Row,
+    Subject,
+    between,
+    grade_rows,
+    interval_row,
+    limits_row,
+    loss_rows,
+    picture_rows,
+    regrown_row,
+    worst_third_row,
+)
 from scipy.stats import spearmanr
 from sections import Section, kept, markdown
 from spines import scanned
 from timings import timings
 from twins import fractured_pictures
-from verse_scans import VERSE, held_against_readers, levels_of_scans
+from verse_scans import VERSE, held_against_readers, levels_of_scans, within_interval
 
 from healthivert import commands
-from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.anatomy import LEVEL_NUMBER, LEVELS
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level, mean_row, summarise
-from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, compared_levels, summarise_phantoms
+from healthivert.evaluate_phantoms import (
+    PhantomScan,
+    compare_with_truth,
+    compared_levels,
+    loss_agreement,
+    summarise_phantoms,
+)
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.models import MODELS
 from healthivert.phantom import paint_ct, sample_spine, truth
@@ -42,7 +60,7 @@ from healthivert.pipeline import NINE_OF_TEN, GenerateSamples, regrow
 from healthivert.progress import quiet
 from healthivert.svm_grading import load_grading
 from healthivert.training.machine import machine
-from healthivert.types import THIRDS, FloatArray, SpineCase
+from healthivert.types import HEIGHT_KEYS, THIRDS, FloatArray, SpineCase
 from healthivert.whole_file import write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +69,8 @@ REAL = Path(os.environ.get("HEALTHIVERT_REAL_CASES", ROOT.parent / "shared" / "r
 UNCOMMITTED = " with uncommitted changes"
 SEED = 900_000  # phantoms of training start at 20 000, the tests use small numbers
 FLOOR_SPINES = 1000
-SAMPLES, UNCERTAINTY_LEVEL = 8, "L1"
-HEALTHY_LEVELS = ("T8", "T12", "L3")  # of phantoms; every spine has them
+SAMPLES = 8
+WHOLE_SPINE = [level for level in LEVELS[LEVELS.index("T1") : LEVELS.index("L5") + 1] if level != "T13"]
 HEALTHY = {"lumbar": ("L1", "L2", "L3", "L4", "L5"), "verse004": ("T11", "T12", "L2", "L3", "L4", "L5")}
 
 # Mid-sagittal heights of the real cases (anterior, middle, posterior thirds, mm), measured independently to +-0.7 mm.
@@ -100,6 +118,9 @@ def real_lumbar(subject: Subject) -> Iterator[Row]:
     for name, levels in (("L2-L4", ("L2", "L3", "L4")), ("L1-L5", tuple(rows))):
         yield regrown_row(f"real lumbar CT: {name} hidden and regrown", [rows[level] for level in levels])
     yield published_row(subject, "real lumbar CT", ((case, analysis, level) for level in HEALTHY["lumbar"]))
+    held = np.mean([within_interval(analysis.levels[level]) for level in HEALTHY["lumbar"]], axis=0)
+    what = f"real lumbar CT, {len(HEALTHY['lumbar'])} levels: the interval of 90 % holds the height"
+    yield replace(interval_row(what, dict(zip(HEIGHT_KEYS, held, strict=True))), target="", met=None)
 
 
 def painted_case() -> SpineCase:
@@ -142,9 +163,14 @@ def fractured_phantoms(subject: Subject) -> Iterator[Row]:
     found = summarise_phantoms(rows, SEED)
     yield from loss_rows(found["rhlv"]["fractured"], f"fractured levels of {subject.phantoms} phantoms")
     spared = found["rhlv"]["spared"]
-    yield worst_third_row(f"{spared['count']} spared levels: worst third, by which is graded", spared)
+    yield limits_row(f"{spared['count']} spared levels: loss of the mean height", spared)
+    yield worst_third_row("the same: worst third, by which is graded", spared)
     loss = found["rhlv"]["all"]
     yield interval_row(f"{loss['count']} levels: the interval of 90 % holds the true loss", loss["interval_90_holds"])
+    graded = [row for row in rows if row["grade_thresholds"]]
+    loss = loss_agreement(graded, SEED)["all"]
+    what = f"{loss['count']} of them, found to be of grade 1 or more: the interval of 90 % holds the true loss"
+    yield interval_row(what, loss["interval_90_holds"])
     yield rhdr_row(f"{len(fractured)} fractured ones: RHDR", summarise(fractured, SEED))
     for beside, most, what in ((False, 2.0, "between healthy levels"), (True, 4.0, "beside a fractured level")):
         part = [row for row in rows if row["beside_fracture"] == beside]
@@ -179,8 +205,8 @@ def rhdr_row(what: str, found: dict, most: float | None = None) -> Row:
 
 
 def healthy_phantoms(subject: Subject) -> Iterator[Row]:
-    """A healthy level of each of so many unseen spines hidden and regrown, in the middle of the thoracic spine, at its
-    end and in the lumbar spine by turns; of every fifth, what the very same vertebra would reach."""
+    """A level of each of so many unseen healthy spines hidden and regrown, T1 to L5 as they are drawn; of every fifth,
+    what the very same vertebra would reach."""
     rows, limits = [], []
     for seed, level in healthy_levels(subject.phantoms):
         scan = phantom_scan(seed, fractured=False)
@@ -188,7 +214,7 @@ def healthy_phantoms(subject: Subject) -> Iterator[Row]:
         if len(rows) % 5 == 1:
             limits.extend(same_but(seed, level))
     found = summarise(rows, SEED)
-    yield rhdr_row(f"a healthy level of each of {len(rows)} phantoms hidden and regrown: RHDR", found, 2.0)
+    yield rhdr_row(f"a healthy level of each of {len(rows)} phantoms hidden and regrown, T1 to L5: RHDR", found, 2.0)
     yield floor_row(subject.phantoms)
     yield from picture_rows(found)
     for wrong in dict.fromkeys(name for name, _ in limits):
@@ -200,10 +226,12 @@ def healthy_phantoms(subject: Subject) -> Iterator[Row]:
 
 def uncertainty_on_phantoms(subject: Subject) -> Iterator[Row]:
     """How far the truth lies from the answer, and how far it is said to: healthy levels, within the body."""
-    scans = (phantom_scan(SEED + 500 + n, fractured=False) for n in range(max(2, subject.phantoms // 10)))
     generate = sampled(subject)
-    pairs = [uncertainty_and_error(scan.case, scan.analysis, UNCERTAINTY_LEVEL, generate) for scan in scans]
-    yield uncertainty_row(f"{len(pairs)} healthy phantom levels", pairs)
+    pairs = []
+    for seed, level in healthy_levels(max(2, subject.phantoms // 10)):
+        scan = phantom_scan(seed, fractured=False)
+        pairs.append(uncertainty_and_error(scan.case, scan.analysis, level, generate))
+    yield uncertainty_row(f"{len(pairs)} healthy phantom levels, T1 to L5", pairs)
 
 
 def uncertainty_on_lumbar(subject: Subject) -> Iterator[Row]:
@@ -244,8 +272,9 @@ def same_but(seed: int, level: str) -> list[tuple[str, dict[str, float]]]:
 
 
 def healthy_levels(phantoms: int) -> list[tuple[int, str]]:
-    """Seed and level of each healthy phantom."""
-    return [(SEED + 500 + n, HEALTHY_LEVELS[n % len(HEALTHY_LEVELS)]) for n in range(phantoms)]
+    """Seed and level of each healthy phantom, the level drawn from those that every spine has."""
+    seeds = range(SEED + 500, SEED + 500 + phantoms)
+    return [(seed, str(np.random.default_rng(seed).choice(WHOLE_SPINE))) for seed in seeds]
 
 
 @cache
@@ -255,7 +284,7 @@ def floor_row(phantoms: int) -> Row:
     errors = best_height_errors(known, (seed for seed, _ in levels))
     here = np.mean([errors[level][place] for place, (_, level) in enumerate(levels)])
     text = f"{here:.1f} % ({np.mean(list(errors.values())):.1f} % over all of their levels)"
-    what = "the best that all other levels' true heights can tell of these, if it is known how such spines vary"
+    what = "the same: the best linear prediction from all other levels' true mean heights, knowing how such spines vary"
     return Row(what, "", text, None)
 
 

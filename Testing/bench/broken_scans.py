@@ -25,7 +25,7 @@ from healthivert.evaluate_phantoms import PhantomScan, compare_with_truth, summa
 from healthivert.geometry import Patch, affine_of, filled_from_nearest, labelled_box, sample
 from healthivert.grade import genant_grade
 from healthivert.inspection import SpineAnalysis, analyse
-from healthivert.measure import body_heights, relative_height_loss, third_means
+from healthivert.measure import body_heights, relative_height_loss, segmented, third_means
 from healthivert.phantom import Pose
 from healthivert.phantom.fracture import SHAPES, Fracture, sink
 from healthivert.phantom.sampling import LOSSES, unit_fracture
@@ -105,7 +105,7 @@ def collapse(analysis: SpineAnalysis, level: str, fracture: Fracture) -> tuple[C
     moved = Collapse(body, superior, inferior, loss, fracture.bulge_mm, _disc_above(analysis, level), turn, lowered)
     healthy = body_heights(body)
     lost = loss * body.height_map / (superior - inferior)  # of a column, which gives way alike all the way
-    thirds = healthy.thirds - third_means(lost, body.height_map, body.column_mm)
+    thirds = healthy.thirds - third_means(lost, body.height_map, body.column_mm, segmented(body))
     return moved, Heights(*thirds.tolist(), float(thirds.mean()))
 
 
@@ -177,9 +177,10 @@ def fractures_in_real_scans(subject: Subject, lumbar: Path) -> Iterator[Row]:
     yield from loss_rows(found["rhlv"]["fractured"], f"fractures made in healthy levels of {scans} real CT")
     spared = found["rhlv"]["spared"]
     yield worst_third_row(f"{spared['count']} of these levels, unbroken: worst third, by which is graded", spared)
-    loss = found["rhlv"]["all"]
-    what = f"{loss['count']} levels, these and themselves unbroken: the interval of 90 % holds the true loss"
-    yield interval_row(what, loss["interval_90_holds"])
+    for part, what in (("fractured", "of these fractures"), ("spared", "of these levels, unbroken")):
+        loss = found["rhlv"][part]
+        what = f"{loss['count']} {what}: the interval of 90 % holds the true loss"
+        yield interval_row(what, loss["interval_90_holds"])
     yield from grade_rows("levels, these and themselves unbroken, Genant", found["grading"]["thresholds"], judged=True)
     dice, ssim, psnr = picture_rows(summarise(broken, FIRST_SEED))
     what = f"{len(broken)} fractures made in healthy levels of {scans} real CT, against what was there before: Dice"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -74,15 +74,21 @@ def picture_rows(found: Mapping) -> Iterator[Row]:
 
 def loss_rows(loss: dict, levels: str) -> Iterator[Row]:
     """loss: of the fractured ones, as evaluate_phantoms.loss_agreement tells it; levels: which those are."""
-    error, (low, high) = loss["mean_absolute_error"], loss["limits"]
+    error = loss["mean_absolute_error"]
     alone = loss["mean_absolute_error_reference"]
     text = f"{error:.1f} points {between(loss['interval'], 1)} (reference alone {alone:.1f})"
     yield Row(f"{loss['count']} {levels}: RHLV error", "<= 4 points", text, error <= 4)
-    text = f"bias {loss['bias']:+.1f}, {low:+.1f} to {high:+.1f}; ICC {loss['icc']:.3f}"
-    yield Row("the same: 95 % limits of agreement", "within +-8 points", text, max(-low, high) <= 8)
+    limits = limits_row("the same: 95 % limits of agreement", loss)
+    yield replace(limits, measured=f"{limits.measured}; ICC {loss['icc']:.3f}")
     yield worst_third_row("the same: worst third, by which is graded", loss)
     height = loss["original_height_mae_mm"]
     yield Row("the same: height of the fractured body", "<= 0.8 mm", f"{height:.2f} mm", height <= 0.8)
+
+
+def limits_row(what: str, loss: Mapping) -> Row:
+    low, high = loss["limits"]
+    text = f"bias {loss['bias']:+.1f}, {low:+.1f} to {high:+.1f}"
+    return Row(what, "within +-8 points", text, max(-low, high) <= 8)
 
 
 def worst_third_row(what: str, loss: Mapping) -> Row:

@@ -96,7 +96,7 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
             readers.append(FRACTURED[subject].get(level, 0))
             ours.append(found.genant.grade)
             hollow.append(hollowness(analysis.bodies[level]))
-            if readers[-1] <= MOST:
+            if readers[-1] == 0:
                 within.append(within_interval(found))
     counts = confusion_matrix(readers, ours, 4)
     kappas = ", ".join(f"{kind} {weighted_kappa(counts, kind):.2f}" for kind in ("linear", "quadratic"))
@@ -109,7 +109,7 @@ def held_against_readers(_: Subject) -> Iterator[Row]:
     what = "the same by the readers' grade: by how much the middle of the body itself is lower than its higher rim"
     yield Row(what, "", text, None)
     held = dict(zip(HEIGHT_KEYS, np.mean(within, axis=0), strict=True))
-    yield interval_row(f"{len(within)} of them, of grade 0 or 1: the interval of 90 % holds the height", held)
+    yield interval_row(f"{len(within)} of them, of the readers' grade 0: the interval of 90 % holds the height", held)
 
 
 def within_interval(level: LevelSummary) -> list[bool]:

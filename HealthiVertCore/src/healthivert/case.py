@@ -77,7 +77,7 @@ def load_case(
     warnings += segmentation.warnings
     with blamed_on_orientation(warnings):
         label_image, values, more = _on_grid_of(segmentation, image, ct, seg)
-    field = _field_of(segmentation.image, image)
+    field = _field_of(segmentation.image, label_image, image)
     warnings += more
     box = labelled_box(sitk.GetArrayViewFromImage(label_image))
     numbers, hounsfield = (sitk.GetArrayViewFromImage(one)[box] for one in (label_image, image))
@@ -170,20 +170,51 @@ def _more_than_specks(levels: Iterable[str], numbers: NDArray, labels: sitk.Imag
     return [level for level in levels if volumes[LEVEL_NUMBER[level]] >= LEAST_BODY_MM3]
 
 
-def _field_of(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index] | None:
-    """SpineCase.labelled_field of a mask on its own grid. One that was cropped to what it labels tells nothing by its
-    border: no anatomy goes on there."""
+def _field_of(own: sitk.Image, labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index] | None:
+    """SpineCase.labelled_field: where both the mask's own grid and the picture reach. own, labels: the mask on its own
+    grid and on the CT's."""
+    (one_lower, one_upper), (other_lower, other_upper) = _grid_of_mask(own, ct), _picture_without_fill(labels, ct)
+    i, j, k = (max(pair) for pair in zip(one_lower, other_lower, strict=True))
+    to_i, to_j, to_k = (min(pair) for pair in zip(one_upper, other_upper, strict=True))
+    found = (i, j, k), (to_i, to_j, to_k)
+    return None if found == ((0, 0, 0), ct.GetSize()) else found
+
+
+def _picture_without_fill(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index]:
+    """The CT's index box without outer planes of one value, with which a reformatted or padded picture is filled up:
+    vertebrae are cut where it ends. Where all but the labels is filled up, it tells nothing by that border."""
+    view = sitk.GetArrayViewFromImage(ct)
+    box = []
+    for axis, length in enumerate(view.shape):
+        planes = np.moveaxis(view, axis, 0)
+        first, last = (_leading_plain(side) for side in (planes, planes[::-1]))
+        box.append(slice(0, length) if first == length else slice(first, length - last))
+    k, j, i = box
+    whole = (0, 0, 0), ct.GetSize()
+    found = (i.start, j.start, k.start), (i.stop, j.stop, k.stop)
+    if found == whole:
+        return whole
+    beside = view[k, j, i][sitk.GetArrayViewFromImage(labels)[k, j, i] == 0]
+    return whole if np.unique(beside).size <= 1 else found
+
+
+def _leading_plain(planes: NDArray) -> int:
+    """How many planes come before the first one of more than one value."""
+    return sum(1 for _ in itertools.takewhile(lambda plane: plane.min() == plane.max(), planes))
+
+
+def _grid_of_mask(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index]:
+    """The CT's index box that a mask's own grid reaches over. One that was cropped to what it labels tells nothing by
+    its border: no anatomy goes on there."""
     view = sitk.GetArrayViewFromImage(labels)
     whole = tuple(slice(0, length) for length in view.shape)
     if _same_grid(labels, ct) or labelled_box(view) == whole:
-        return None
+        return (0, 0, 0), ct.GetSize()
     ends = itertools.product(*((-0.5, length - 0.5) for length in labels.GetSize()))
     corners = np.array([labels.TransformContinuousIndexToPhysicalPoint(end) for end in ends])
     index = np.array([ct.TransformPhysicalPointToContinuousIndex(corner.tolist()) for corner in corners])
     lower = np.maximum(np.ceil(index.min(axis=0)), 0).astype(int)
     upper = np.minimum(np.floor(index.max(axis=0)) + 1, ct.GetSize()).astype(int)
-    if not lower.any() and (upper == ct.GetSize()).all():
-        return None
     return tuple(lower.tolist()), tuple(upper.tolist())
 
 

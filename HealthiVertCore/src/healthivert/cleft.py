@@ -19,7 +19,9 @@ PIECE_SHARE, PIECE_OVERLAP, TOO_TALL = 0.1, 0.7, 1.5
 # A gap in a column is a cleft up to so many mm and that share of the column: between two lips of the wall it is higher.
 # A claw of bone above the plate makes a column higher than so many times the upper quartile of all.
 CLEFT_MM, CLEFT_SHARE, TALL_COLUMN = 8.0, 1 / 3, 1.2
-WIDE_CLEFT = 0.1  # share of a body's columns: what is smaller are pores, and lips of a low body
+# Share of a body's columns: what is smaller are pores, and lips of a low body; up to the second an opening for vessels,
+# which is closed, too, but worth no word.
+LEAST_CLEFT, WIDE_CLEFT = 0.015, 0.1
 
 
 def over_clefts(occupancy: FloatArray, step_mm: float, normal_mm: float) -> FloatArray:
@@ -35,7 +37,7 @@ def over_clefts(occupancy: FloatArray, step_mm: float, normal_mm: float) -> Floa
     cleft = (gap > 0) & (gap <= np.minimum(CLEFT_MM / step_mm, CLEFT_SHARE * reach))
     cleft &= reach <= TALL_COLUMN * np.percentile(reach[columns], 75)
     cleft &= reach <= TOO_TALL * normal_mm / step_mm  # else a disc between two vertebrae under one label
-    if cleft.sum() < WIDE_CLEFT * columns.sum():
+    if cleft.sum() < LEAST_CLEFT * columns.sum():
         return body
     inside = np.logical_or.accumulate(filled) & np.logical_or.accumulate(filled[::-1])[::-1]
     return np.where(inside & cleft, np.maximum(body, inside), body)
@@ -43,9 +45,10 @@ def over_clefts(occupancy: FloatArray, step_mm: float, normal_mm: float) -> Floa
 
 def cleft_mm(labelled: FloatArray, body: FloatArray, step_mm: float) -> float:
     """Height in mm of the cleft that was filled in body, and that `labelled` (SI, AP, LR) leaves open; 0 if there is
-    none."""
+    none, or none that is wide."""
     gap = ((body > 0.5) & (labelled <= 0.5)).sum(axis=0) * step_mm
-    return float(np.median(gap[gap > 0])) if gap.any() else 0.0
+    wide = (gap > 0).sum() >= max(1.0, WIDE_CLEFT * (body > 0.5).any(axis=0).sum())
+    return float(np.median(gap[gap > 0])) if wide else 0.0
 
 
 def _pieces_of_body(occupancy: FloatArray, tallest: float, least: float) -> FloatArray:

@@ -24,6 +24,7 @@ INT16 = np.iinfo(np.int16)
 SAMPLE_VOXELS = 2_000_000
 MOST_MASK_VALUES = 150  # a whole-body segmentation has about 120 values; a CT has thousands
 LARGEST_MISSING_SHARE = 0.5
+SMALLEST_RANGE = 20.0  # of fractions: networks take 0 to 1, -1 to 1, or some standard deviations
 NO_FAT_OR_AIR_HU = -20  # every CT that shows some fat or air goes below it
 VERTEBRA_HU = (-100, 900)  # plausible medians of a vertebra's voxels; beyond them lies air, fat or metal
 METAL_HU = 2500
@@ -54,6 +55,7 @@ def to_int16(image: sitk.Image, path: Path) -> tuple[sitk.Image, list[str]]:
 
 def _rounded(image: sitk.Image, path: Path) -> tuple[sitk.Image, list[str]]:
     view = sitk.GetArrayViewFromImage(image)
+    _check_not_rescaled(view, path)
     values = np.empty(view.shape, np.int16)
     missing = 0
     for plane, out in zip(view, values, strict=True):
@@ -69,6 +71,15 @@ def _rounded(image: sitk.Image, path: Path) -> tuple[sitk.Image, list[str]]:
     rounded.CopyInformation(image)
     words = f"{path.name}: {missing} voxels are NaN or infinite and were taken as air"
     return rounded, [words] if missing else []
+
+
+def _check_not_rescaled(values: NDArray, path: Path) -> None:
+    """Raise for fractions: a CT that was scaled for a network, of which rounding would leave a few values."""
+    sample = subsample(values)
+    sample = sample[np.isfinite(sample)]
+    if sample.size and np.ptp(sample) < SMALLEST_RANGE and (sample != np.rint(sample)).any():
+        found = f"the CT goes from {sample.min():.3g} to {sample.max():.3g}: it was rescaled"
+        raise complaint(path, found, "export it in Hounsfield units")
 
 
 def _check_looks_like_ct(values: NDArray, path: Path) -> None:

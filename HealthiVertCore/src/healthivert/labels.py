@@ -123,7 +123,10 @@ def parse_level(text: str, case: SpineCase) -> str:
             f"'{text}' is not the name of a vertebra; the segmentation of {case.name} has {there}: give one of them"
         )
     if level not in case.label_values:
-        raise HealthiVertError(f"{level} is not in the segmentation of {case.name}; it has {there}: give one of them")
+        why = "".join(f" ({words})" for words in case.warnings if f"({level})" in words)
+        raise HealthiVertError(
+            f"{level} is not in the segmentation of {case.name}{why}; it has {there}: give one of them"
+        )
     return level
 
 

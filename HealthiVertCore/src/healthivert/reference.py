@@ -26,6 +26,14 @@ TREND_STIFFNESS = 10.0  # ridge on the slope: only a long run of agreeing levels
 # One healthy level's heights against the line through the others (standard deviation of the logarithm, in the order of
 # HEIGHT_KEYS). Known before any spine is seen as if from so many levels; what the spine's own levels show is added.
 LEVEL_SD, LEVEL_SD_WEIGHT = np.array([0.03, 0.045, 0.045, 0.03]), 4.0
+# So many times as much where a spine ends: people differ most in the wedge of L5 and L4, and the tables of normal
+# heights in the first thoracic levels. From generated spines; a population's measured L5 says the same.
+MORE_AT_LEVEL = {
+    "T1": np.array([1.6, 1.65, 1.4, 1.8]),
+    "T2": np.array([1.25, 1.4, 1.3, 1.5]),
+    "L4": np.array([1.2, 1.0, 1.1, 1.05]),
+    "L5": np.array([1.5, 1.05, 1.35, 1.2]),
+}
 # Where most levels have collapsed, those that look healthy may have, too, but all to much the same degree: how far they
 # then lie below the truth (logarithm, in the order of HEIGHT_KEYS; the posterior wall stands longest).
 COLLAPSE_SD = np.array([0.25, 0.25, 0.12, 0.20])
@@ -87,8 +95,8 @@ def predictions(heights: Mapping[str, Heights], size: float | None = None) -> di
     )
     fitted = shares @ ratio + (of_size * (size or 0.0))[:, None]
     # each level missed by what it varies itself and by what those that predict it do
-    own_share = 1 + (shares**2).sum(axis=1)[:, None]
-    widening = own_share + (of_size[:, None] * POPULATION_SPREAD / LEVEL_SD) ** 2
+    variance = np.array([MORE_AT_LEVEL.get(level, np.ones(len(HEIGHT_KEYS))) for level in levels]) ** 2
+    widening = variance + shares**2 @ variance + (of_size[:, None] * POPULATION_SPREAD / LEVEL_SD) ** 2
     misses = (ratio - fitted) ** 2 / widening
     for i, level in enumerate(levels):
         trust = np.delete(health, i)

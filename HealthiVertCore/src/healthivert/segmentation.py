@@ -32,6 +32,7 @@ from healthivert.threads import two_at_a_time
 LARGEST_LABEL = 65535
 MOST_LABELS = 300  # a whole-body segmentation has about 120 structures; a CT has thousands of values
 WHOLE_NUMBER_TOLERANCE = 1e-3
+LONGEST_BREAK_MM = 3.0  # of empty slices within one vertebra: drawn on every second one, or one forgotten
 SECOND_PIECE_SHARE = 0.25  # of the larger piece: below it, it is a stray bit of the same vertebra
 
 Description = tuple[str, str, int, int]  # name, tags with terminology, layer, value in the layer
@@ -79,11 +80,12 @@ def read_segmentation(path: Path, level_map: Mapping[int, str] | None = None) ->
         )
     with blamed_on_orientation(warnings):
         segments, more = _segments(path, described, profiles, level_map)
-    more += _left_out(segments, profiles, path)
+    left_out = _left_out(segments, profiles, path)
+    more += left_out
     names = ", ".join(f"value {s.value} is {s.level}" for s in segments if s.level == SACRUM_NAME)
     segments = [s for s in segments if s.level != SACRUM_NAME and profiles[s.layer][s.value].stacked_pieces == 1]
     if not segments:
-        found = names or "none of its labels is a vertebra that can be used"
+        found = names or "; ".join(left_out) or "none of its labels is a vertebra"
         raise complaint(path, f"the mask has no usable vertebra ({found})", "segment the vertebrae or pass --level-map")
     return Segmentation(_numbered(layers, segments), orientation, _users_values(segments), (*warnings, *more))
 
@@ -137,10 +139,11 @@ def _whole_numbers(plane: NDArray, path: Path) -> NDArray:
 
 
 def _profile(planes: Mapping[int, int], step_mm: float, voxel_ml: float) -> LabelProfile:
-    """planes: voxels by slice index. A piece is a run of slices without an empty one between them."""
+    """planes: voxels by slice index. A piece is a run of slices, with LONGEST_BREAK_MM of empty ones at most."""
     index = np.array(sorted(planes))
     count = np.array([planes[i] for i in index], dtype=float)
-    pieces = [piece.sum() for piece in np.split(count, np.flatnonzero(np.diff(index) > 1) + 1)]
+    breaks = np.flatnonzero((np.diff(index) - 1) * step_mm > LONGEST_BREAK_MM) + 1
+    pieces = [piece.sum() for piece in np.split(count, breaks)]
     large = sum(piece >= SECOND_PIECE_SHARE * max(pieces) for piece in pieces)
     return LabelProfile(float(index @ count / count.sum()) * step_mm, float(count.sum()) * voxel_ml, large)
 
