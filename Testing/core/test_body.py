@@ -271,3 +271,16 @@ def test_labels_without_any_body_are_refused():
     labels[20, 20, 20] = 20
     with pytest.raises(HealthiVertError, match="L1"):
         find_bodies(SpineCase(sitk.Image(40, 40, 40, sitk.sitkInt16), labels, "speck", "LPS", {"L1": 20}))
+
+
+def test_an_opening_of_the_wall_is_no_loss_of_height(healthy_case):
+    """Where the veins leave the body a segmentation is often open: 6 mm high, in the middle of the posterior wall."""
+    labels = sitk.GetArrayFromImage(healthy_case.labels)
+    rows, depths, across = np.argwhere(labels == LEVEL_NUMBER["L3"]).T
+    middle, wall, left = rows.min() + 14, depths.min() + 30, int(np.median(across))
+    opening = labels[middle - 3 : middle + 3, wall - 9 : wall, left - 5 : left + 6]
+    assert (opening == LEVEL_NUMBER["L3"]).all()
+    opening[:] = 0
+    bodies = find_bodies(replace(healthy_case, labels=on_grid_of(healthy_case, labels)))
+    assert body_heights(bodies["L3"]).thirds == pytest.approx(heights(healthy_case, "L3").thirds, abs=0.3)
+    assert bodies["L3"].cleft_mm == 0

@@ -237,6 +237,12 @@ def the_ct_has_an_unknown_scale(folder: Path) -> Paths:
     return with_ct(folder, write(((lumbar_hu().astype(np.int32) + 1000) * 7).astype(np.int32), folder / "bad.nrrd"))
 
 
+@bad("bad.nrrd", "the CT goes from 0 to 1: it was rescaled")
+def the_ct_is_scaled_for_a_network(folder: Path) -> Paths:
+    hu = lumbar_hu().astype(np.float32)
+    return with_ct(folder, write((hu - hu.min()) / np.ptp(hu), folder / "bad.nrrd"))
+
+
 @bad("bad.nii", "spacing is 0")
 def the_spacing_is_zero(folder: Path) -> Paths:
     return with_ct(folder, patched(plain_nifti(folder), "<f", 80, 0.0))

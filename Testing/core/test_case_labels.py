@@ -315,3 +315,31 @@ def test_names_in_a_nifti_header_are_read(tmp_path: Path) -> None:
     extension = np.int32([size, 0]).tobytes() + table.encode().ljust(size - 8, b"\0")
     plain.write_bytes(bytes(head) + b"\1\0\0\0" + extension + voxels)
     assert load(tmp_path, plain).levels == LUMBAR[:4]
+
+
+def with_empty_slices(*rows: int) -> np.ndarray:
+    labels = lumbar_numbers()
+    labels[list(rows)] = 0
+    return labels
+
+
+def test_a_slice_that_was_forgotten_parts_no_vertebra(tmp_path: Path) -> None:
+    """One of 2.5 mm is empty in the middle of L3."""
+    middle = SHAPE[0] - 1 - STEP_ROWS * 2 - 5
+    case = load(tmp_path, write(with_empty_slices(middle), tmp_path / "seg.nrrd"))
+    assert case.levels == LUMBAR
+    assert not any("separate places" in words for words in case.warnings)
+
+
+def test_a_level_that_was_left_out_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    middle = SHAPE[0] - 1 - STEP_ROWS * 2 - 5
+    case = load(tmp_path, write(with_empty_slices(middle, middle + 1), tmp_path / "seg.nrrd"))
+    assert case.levels == ("L1", "L2", "L4", "L5")
+    with pytest.raises(HealthiVertError, match=r"L3 is not in .* lies in 2 separate places along .* it has L1, L2, L4"):
+        parse_level("L3", case)
+
+
+def test_where_no_level_is_usable_the_reason_is_said(tmp_path: Path) -> None:
+    labels = np.where(np.isin(lumbar_numbers(), (20, 22)), 20, 0).astype(np.uint8)
+    with pytest.raises(HealthiVertError, match=r"no usable vertebra \(seg.nrrd: value 20 \(L1\) lies in 2 separate"):
+        load(tmp_path, write(labels, tmp_path / "seg.nrrd"))

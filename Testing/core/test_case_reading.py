@@ -9,11 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from case_files import as_image, lumbar_hu, lumbar_numbers, oblique_direction, patched, write, write_case
+from case_files import (
+    SHAPE,
+    as_image,
+    lumbar_hu,
+    lumbar_numbers,
+    oblique_direction,
+    patched,
+    shaded_hu,
+    write,
+    write_case,
+)
 from command_line_case import write_spine
 from conftest import block_spine, lumbar_blocks
 
 from healthivert.anatomy import LEVEL_NUMBER
+from healthivert.body import find_bodies
 from healthivert.case import load_case, load_labels, write_image
 from healthivert.image_files import read_image
 from healthivert.types import SpineCase
@@ -254,3 +265,22 @@ def test_progress_is_told(tmp_path: Path) -> None:
     load_case(*write_case(tmp_path), progress=lambda *words: told.append(words))
     assert [fraction for _, fraction, _ in told] == sorted(fraction for _, fraction, _ in told)
     assert told[-1][1] == 1.0
+
+
+def test_a_picture_that_is_filled_up_ends_where_the_filling_begins(tmp_path: Path) -> None:
+    """As a reformatted or registered CT is: L1 and L5 are cut by the filling as by the scan's own border."""
+    ct, labels = shaded_hu(), lumbar_numbers()
+    for filled in (slice(0, 7), slice(SHAPE[0] - 5, None)):
+        ct[filled], labels[filled] = -1024, 0
+    case = load_case(write(ct, tmp_path / "ct.nrrd"), write(labels, tmp_path / "seg.nrrd"))
+    assert case.labelled_field == ((0, 0, 7), (SHAPE[2], SHAPE[1], SHAPE[0] - 5))
+    complete = {level: body.complete for level, body in find_bodies(case).items()}
+    assert complete == {"L1": False, "L2": True, "L3": True, "L4": True, "L5": False}
+
+
+def test_a_picture_of_what_is_labelled_alone_has_no_border_there(tmp_path: Path) -> None:
+    labels = lumbar_numbers()
+    ct = np.where(labels > 0, shaded_hu(), -1024).astype(np.int16)
+    case = load_case(write(ct, tmp_path / "ct.nrrd"), write(labels, tmp_path / "seg.nrrd"))
+    assert case.labelled_field is None
+    assert all(body.complete for body in find_bodies(case).values())

@@ -11,7 +11,8 @@ import torch
 from conftest import Block, block_spine
 
 from healthivert.commands import GeneratorChoice, load_generator
-from healthivert.generate import height_head_helps, redraw_seeds, sampler
+from healthivert.gap import GAP, from_window
+from healthivert.generate import LARGEST_LOG_RATIO, Drawing, averaged, height_head_helps, redraw_seeds, sampler
 from healthivert.inspection import analyse
 from healthivert.models.interface import GeneratorOutput
 from healthivert.pipeline import prepare, regrow
@@ -161,3 +162,22 @@ def test_a_model_has_a_say_in_the_height_only_if_its_validation_shows_that_it_he
     model = Counting(log_ratio=0.1)
     height = sampler(model, CPU, 1, 0, height_head=helps)(conditioning)[0].height_mm
     assert height == pytest.approx(conditioning.reference_mm * (np.exp(0.1) if helps else 1.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_model_counts_for_its_share_and_the_neighbours_for_the_rest(case_and_analysis, share):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    drawn, gap = np.full_like(conditioning.ct, 0.5), slice(*GAP)
+    planes = Drawing(drawn, np.ones_like(drawn), np.ones_like(drawn))
+    found = averaged(planes, 26.0, conditioning, share)
+    expected = share * 0.5 + (1 - share) * conditioning.prior_ct
+    assert found.ct[gap] == pytest.approx(from_window(expected[gap]), abs=1e-2)
+    assert found.body[gap] == pytest.approx(share + (1 - share) * conditioning.prior_body[gap], abs=1e-6)
+    assert found.ct[: GAP[0]] == pytest.approx(from_window(conditioning.prior_ct[: GAP[0]]), abs=1e-2)
+
+
+def test_a_height_head_that_went_astray_is_not_followed(case_and_analysis):
+    conditioning = prepare(*case_and_analysis, "L2").conditioning
+    for said in (3.0, -3.0):
+        height = sampler(Counting(log_ratio=said), CPU, 1, 0)(conditioning)[0].height_mm
+        assert abs(np.log(height / conditioning.reference_mm)) == pytest.approx(LARGEST_LOG_RATIO)

@@ -20,6 +20,7 @@ from healthivert.measure import (
     third_heights,
     without_rim,
 )
+from healthivert.pipeline import loss_interval
 from healthivert.types import HEIGHT_KEYS, Genant, Heights
 
 
@@ -172,3 +173,43 @@ def test_the_published_formula_hides_a_synthesis_that_is_too_low():
     assert published_rhlv(original, healthy, 1.0)["mean"] == pytest.approx(0.0, abs=1e-3)
     healthy[10:50, 5:35, 5:35] = True
     assert published_rhlv(original, healthy, 1.0)["mean"] == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.parametrize(("worst", "grade"), [(0.1999, 0), (0.20, 1), (0.2499, 1), (0.25, 2), (0.3999, 2), (0.40, 3)])
+def test_a_grade_begins_at_its_own_limit(worst, grade):
+    assert genant_grade(Heights(worst, 0.0, 0.0, worst / 3)).grade == grade
+
+
+def test_a_body_that_is_lowest_behind_is_crushed_though_its_posterior_wall_has_lost_little():
+    assert genant_grade(Heights(0.10, 0.21, 0.19, 0.17)).shape == "crush"
+
+
+def test_six_points_are_read_beside_them_and_not_from_afar():
+    """A body whose plates are hollow: 20 mm in its middle, 10 mm more at 20 mm from there."""
+    ap = np.arange(41.0) + 0.5
+    found = six_point(ap, 20 + 10 * ((ap - 20.5) / 20) ** 2)
+    at = np.array([-1.0, 0.0, 1.0])
+    assert found["middle"] == pytest.approx(20 + 10 * (at / 20) ** 2 @ np.ones(3) / 3, abs=0.01)
+    assert found["anterior"] == pytest.approx(found["posterior"], abs=0.5)
+    assert found["anterior"] == pytest.approx(20 + 10 * (14.35 / 20) ** 2, abs=0.5)
+
+
+def test_the_published_formula_leaves_out_columns_that_have_collapsed():
+    """Below 0.7 of the middle column, of the original alone: a front that lost half counts as if it were not there."""
+    original, healthy = np.zeros((60, 40, 40), bool), np.zeros((60, 40, 40), bool)
+    healthy[10:40, 5:35, 5:35] = True
+    original[10:40, 5:35, 5:35] = True
+    original[25:40, 5:10, 5:35] = False  # the front half of the anterior third
+    found = published_rhlv(original, healthy, 1.0)
+    assert found["anterior"] == pytest.approx(0.0, abs=1e-3)
+    assert found["posterior"] == found["middle"] == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(("form_sd", "reach"), [(None, 0.7 * 0.03), (0.05, 0.05), (0.01, 0.7 * 0.03)])
+def test_the_interval_of_a_loss_is_that_of_the_healthy_height_or_of_the_drawn_forms(form_sd, reach):
+    """A loss of 30 %: what is left varies by 0.7 of what the healthy height does; 1.645 of it on either side."""
+    forms = None if form_sd is None else Heights(*[form_sd] * 4)
+    interval = loss_interval(Heights(*[0.3] * 4), forms, Heights(*[0.03] * 4))
+    assert set(interval) == set(HEIGHT_KEYS)
+    for low, high in interval.values():
+        assert (low, high) == pytest.approx((0.3 - 1.645 * reach, 0.3 + 1.645 * reach), abs=1e-4)

@@ -13,6 +13,7 @@ from healthivert.pipeline import NINE_OF_TEN
 from healthivert.reference import (
     LEVEL_SD,
     LEVEL_SD_WEIGHT,
+    MORE_AT_LEVEL,
     POPULATION_SPREAD,
     REACH_LEVELS,
     SIZE_WEIGHT,
@@ -135,6 +136,16 @@ def test_of_two_levels_the_spread_is_known_in_closed_form(size, deviation):
     before = (LEVEL_SD_WEIGHT * LEVEL_SD**2 + missed) / (LEVEL_SD_WEIGHT + 1)
     spread = predictions(seen, size)["L2"].spread
     assert [getattr(spread, key) for key in HEIGHT_KEYS] == pytest.approx(np.sqrt(before * widening), rel=1e-6)
+
+
+def test_the_last_level_is_predicted_less_surely_and_predicts_less_surely():
+    """L5 has a wedge of its own: the third by which it is graded may be off by half as much again."""
+    found = predictions({v: scaled(v, 1.0) for v in SPINE}, 0.0)
+    spread = {level: found[level].spread for level in ("L2", "L4", "L5")}
+    more = [getattr(spread["L5"], key) / getattr(spread["L2"], key) for key in HEIGHT_KEYS]
+    assert more == pytest.approx(MORE_AT_LEVEL["L5"], rel=0.08)
+    of_two = [predictions({"L3": scaled("L3", 1.0), v: scaled(v, 1.0)})["L3"].spread for v in ("L2", "L5")]
+    assert of_two[1].anterior > 1.05 * of_two[0].anterior
 
 
 def test_where_few_look_healthy_these_are_doubted_too():

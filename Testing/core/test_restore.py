@@ -12,10 +12,12 @@ from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import find_bodies
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, ROWS, from_window, slab_to_gap, to_window
+from healthivert.geometry import patch_around, sample
 from healthivert.inspection import analyse
 from healthivert.measure import body_heights
 from healthivert.pipeline import prepare, regrow
-from healthivert.restore import generated_share
+from healthivert.restore import Placement, generated_share, source_arc
+from healthivert.straighten import grid_points
 from healthivert.types import Conditioning, PseudoHealthy, SpineCase
 
 HEALTHY_MM = 27.0
@@ -295,3 +297,57 @@ def test_the_truth_in_the_gap_gives_the_scan_back():
     before, after = (sitk.GetArrayFromImage(i).astype(float) for i in (case.ct, outcome.restored.ct))
     assert np.abs(before - after).mean() < 2.0
     assert np.isclose(before, after, atol=60).mean() > 0.99
+
+
+def test_what_lies_above_comes_from_as_much_farther_down_as_was_restored():
+    placement = Placement(arc_bottom=100.0, row_mm=0.9, bottom_mm=1.0, top_mm=2.0, shift_mm=12.0)
+    arcs = np.array(
+        [50.0, placement.arc_bottom, placement.arc_bottom + placement.slab_mm / 2, placement.arc_top, 180.0]
+    )
+    assert arcs - source_arc(arcs, placement) == pytest.approx([0.0, 0.0, 6.0, 12.0, 12.0])
+
+
+def test_the_pictures_show_the_restored_scan(collapsed, outcome):
+    """What is drawn in the straightened frame, and judged there, is what lies in the patient."""
+    straight = prepare(collapsed, analyse(collapsed), LEVEL).straight
+    ap, lr = (n // 2 for n in straight.ct.shape[1:])
+    points = grid_points(straight.frame, straight.arc, straight.spacing_mm)
+    for image, order, shown in ((outcome.restored.ct, 1, "after"), (outcome.restored.labels, 0, "body_after")):
+        found = sample(patch_around(image, points, 2.0), points, order=order)[:, ap, lr]
+        view = getattr(outcome.views[0], shown)[:, ap]
+        expected = found if shown == "after" else found == LEVEL_NUMBER[LEVEL]
+        alike = np.isclose(view, expected, atol=60) if shown == "after" else (view > 0.5) == expected
+        assert alike.mean() > 0.95, shown
+
+
+def test_no_label_of_the_old_body_is_left_beside_the_regrown_one(collapsed):
+    """The collapsed body has bulged by 6 mm: there nothing is drawn, and the label must not stay."""
+    labels = sitk.GetArrayFromImage(collapsed.labels)
+    own = labels == LEVEL_NUMBER[LEVEL]
+    rows, depths, across = np.argwhere(own).T
+    middle, centre = int(np.median(rows)), int(np.median(across))
+    front = depths.min()
+    labels[middle - 3 : middle + 4, front - 6 : front + 4, centre - 14 : centre + 15] = LEVEL_NUMBER[LEVEL]
+    case = with_arrays(collapsed, labels=labels)
+    restored = regrow(case, analyse(case), LEVEL, block_generator, quiet).restored
+    found = sitk.GetArrayFromImage(restored.labels) == LEVEL_NUMBER[LEVEL]
+    in_front = found[:, : front + 2, centre - 10 : centre + 11]
+    per_row = in_front.any(axis=(1, 2))
+    assert not per_row.any() or in_front.sum(axis=1).max() <= 4, "a piece of the old wall stands in front of the body"
+
+
+def test_a_facet_of_the_level_below_stays_where_it_is(collapsed):
+    """It reaches up right behind the target's wall, into what is moved."""
+    labels, ct = sitk.GetArrayFromImage(collapsed.labels), sitk.GetArrayFromImage(collapsed.ct)
+    front, middle = np.argwhere(labels == LEVEL_NUMBER[LEVEL])[:, 1].min(), labels.shape[2] // 2
+    top = np.argwhere(labels == LEVEL_NUMBER["L3"])[:, 0].max()
+    facet = slice(top - 8, top + 12), slice(front + 31, front + 35), slice(middle - 5, middle + 6)
+    assert not labels[facet].any()
+    labels[facet], ct[facet] = LEVEL_NUMBER["L3"], 700
+    case = with_arrays(collapsed, labels=labels, ct=ct)
+    restored = regrow(case, analyse(case), LEVEL, block_generator, quiet).restored
+    drawn = sitk.GetArrayFromImage(restored.labels) == LEVEL_NUMBER[LEVEL]
+    own = (labels == LEVEL_NUMBER["L3"]) & ~drawn
+    assert (sitk.GetArrayFromImage(restored.labels)[own] == LEVEL_NUMBER["L3"]).all()
+    assert (sitk.GetArrayFromImage(restored.ct)[own] == ct[own]).all()
+    assert drawn[facet].mean() < 0.1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from skimage.io import imread
-from training_case import TINY, elliptic_vertebra, write_vertebrae
+from training_case import TINY, TINY_DIFFUSION, elliptic_vertebra, write_vertebrae
 
 from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
@@ -22,6 +22,7 @@ from healthivert.models.interface import SliceBatch
 from healthivert.models.weights import load_weights
 from healthivert.training.batches import StepBatches, TrainingBatch, batches_of
 from healthivert.training.checkpoint import load_checkpoint
+from healthivert.training.diffusion_task import DiffusionRun
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanRun
 from healthivert.training.machine import machine
@@ -303,10 +304,12 @@ def test_running_statistics_are_shipped_as_they_are():
     assert torch.equal(average.running_var, trained.running_var)
 
 
-def test_a_training_keeps_the_average_of_its_weights_and_not_the_random_start(folder, tmp_path):
-    train(replace(TINY, steps=3), folder, tmp_path / "run")
+@pytest.mark.parametrize("settings", [TINY, TINY_DIFFUSION], ids=["gan", "diffusion"])
+def test_a_training_keeps_the_average_of_its_weights_and_not_the_random_start(settings, folder, tmp_path):
+    train(replace(settings, steps=3), folder, tmp_path / "run")
     tensors = load_checkpoint(tmp_path / "run")[0]
-    start = GanRun(TINY, GAP, torch.device("cpu")).average.state_dict()
+    cpu = torch.device("cpu")
+    start = (GanRun(TINY, GAP, cpu) if settings is TINY else DiffusionRun(TINY_DIFFUSION, cpu)).average.state_dict()
     assert any(not torch.equal(value, tensors[f"average.{name}"]) for name, value in start.items())
 
 

@@ -1,7 +1,7 @@
 """Genant's semi-quantitative grade and shape from height loss, by thresholds.
 
 Grades (Genant 1993, J Bone Miner Res 8:1137; cut-offs as used by Buckens 2013, PLOS ONE 8:e71204): the worst of the
-three thirds has lost less than 20 % (0), 20-25 % (1), 25-40 % (2), more than 40 % (3). svm_grading.py grades by a fit.
+three thirds has lost less than 20 % (0), 20-25 % (1), 25-40 % (2), 40 % or more (3). svm_grading.py grades by a fit.
 """
 
 from __future__ import annotations
