@@ -8,12 +8,15 @@ vary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ceilings import best_height_errors
 
 from healthivert.anatomy import LEVELS, normal_spine
+from healthivert.grade import genant_grade
 from healthivert.inspection import believed_size
+from healthivert.measure import relative_height_loss
 from healthivert.phantom import PhantomSpine, sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN
 from healthivert.prior import TRUSTED_SUSPICION
@@ -40,6 +43,7 @@ KINDS: dict[str, Callable[[int], PhantomSpine]] = {
     "five levels, 2 or 3 of them fractured": seen(5, (2, 3)),
     "five levels, 4 or all fractured": seen(5, (4, 5)),
 }
+WHOLE = ("whole healthy spine", "whole spine, 1 to 4 fractures")
 SHORT: dict[str, Callable[[int], PhantomSpine]] = {
     "one healthy level": seen(1),  # a fractured one is expected to be as high
     "three healthy levels": seen(3),
@@ -89,23 +93,39 @@ def errors(spine: PhantomSpine) -> Iterator[tuple[float, ...]]:
         yield tuple(100 * abs(mm / true - 1) for mm in (*predicted, by_ratio, float(np.mean(beside))))
 
 
-def held(spine: PhantomSpine) -> Iterator[list[bool]]:
-    """For every level and each of HEIGHT_KEYS: whether the interval of nine in ten holds the true height."""
+class Held(NamedTuple):
+    """grade: by thresholds, of what was found. within: of each of HEIGHT_KEYS, whether the interval of 90 % holds
+    the true height."""
+
+    level: str
+    grade: int
+    within: list[bool]
+
+
+def held(spine: PhantomSpine) -> Iterator[Held]:
+    """For every level."""
     rows = truth(spine)["levels"]
     found = predictions({row["level"]: Heights(**row["heights_mm"]) for row in rows}, size_of(spine))
     for row in rows:
         prediction = found[row["level"]] or population(row["level"], size_of(spine))
-        yield [
+        grade = genant_grade(relative_height_loss(Heights(**row["heights_mm"]), prediction.heights)).grade
+        within = [
             abs(getattr(prediction.heights, key) / row["healthy_heights_mm"][key] - 1)
             <= NINE_OF_TEN * getattr(prediction.spread, key)
             for key in HEIGHT_KEYS
         ]
+        yield Held(row["level"], grade, within)
 
 
 def line(what: str, found: Sequence[tuple[float, ...]]) -> str:
     means, worst = np.mean(found, axis=0), np.quantile(found, 0.9, axis=0)
     cells = [f"{mean:.1f} ({high:.1f})" for mean, high in zip(means, worst, strict=True)]
     return f"| {what} | {' | '.join(cells)} |"
+
+
+def line_of_held(what: str, levels: Sequence[Held]) -> str:
+    shares = 100 * np.mean([level.within for level in levels], axis=0)
+    return f"| {what} | {' | '.join(f'{share:.0f}' for share in shares)} |"
 
 
 def main() -> None:
@@ -127,8 +147,13 @@ def main() -> None:
     print("How many of the true heights the interval of 90 % holds, in percent.")
     print(f"| | {' | '.join(HEIGHT_KEYS)} |\n|---|---|---|---|---|")
     for what, sample in {**KINDS, **SHORT}.items():
-        shares = 100 * np.mean([level for seed in seeds for level in held(sample(seed))], axis=0)
-        print(f"| {what} | {' | '.join(f'{share:.0f}' for share in shares)} |", flush=True)
+        levels = [level for seed in seeds for level in held(sample(seed))]
+        print(line_of_held(what, levels), flush=True)
+        if what in WHOLE:
+            for end in ("T1", "L5"):
+                print(line_of_held(f"{what}: {end}", [level for level in levels if level.level == end]), flush=True)
+            found = [level for level in levels if level.grade]
+            print(line_of_held(f"{what}: {len(found)} found to be of grade 1 or more", found), flush=True)
 
 
 if __name__ == "__main__":

@@ -343,3 +343,16 @@ def test_where_no_level_is_usable_the_reason_is_said(tmp_path: Path) -> None:
     labels = np.where(np.isin(lumbar_numbers(), (20, 22)), 20, 0).astype(np.uint8)
     with pytest.raises(HealthiVertError, match=r"no usable vertebra \(seg.nrrd: value 20 \(L1\) lies in 2 separate"):
         load(tmp_path, write(labels, tmp_path / "seg.nrrd"))
+
+
+def test_a_part_with_the_neighbours_number_is_said(tmp_path: Path) -> None:
+    """The lower 5 mm of L2 are labelled L3: L2 comes out too low, as if it had a fracture."""
+    labels = lumbar_numbers()
+    bottom = np.argwhere(labels == 21)[:, 0].min()
+    wrong = labels[bottom : bottom + 2]
+    wrong[wrong == 21] = 22
+    case = load(tmp_path, write(labels, tmp_path / "seg.nrrd"))
+    said = [words for words in case.warnings if "touch" in words]
+    assert said and all("labels of L2 and L3 touch where a disc should lie" in words for words in said)
+    right = load(tmp_path, write(lumbar_numbers(), tmp_path / "right.nrrd"))
+    assert not any("touch" in words for words in right.warnings)

@@ -21,6 +21,7 @@ from isal import igzip
 from numpy.typing import NDArray
 
 from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER
+from healthivert.contact import contact_warnings
 from healthivert.dicom import is_dicom_file, read_dicom
 from healthivert.errors import HealthiVertError, complaint
 from healthivert.geometry import Index, label_boxes, labelled_box
@@ -84,6 +85,7 @@ def load_case(
     labelled = numbers > 0
     image, more = in_hounsfield_units(image, hounsfield[labelled], ct, seg)
     warnings += more + oddities(_more_than_specks(values, numbers[labelled], label_image))
+    warnings += contact_warnings(numbers, list(values), image.GetSpacing())
     margin = _widened(box, image)
     warnings += metal_warning(sitk.GetArrayViewFromImage(image)[margin], float(np.prod(image.GetSpacing())) / 1000)
     warnings += _tissue_warnings(image, label_image, margin, values)
@@ -103,7 +105,8 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
     air.CopyInformation(read.image)
     view = sitk.GetArrayViewFromImage(read.image)
     numbers = view[labelled_box(view)]
-    warnings = (*read.warnings, *oddities(_more_than_specks(read.label_values, numbers[numbers > 0], read.image)))
+    odd = oddities(_more_than_specks(read.label_values, numbers[numbers > 0], read.image))
+    warnings = (*read.warnings, *odd, *contact_warnings(numbers, list(read.label_values), read.image.GetSpacing()))
     return SpineCase(air, read.image, case_name(seg), read.orientation, read.label_values, warnings)
 
 
