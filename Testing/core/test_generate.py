@@ -11,6 +11,7 @@ import torch
 from conftest import Block, block_spine
 
 from healthivert.commands import GeneratorChoice, load_generator
+from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, from_window
 from healthivert.generate import LARGEST_LOG_RATIO, Drawing, averaged, height_head_helps, redraw_seeds, sampler
 from healthivert.inspection import analyse
@@ -181,3 +182,8 @@ def test_a_height_head_that_went_astray_is_not_followed(case_and_analysis):
     for said in (3.0, -3.0):
         height = sampler(Counting(log_ratio=said), CPU, 1, 0)(conditioning)[0].height_mm
         assert abs(np.log(height / conditioning.reference_mm)) == pytest.approx(LARGEST_LOG_RATIO)
+
+
+def test_an_unknown_source_of_attention_is_refused():
+    with pytest.raises(HealthiVertError, match=r"--attention guess: no such source; use one of suspicion, hgam, none"):
+        load_generator(GeneratorChoice(attention="guess"))

@@ -84,7 +84,6 @@ def bootstrap_interval(
     units: Sequence[Hashable],
     statistic: Callable[[NDArray[np.intp]], float],
     seed: int,
-    resamples: int = RESAMPLES,
 ) -> tuple[float, float] | None:
     """The 95 % percentile interval of a statistic.
 
@@ -96,7 +95,7 @@ def bootstrap_interval(
         return None
     rows_of = [np.array([i for i, unit in enumerate(units) if unit == name]) for name in names]
     random = np.random.default_rng(seed)
-    draws = random.integers(len(names), size=(resamples, len(names)))
+    draws = random.integers(len(names), size=(RESAMPLES, len(names)))
     values = np.array([statistic(np.concatenate([rows_of[i] for i in draw])) for draw in draws])
     values = values[np.isfinite(values)]
     if values.size == 0:

@@ -61,6 +61,8 @@ def check_can_generate(choice: GeneratorChoice) -> None:
     """Raise HealthiVertError if the choice cannot be run, as far as that shows without loading anything."""
     if choice.samples < 1:
         raise HealthiVertError(f"--samples {choice.samples}: at least one sample is needed; pass 1 or more")
+    if choice.attention not in (sources := (SUSPICION, HGAM, NO_ATTENTION)):
+        raise HealthiVertError(f"--attention {choice.attention}: no such source; use one of {', '.join(sources)}")
     if choice.weights is None and choice.model not in MODELS:
         raise HealthiVertError(
             f"--model {choice.model}: this version ships no such generator; use one of "

@@ -78,11 +78,11 @@ def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return masked_mean((predicted - target).abs(), mask)
 
 
-def soft_dice_loss(predicted: Tensor, target: Tensor, smoothing: float = 1.0) -> Tensor:
-    """1 - Dice of soft masks. The smoothing of one pixel makes "both empty" a perfect answer."""
+def soft_dice_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - Dice of soft masks. One pixel more in both makes "both empty" a perfect answer."""
     both = (predicted * target).sum(dim=(1, 2, 3))
     either = predicted.sum(dim=(1, 2, 3)) + target.sum(dim=(1, 2, 3))
-    return 1 - (2 * both + smoothing) / (either + smoothing)
+    return 1 - (2 * both + 1) / (either + 1)
 
 
 def mask_cross_entropy(predicted: Tensor, target: Tensor, region: Tensor) -> Tensor:
@@ -165,10 +165,7 @@ def generator_losses(
     return losses
 
 
-def total_loss(losses: Mapping[str, Tensor], weights: LossWeights, sample_weight: Tensor | None = None) -> Tensor:
-    """The weighted sum of the terms, averaged over the samples (weighted by `sample_weight` [B] where given)."""
+def total_loss(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
+    """The weighted sum of the terms [B], averaged over the samples."""
     factor = asdict(weights)
-    per_sample = torch.stack([factor[name] * value for name, value in losses.items()]).sum(dim=0)
-    if sample_weight is None:
-        return per_sample.mean()
-    return (per_sample * sample_weight).sum() / sample_weight.sum().clamp_min(1e-6)
+    return torch.stack([factor[name] * value for name, value in losses.items()]).sum(dim=0).mean()

@@ -13,6 +13,7 @@ from healthivert.phantom.spine import PhantomSpine
 from healthivert.types import FloatArray
 
 BEHIND_MM, AHEAD_MM = 100.0, 30.0  # from a body's centre to behind the skin of the back, and to before its front
+MARGIN_MM = 18.0  # beyond the plates of the first and of the last level
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -91,13 +92,11 @@ class Grid:
         return k, j, i
 
 
-def whole_spine_grid(
-    spine: PhantomSpine, spacing: float = 1.0, field_mm: float = 256.0, margin_mm: float = 18.0
-) -> Grid:
+def whole_spine_grid(spine: PhantomSpine, spacing: float = 1.0, field_mm: float = 256.0) -> Grid:
     """The usual field of view: field_mm square, as long as the labelled levels, the skin of the back inside it."""
     stand = poses(spine)
     reach = np.array([stand[level].centre for level in spine.levels])
-    ends = [spine.vertebra(level).height / 2 + margin_mm for level in (spine.levels[-1], spine.levels[0])]
+    ends = [spine.vertebra(level).height / 2 + MARGIN_MM for level in (spine.levels[-1], spine.levels[0])]
     low, high = reach[:, 2].min() - ends[0], reach[:, 2].max() + ends[1]
     side = (reach[:, 0].min() + reach[:, 0].max()) / 2
     # the skin of the back fits if the spine is not too curved; the bodies always do

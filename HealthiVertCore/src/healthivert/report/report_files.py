@@ -140,13 +140,11 @@ def heights_rows(report: Report) -> list[tuple[Any, ...]]:
                 *(_percent(end) for end in (loss.rhlv_interval or {}).get(key, (None, None))),
             )
         )
-    original, healthy, reference = (
-        loss.six_point.get(name, {}) for name in ("original", "pseudo_healthy", "neighbour_reference")
-    )
+    original, healthy = (loss.six_point.get(name, {}) for name in ("original", "pseudo_healthy"))
     for key in THIRDS:
         before, after = original.get(key), healthy.get(key)
         lost = (after - before) / after if before is not None and after else None
-        heights = (_rounded(value) for value in (before, after, reference.get(key)))
+        heights = (_rounded(value) for value in (before, after, None))
         rows.append((report.vertebra, key, "six-point", *heights, _percent(lost), None, None, None, None))
     return rows
 
