@@ -13,6 +13,11 @@ import healthivert
 PACKAGE = Path(healthivert.__file__).parent
 GEOMETRY = ("geometry", "straighten", "body", "bend", "footprint", "gap", "measure", "orientation", "symmetry")
 
+STEPS = [  # the way of the data
+    *("segmentation", "case", "landmark", "body", "measure", "reference", "straighten", "inspection", "gap", "prior"),
+    *("generate", "restore", "restore_patient", "pipeline", "report", "commands", "cli"),
+]
+
 
 def imported(path: Path) -> Iterator[str]:
     """The full name of every module that a file imports, wherever in it."""
@@ -46,6 +51,14 @@ def test_models_know_nothing_of_geometry():
 def test_geometry_needs_no_torch():
     files = [PACKAGE / f"{name}.py" for name in (*GEOMETRY, "restore", "restore_patient", "prior", "reference")]
     assert breaks(files, ("torch", "healthivert.models")) == []
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_knows_nothing_of_what_comes_after_it(step: str):
+    files = [path for path in (PACKAGE / f"{step}.py", *(PACKAGE / step).glob("*.py")) if path.is_file()]
+    later = STEPS[STEPS.index(step) + 1 :]
+    assert files
+    assert breaks(files, tuple(f"healthivert.{name}" for name in later)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
-"""HealthiVert-guided attention (HGAM): where the anatomy around the target is believed to be healthy.
+"""Attention: where the anatomy around the target is believed to be healthy.
 
 In: StraightenedSpine and the suspicion of each level. Out: (SI, AP, LR) 0..1, high where healthy; it moves with the
 anatomy through the gap (gap.make_conditioning).
 
 The map here needs no classifier: a level whose heights are suspicious against the rest of the spine is dimmed over its
-whole body. An attention source is any function of AttentionSource's signature; hgam.attention has Grad-CAM++ of a
-fracture classifier.
+whole body. An attention source is any function of AttentionSource's signature; that of the publication (HGAM),
+Grad-CAM++ of a fracture classifier, is hgam.attention.
 """
 
 from __future__ import annotations

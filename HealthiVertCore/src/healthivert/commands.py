@@ -1,4 +1,8 @@
-"""What each command does, from paths to files. cli.py parses the arguments and calls these; other programs may, too."""
+"""What `run`, `inspect` and their kin do, from paths to files, and the generator that every command loads.
+
+cli.py parses the arguments and calls these; other programs may, too. cohort_commands, evaluation_commands and
+training_commands have the rest.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Body heights in mm and the relative height loss (RHLV), from column heights between sub-voxel endplates.
 
 In: (AP, LR) maps of column heights. Out: Heights per third, six-point heights, RHLV signed, maps, and the publication's
-own formula beside ours. Nothing here depends on how the columns were obtained.
+own formula beside ours. A segmented body, a drawn one and one on another grid are measured alike, but for how far its
+wall is rounded (Rim).
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def save_sample(sample: TrainingSample, path: Path) -> None:
 
 
 def load_sample(path: Path) -> TrainingSample:
-    """The inverse of save_sample. Raises ValueError, KeyError or OSError if the file is not a whole sample."""
+    """What save_sample kept: all that training reads of a sample; the rest of its Conditioning is as by default. Raises
+    ValueError, KeyError or OSError if the file is not a whole sample."""
     if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
         raise ValueError("it is no .npz file")
     with np.load(path, allow_pickle=False) as file:

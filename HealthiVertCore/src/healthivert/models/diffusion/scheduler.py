@@ -30,7 +30,7 @@ class SchedulerSettings:
 
     timesteps: int = at_least(2, 1000)
     schedule: str = one_of(SCHEDULES, "linear")
-    prediction: str = one_of(PREDICTIONS, "v")  # the only one whose answer matters equally at both ends of the process
+    prediction: str = one_of(PREDICTIONS, "v")  # matters alike at both ends; DiffusionSettings has x0, which was better
     beta_first: float = between(0, 1, 1e-4)
     beta_last: float = between(0, 1, 0.02)
 
