@@ -312,12 +312,13 @@ def test_the_pictures_show_the_restored_scan(collapsed, outcome):
     straight = prepare(collapsed, analyse(collapsed), LEVEL).straight
     ap, lr = (n // 2 for n in straight.ct.shape[1:])
     points = grid_points(straight.frame, straight.arc, straight.spacing_mm)
-    for image, order, shown in ((outcome.restored.ct, 1, "after"), (outcome.restored.labels, 0, "body_after")):
-        found = sample(patch_around(image, points, 2.0), points, order=order)[:, ap, lr]
-        view = getattr(outcome.views[0], shown)[:, ap]
-        expected = found if shown == "after" else found == LEVEL_NUMBER[LEVEL]
-        alike = np.isclose(view, expected, atol=60) if shown == "after" else (view > 0.5) == expected
-        assert alike.mean() > 0.95, shown
+    ct, labels = (
+        sample(patch_around(image, points, 2.0), points, order=order)[:, ap, lr]
+        for image, order in ((outcome.restored.ct, 1), (outcome.restored.labels, 0))
+    )
+    sagittal = outcome.views[0]
+    assert np.isclose(sagittal.after[:, ap], ct, atol=60).mean() > 0.95
+    assert ((sagittal.body_after[:, ap] > 0.5) == (labels == LEVEL_NUMBER[LEVEL])).mean() > 0.95
 
 
 def test_no_label_of_the_old_body_is_left_beside_the_regrown_one(collapsed):

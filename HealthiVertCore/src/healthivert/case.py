@@ -11,7 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -84,8 +84,7 @@ def load_case(
     numbers, hounsfield = (sitk.GetArrayViewFromImage(one)[box] for one in (label_image, image))
     labelled = numbers > 0
     image, more = in_hounsfield_units(image, hounsfield[labelled], ct, seg)
-    warnings += more + oddities(_more_than_specks(values, numbers[labelled], label_image))
-    warnings += contact_warnings(numbers, list(values), image.GetSpacing())
+    warnings += more + _label_warnings(numbers, values, label_image)
     margin = _widened(box, image)
     warnings += metal_warning(sitk.GetArrayViewFromImage(image)[margin], float(np.prod(image.GetSpacing())) / 1000)
     warnings += _tissue_warnings(image, label_image, margin, values)
@@ -105,8 +104,7 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
     air.CopyInformation(read.image)
     view = sitk.GetArrayViewFromImage(read.image)
     numbers = view[labelled_box(view)]
-    odd = oddities(_more_than_specks(read.label_values, numbers[numbers > 0], read.image))
-    warnings = (*read.warnings, *odd, *contact_warnings(numbers, list(read.label_values), read.image.GetSpacing()))
+    warnings = (*read.warnings, *_label_warnings(numbers, read.label_values, read.image))
     return SpineCase(air, read.image, case_name(seg), read.orientation, read.label_values, warnings)
 
 
@@ -166,6 +164,12 @@ def _on_grid_of(
     return moved, values, warnings + ([f"outside the CT: {', '.join(lost)}"] if lost else [])
 
 
+def _label_warnings(numbers: NDArray, levels: Collection[str], labels: sitk.Image) -> list[str]:
+    """What is odd about the levels and where they lie. numbers: the image's labelled box."""
+    present = _more_than_specks(levels, numbers[numbers > 0], labels)
+    return [*oddities(present), *contact_warnings(numbers, levels, labels.GetSpacing())]
+
+
 def _more_than_specks(levels: Iterable[str], numbers: NDArray, labels: sitk.Image) -> list[str]:
     """The levels of which there is enough for a body: a stray bit of a number's label is no vertebra. numbers: (N,) of
     the image's labelled voxels."""
@@ -197,13 +201,20 @@ def _picture_without_fill(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, In
     found = (i.start, j.start, k.start), (i.stop, j.stop, k.stop)
     if found == whole:
         return whole
-    beside = view[k, j, i][sitk.GetArrayViewFromImage(labels)[k, j, i] == 0]
-    return whole if np.unique(beside).size <= 1 else found
+    beside = (
+        plane[numbers == 0]
+        for plane, numbers in zip(view[k, j, i], sitk.GetArrayViewFromImage(labels)[k, j, i], strict=True)
+    )
+    return whole if all(map(_is_plain, beside)) else found
 
 
 def _leading_plain(planes: NDArray) -> int:
     """How many planes come before the first one of more than one value."""
-    return sum(1 for _ in itertools.takewhile(lambda plane: plane.min() == plane.max(), planes))
+    return sum(1 for _ in itertools.takewhile(_is_plain, planes))
+
+
+def _is_plain(values: NDArray) -> bool:
+    return values.size == 0 or bool(values.min() == values.max())
 
 
 def _grid_of_mask(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index]:

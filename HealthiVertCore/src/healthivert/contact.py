@@ -5,7 +5,7 @@ In: the level numbers of a mask. Out: warnings. Nothing is corrected: the mask d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,7 +16,7 @@ from healthivert.anatomy import LEVEL_NUMBER, LEVELS, normal_spine
 LARGEST_CONTACT = 0.5  # of a plate; 0.3 at most in real masks, where facets and lips meet: a disc lies between plates
 
 
-def contact_warnings(numbers: NDArray[np.uint8], levels: Sequence[str], spacing_mm: Sequence[float]) -> list[str]:
+def contact_warnings(numbers: NDArray[np.uint8], levels: Collection[str], spacing_mm: Sequence[float]) -> list[str]:
     """numbers: (SI, AP, LR) level numbers, superior last. spacing_mm: (LR, AP, SI) of a voxel."""
     lower, upper = numbers[:-1], numbers[1:]
     touching = (lower != upper) & (lower > 0) & (upper > 0)

@@ -144,7 +144,7 @@ def heights_rows(report: Report) -> list[tuple[Any, ...]]:
     for key in THIRDS:
         before, after = original.get(key), healthy.get(key)
         lost = (after - before) / after if before is not None and after else None
-        heights = (_rounded(value) for value in (before, after, None))
+        heights = _rounded(before), _rounded(after), None
         rows.append((report.vertebra, key, "six-point", *heights, _percent(lost), None, None, None, None))
     return rows
 
