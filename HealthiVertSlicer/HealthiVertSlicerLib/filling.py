@@ -140,7 +140,7 @@ def fill_heights(results: ResultSet, report: Mapping) -> None:
     interval = report["rhlv_interval_90"]
     titles = _("90 % interval from (%)"), _("90 % interval to (%)")
     for end, (name, title) in enumerate(zip(("low", "high"), titles, strict=True)):
-        percent = [None if interval is None else 100 * interval[key][end] for key in HEIGHT_KEYS]
+        percent = [100 * interval[key][end] for key in HEIGHT_KEYS]
         columns.append(Column(f"rhlv_interval_90_{name}_percent", title, _rounded(percent)))
     fill_table(table, columns)
 

@@ -84,7 +84,6 @@ class ResultsView:
         table = self._ui.resultTable
         rows = result_rows(report)
         table.setRowCount(len(rows))
-        table.setColumnHidden(len(rows[0]) - 1, report["rhlv_interval_90"] is None)
         for index, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = qt.QTableWidgetItem(text)
@@ -161,7 +160,7 @@ def result_rows(report: Mapping) -> list[list[str]]:
             f"{heights['original'][key]:.1f}",
             f"{heights['pseudo_healthy'][key]:.1f}",
             f"{100 * loss[key]:+.1f}" + (f" ± {100 * spread[key]:.1f}" if spread else ""),
-            _range(*interval[key]) if interval else "",
+            _range(*interval[key]),
         ]
         for key in HEIGHT_KEYS
     ]
@@ -177,9 +176,7 @@ def grade_text(report: Mapping) -> str:
     severity = [_("none by height"), _("mild"), _("moderate"), _("severe")][genant["grade"]]
     text = _("Genant grade {grade} ({severity}), {shape}")
     words = text.format(grade=genant["grade"], severity=severity, shape=genant["shape"])
-    if (grades := report.get("genant_grade_range_90")) is None:  # nor has a scene that an earlier version saved
-        return words
-    low, high = grades
+    low, high = report["genant_grade_range_90"]
     within = _("only grade {low}") if low == high else _("grades {low} to {high}")
     return words + _("; {grades} within the 90 % intervals").format(grades=within.format(low=low, high=high))
 

@@ -161,7 +161,6 @@ def test_the_interval_of_the_worst_third_tells_which_grades_are_possible(worst, 
     interval = {key: (getattr(rhlv, key) - reach, getattr(rhlv, key) + reach) for key in HEIGHT_KEYS}
     loss = replace(fractured_report().loss, rhlv=rhlv, rhlv_interval=interval, genant=genant_grade(rhlv))
     assert grade_range(loss) == expected
-    assert grade_range(replace(loss, rhlv_interval=None)) is None
     assert grade_range(replace(loss, genant=Genant(3, "wedge", "svm")))[1] == 3, "another way may grade otherwise"
 
 

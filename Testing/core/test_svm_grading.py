@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from report_example import fractured_report
 
 from healthivert.errors import HealthiVertError
 from healthivert.fit_grading import as_grading, best_settings, fit_grading
 from healthivert.grade import genant_grade
 from healthivert.svm_grading import FEATURES, SvmGrading, graded, grading_features, load_grading, save_grading
-from healthivert.types import Genant, HeightLoss, Heights
+from healthivert.types import Genant, Heights
 
 pytest.importorskip("sklearn", reason="scikit-learn is the oracle")
 
@@ -129,9 +130,12 @@ def test_a_map_without_columns_leaves_the_sagittal_thirds() -> None:
 
 
 def test_a_machine_fitted_on_the_losses_of_other_weights_is_said(fitted: SvmGrading) -> None:
-    thirds = losses(0.55, 0.45, 0.3)
-    loss = HeightLoss(
-        thirds, thirds, None, thirds, None, {}, {}, flat_map(0.55, 0.45, 0.3), Genant(2, "wedge"), ("one",)
+    loss = replace(
+        fractured_report().loss,
+        rhlv=losses(0.55, 0.45, 0.3),
+        loss_map=flat_map(0.55, 0.45, 0.3),
+        genant=Genant(2, "wedge"),
+        warnings=("one",),
     )
     same = graded(loss, fitted, {"sha256": "0" * 64})
     assert (same.genant.grade, same.genant.by, same.warnings) == (3, "svm", ("one",))

@@ -99,7 +99,7 @@ def test_what_does_not_change_what_is_learnt_may_differ_and_so_may_a_diverged_ru
 
 def test_a_setting_that_an_old_checkpoint_does_not_know_is_the_default_one(tmp_path):
     settings = GanTrainerSettings()
-    record = {"settings": {"batch_size": settings.batch_size}, "model": "gan"}
+    record = {"settings": {"batch_size": settings.batch_size}, "model": "gan", "step": 0}
     check_unchanged(settings, "gan", record, tmp_path)
     with pytest.raises(HealthiVertError, match=r"precision float32, not bfloat16"):
         check_unchanged(replace(settings, precision="bfloat16"), "gan", record, tmp_path)
@@ -109,7 +109,9 @@ def test_a_loss_weight_that_is_no_more_is_not_compared(tmp_path):
     """Cards and checkpoints of diffusion models named the weight of an adversarial term that they do not have."""
     settings = as_json(DiffusionTrainerSettings())
     settings["weights"]["adversarial"] = 0.01
-    check_unchanged(DiffusionTrainerSettings(), "diffusion", {"settings": settings, "model": "diffusion"}, tmp_path)
+    check_unchanged(
+        DiffusionTrainerSettings(), "diffusion", {"settings": settings, "model": "diffusion", "step": 0}, tmp_path
+    )
 
 
 def test_a_checkpoint_of_another_model_is_refused(folder, run):

@@ -31,7 +31,6 @@ class NormalVertebra:
     height_anterior: float
     height_middle: float
     height_posterior: float
-    height_cv: float  # standard deviation between people / mean
     width: float
     depth: float
     disc_below: float

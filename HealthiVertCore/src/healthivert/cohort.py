@@ -163,8 +163,6 @@ def done_row(name: str, report: Report, report_file: str, levels_compared: int) 
     """The row of a vertebra that was regrown. report_file: relative to the cohort's folder. levels_compared: of its
     scan, those held against others."""
     loss = report.loss
-    interval, grades = loss.rhlv_interval or {}, grade_range(loss) or (None, None)
-    ends = {key: interval.get(key, (None, None)) for key in HEIGHT_KEYS}
     return {
         "id": name,
         "vertebra": report.vertebra,
@@ -182,11 +180,11 @@ def done_row(name: str, report: Report, report_file: str, levels_compared: int) 
         "error": None,
         "levels_compared": levels_compared,
         **{
-            f"rhlv_{key}_interval_90_{end}_percent": None if value is None else round(100 * value, 2)
+            f"rhlv_{key}_interval_90_{end}_percent": round(100 * value, 2)
             for key in HEIGHT_KEYS
-            for end, value in zip(ENDS, ends[key], strict=True)
+            for end, value in zip(ENDS, loss.rhlv_interval[key], strict=True)
         },
-        **{f"genant_grade_90_{end}": grade for end, grade in zip(ENDS, grades, strict=True)},
+        **{f"genant_grade_90_{end}": grade for end, grade in zip(ENDS, grade_range(loss), strict=True)},
     }
 
 

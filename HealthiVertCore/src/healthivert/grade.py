@@ -24,11 +24,8 @@ def _grade_of(worst_loss: float) -> int:
     return sum(worst_loss >= limit for limit in GRADE_LIMITS)
 
 
-def grade_range(loss: HeightLoss) -> tuple[int, int] | None:
-    """The lowest and the highest grade that the intervals of the thirds allow, the grade itself included; None where
-    nothing tells how sure the loss is."""
-    if loss.rhlv_interval is None:
-        return None
+def grade_range(loss: HeightLoss) -> tuple[int, int]:
+    """The lowest and the highest grade that the intervals of the thirds allow, the grade itself included."""
     low, high = (_grade_of(max(loss.rhlv_interval[third][end] for third in THIRDS)) for end in (0, 1))
     return min(low, loss.genant.grade), max(high, loss.genant.grade)
 

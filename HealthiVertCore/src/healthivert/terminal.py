@@ -20,14 +20,13 @@ def result_table(report: Report) -> str:
     lines = [f"{report.vertebra}        original  healthy   loss     90 % interval"]
     for key in HEIGHT_KEYS:
         original, healthy = getattr(loss.original, key), getattr(loss.pseudo_healthy, key)
-        line = f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {_signed(getattr(loss.rhlv, key)):>5} %"
-        if loss.rhlv_interval is not None:
-            low, high = (_signed(end) for end in loss.rhlv_interval[key])
-            line += f"  {low:>5} to {high:>5} %"
-        lines.append(line)
-    grades = grade_range_words(loss)
-    within = f"; within the intervals: {grades}" if grades else ""
-    lines.append(f"Genant grade {loss.genant.grade} ({loss.genant.shape}), by {loss.genant.by}{within}")
+        low, high = (_signed(end) for end in loss.rhlv_interval[key])
+        lines.append(
+            f"{key:<10} {original:6.1f} mm {healthy:6.1f} mm {_signed(getattr(loss.rhlv, key)):>5} %"
+            f"  {low:>5} to {high:>5} %"
+        )
+    grade, within = loss.genant, grade_range_words(loss)
+    lines.append(f"Genant grade {grade.grade} ({grade.shape}), by {grade.by}; within the intervals: {within}")
     lines.extend(f"warning: {warning}" for warning in report.warnings)
     return "\n".join(lines)
 

@@ -242,12 +242,12 @@ class HeightLoss:
     neighbour_reference: Heights | None
     rhlv: Heights  # signed fractions
     rhlv_sd: Heights | None
+    rhlv_interval: Mapping[str, tuple[float, float]]  # holds the true loss in nine of ten cases
     rhlv_reference: Mapping[str, float]  # the publication's own formula
     six_point: Mapping[str, Mapping[str, float]]  # {"original": {"anterior", "middle", "posterior"}, ...} in mm
     loss_map: FloatArray  # (AP, LR) signed fractions on the healthy body's footprint, NaN outside
     genant: Genant
     warnings: tuple[str, ...] = ()
-    rhlv_interval: Mapping[str, tuple[float, float]] | None = None  # holds the true loss in nine of ten cases
 
 
 @dataclass(frozen=True)

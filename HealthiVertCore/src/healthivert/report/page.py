@@ -66,8 +66,7 @@ def _summary(report: Report) -> str:
 
 
 def _certainty(report: Report) -> str:
-    grades = grade_range_words(report.loss)
-    return f"Within the intervals of the thirds: {grades}." if grades else ""
+    return f"Within the intervals of the thirds: {grade_range_words(report.loss)}."
 
 
 def _samples(samples: int) -> str:
@@ -97,9 +96,7 @@ def _row(report: Report, key: str) -> str:
 
 
 def _interval(report: Report, key: str) -> str:
-    """HTML: the range that holds the true loss in nine of ten cases, in percent; empty if it is not known."""
-    if report.loss.rhlv_interval is None:
-        return ""
+    """HTML: the range that holds the true loss in nine of ten cases, in percent."""
     low, high = (format_percent(end).removesuffix(" %") for end in report.loss.rhlv_interval[key])
     return f" <small>{low}{NO_BREAK}to{NO_BREAK}{high}</small>"
 

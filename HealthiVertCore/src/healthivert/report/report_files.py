@@ -137,7 +137,7 @@ def heights_rows(report: Report) -> list[tuple[Any, ...]]:
                 _percent(getattr(loss.rhlv, key)),
                 _percent(_value(loss.rhlv_sd, key)),
                 _percent(loss.rhlv_reference.get(key)),
-                *(_percent(end) for end in (loss.rhlv_interval or {}).get(key, (None, None))),
+                *(_percent(end) for end in loss.rhlv_interval[key]),
             )
         )
     original, healthy = (loss.six_point.get(name, {}) for name in ("original", "pseudo_healthy"))

@@ -55,11 +55,8 @@ def genant_words(genant: Genant) -> str:
 
 
 def grade_range_words(loss: HeightLoss) -> str:
-    """Which grades lie within the 90 % intervals of the thirds; empty where no interval is known."""
-    found = grade_range(loss)
-    if found is None:
-        return ""
-    low, high = found
+    """Which grades lie within the 90 % intervals of the thirds."""
+    low, high = grade_range(loss)
     return f"grade {low} only" if low == high else f"grades {low} to {high}"
 
 

@@ -70,11 +70,8 @@ def as_json(settings: RunSettings) -> dict[str, Any]:
 
 
 def check_unchanged(settings: RunSettings, model: str, record: Mapping[str, Any], run_dir: Path) -> None:
-    """Raise HealthiVertError, showing every difference, unless a checkpoint's run is the one that settings describe.
-
-    A setting that the checkpoint does not know yet had its default's effect.
-    """
-    trained = record.get("model", "gan")
+    """Raise HealthiVertError, showing every difference, unless a checkpoint's run is the one that settings describe."""
+    trained = record["model"]
     if trained != model:
         raise HealthiVertError(
             f"{run_dir}: holds the training of a {trained} model, not of a {model} one; pass --model {trained} or "
@@ -89,7 +86,7 @@ def check_unchanged(settings: RunSettings, model: str, record: Mapping[str, Any]
         raise HealthiVertError(
             f"{run_dir}: was trained with other settings ({'; '.join(changes)}); keep them or {NEW_RUN}"
         )
-    if record.get("step", 0) > settings.steps:
+    if record["step"] > settings.steps:
         raise HealthiVertError(
             f"{run_dir}: is at step {record['step']} already, beyond the {settings.steps} steps of the recipe; "
             f"give it {record['step']} steps or more, or {NEW_RUN}"
@@ -97,11 +94,8 @@ def check_unchanged(settings: RunSettings, model: str, record: Mapping[str, Any]
 
 
 def check_same_data(contents: Mapping[str, Any], record: Mapping[str, Any], run_dir: Path) -> None:
-    """Raise HealthiVertError unless a checkpoint's run had these samples (sample_folder.contents_of).
-
-    A checkpoint of an earlier version does not say which it had.
-    """
-    before = record.get("data", contents)
+    """Raise HealthiVertError unless a checkpoint's run had these samples (sample_folder.contents_of)."""
+    before = record["data"]
     if before == contents:
         return
     had, found = (f"{data['vertebrae']} vertebrae of {data['spines']} spines" for data in (before, contents))

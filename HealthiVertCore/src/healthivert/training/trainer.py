@@ -180,8 +180,8 @@ def ready_run(
     configuration = resolved_configuration(settings, task, data_dir, data, held_out, processes)
     here = machine(device) if processes.count == 1 else f"{processes.count} processes on {machine(device)}"
     machines = tuple(dict.fromkeys([*record.get("machines", ()), here]))
-    hours = record.get("hours", 0.0)  # a checkpoint of an earlier version does not say
-    return ReadyRun(data, held_out, contents, task, record.get("validation", {}), hours, machines, configuration)
+    validation, hours = record.get("validation", {}), record.get("hours", 0.0)
+    return ReadyRun(data, held_out, contents, task, validation, hours, machines, configuration)
 
 
 def _loop(
@@ -290,7 +290,7 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
     arguments = record["settings"]["generator"]
     if "spectral_norm" in arguments:  # the average is kept in the plain form
         arguments = {**arguments, "spectral_norm": False}
-    model: Any = ARCHITECTURES[record.get("model", "gan")](**arguments)
+    model: Any = ARCHITECTURES[record["model"]](**arguments)
     model.load_state_dict(with_prefix(tensors, AVERAGE))
     facts = {
         "spacing_mm": 1.0,
@@ -300,9 +300,9 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
         "recipe": {**record["settings"], "steps_done": record["step"]},
         "data": {"training_vertebrae": record["vertebrae"]},
         "metrics": record["validation"],
-        "seen": record.get("seen", {}),  # a checkpoint of an earlier version does not say, nor does it what follows
-        "hours": round(record.get("hours", 0.0), 3),
-        "machines": record.get("machines", []),
+        "seen": record["seen"],
+        "hours": round(record["hours"], 3),
+        "machines": record["machines"],
     }
     with told_plainly(run_dir, f"{out} was not written"):
         out.parent.mkdir(parents=True, exist_ok=True)
