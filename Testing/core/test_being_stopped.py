@@ -94,6 +94,28 @@ def test_a_signal_stops_a_run_at_once_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_does_not_wait_for_the_generator(scan, weights, tmp_path: Path) -> None:
+    """Nor for the import of torch, which takes seconds and can stand in a thread."""
+    words = command("run", *scan, "--vertebra", "L1", "--out", tmp_path / "out", "--json-progress", *weights)
+    lines = (
+        "import sys, time",
+        "from healthivert import commands",
+        "from healthivert.__main__ import command",
+        "commands.load_generator = lambda choice: time.sleep(60)",
+        "command()",
+    )
+    alone = [words[0], "-c", "\n".join(lines), *words[words.index("run") :]]
+    with subprocess.Popen(alone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        wait_for("bodies", process.stdout)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM
+        assert time.monotonic() - start < STOPPED_WITHIN_S
+        assert process.stderr.read() == "healthivert: cancelled; no unfinished results were left behind\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_signal_keeps_the_results_that_were_there(scan, weights, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.json").write_text("old")

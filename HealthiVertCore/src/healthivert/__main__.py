@@ -1,7 +1,12 @@
-"""python -m healthivert is the healthivert command."""
-
-import sys
+"""The healthivert command, also as `python -m healthivert`."""
 
 from healthivert.cli import main
+from healthivert.exit_status import leave
 
-sys.exit(main())
+
+def command() -> None:
+    leave(main())
+
+
+if __name__ == "__main__":
+    command()

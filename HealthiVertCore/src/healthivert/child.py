@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from healthivert import cli
-from healthivert.exit_status import exit_status
+from healthivert.exit_status import exit_status, leave
 from healthivert.parent_watch import ParentWatch
 from healthivert.progress import Progress, install_cancellation
 
@@ -111,4 +110,4 @@ def _devices(arguments: argparse.Namespace, progress: Progress) -> None:
 COMMANDS = {"spine": _spine, "conditioning": _conditioning, "devices": _devices}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

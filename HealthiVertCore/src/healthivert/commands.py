@@ -30,7 +30,7 @@ from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress, part_of
 from healthivert.report import check_can_draw, level_as_dict, write_report
 from healthivert.svm_grading import SvmGrading, graded, load_grading
-from healthivert.threads import one_beside
+from healthivert.threads import begun, one_beside
 from healthivert.types import Report, SpineCase
 
 THRESHOLDS, SVM = "thresholds", "svm"  # the ways of grading
@@ -131,13 +131,12 @@ def run(
         level = parse_level(vertebra, case)
         check_not_alone(case, level, seg)
         clock.lap("load")
-        with ThreadPoolExecutor(1) as beside:
-            progress("generator", 0.15, f"loading {choice.model}")
-            loaded = beside.submit(load_generator, choice)  # importing torch takes about as long as what follows
-            progress("bodies", 0.16, "finding vertebral bodies")
-            analysis = analyse(case)  # in this thread, which a signal can end
-            clock.lap("bodies")
-            generator = loaded.result()
+        progress("generator", 0.15, f"loading {choice.model}")
+        loaded = begun(load_generator, choice)  # importing torch takes about as long as what follows
+        progress("bodies", 0.16, "finding vertebral bodies")
+        analysis = analyse(case)  # in this thread, which a signal can end
+        clock.lap("bodies")
+        generator = loaded.result()
         clock.lap("load_generator")
         progress("generator", 0.2, f"{choice.model} runs on the device {generator.device}")
         report = write_vertebra(folder, case, analysis, level, generator, choice, grading, progress, clock, passes)

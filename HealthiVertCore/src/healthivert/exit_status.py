@@ -10,9 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from healthivert.errors import HealthiVertError
 from healthivert.progress import Cancellation, ignore_signals
+from healthivert.threads import has_unawaited_work
 
 READER_GONE = 141  # as the shell names the end by SIGPIPE, which Windows does not have
 UNUSABLE_PLACE = (
@@ -49,3 +51,15 @@ def complain(line: str) -> int:
     """Print a line on stderr; returns the exit status of bad input."""
     print(f"healthivert: {line}", file=sys.stderr)
     return 2
+
+
+def leave(status: int) -> NoReturn:
+    """End the process, at once where a thread still does what a stopped command no longer needs.
+
+    Python would take such a thread's libraries down under its feet.
+    """
+    if has_unawaited_work():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+UNAWAITED = "unawaited work"
 
 
 def two_at_a_time(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -28,3 +30,25 @@ def one_beside() -> Iterator[Executor]:
     with ThreadPoolExecutor(1) as beside:
         beside.submit(int).result()
         yield beside
+
+
+def begun(work: Callable[..., Result], *arguments: object) -> Future[Result]:
+    """work(*arguments), begun in a thread that a stopped command does not wait for: it must leave nothing behind.
+
+    A command that calls this ends by exit_status.leave.
+    """
+    future: Future[Result] = Future()
+
+    def do() -> None:
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as error:  # whatever it is, who asks for the result is to meet it
+            future.set_exception(error)
+
+    threading.Thread(target=do, name=UNAWAITED, daemon=True).start()
+    return future
+
+
+def has_unawaited_work() -> bool:
+    """Whether something begun has not ended."""
+    return any(thread.name == UNAWAITED for thread in threading.enumerate())
