@@ -1,4 +1,4 @@
-"""Boxes around labels, and images that moved as one piece."""
+"""Boxes around labels, distances from them, and images that moved as one piece."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from healthivert.geometry import label_boxes, labelled_box, shifted_slice
+from healthivert.geometry import distance_to, label_boxes, labelled_box, shifted_slice
 
 
 def test_the_box_around_labels_holds_them_all_and_nothing_beyond():
@@ -33,3 +33,13 @@ def test_a_shifted_slice_is_what_resampling_gives(step):
     expected = sitk.GetArrayFromImage(sitk.Resample(image, image, move, sitk.sitkLinear, -1024.0))
     for k in range(9):
         assert np.abs(shifted_slice(array, k, np.array(step), -1024) - expected[k]).max() <= 0.51
+
+
+def test_the_distance_to_voxels_is_the_one_between_their_middles():
+    voxels = np.random.default_rng(0).random((9, 14, 11)) > 0.99
+    spacing = np.array([0.7, 1.3, 2.9])
+    every = np.argwhere(np.ones_like(voxels)) * spacing
+    least = np.linalg.norm(every[:, None] - np.argwhere(voxels) * spacing, axis=2).min(axis=1)
+    np.testing.assert_allclose(distance_to(voxels, spacing), least.reshape(voxels.shape), atol=1e-5)
+    assert np.isinf(distance_to(np.zeros_like(voxels), spacing)).all()
+    assert (distance_to(np.ones_like(voxels), spacing) == 0).all()

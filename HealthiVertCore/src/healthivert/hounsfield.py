@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from healthivert.errors import complaint
+from healthivert.geometry import distance_to
 
 HU_RANGE = (-1024, 3071)
 AIR_HU = HU_RANGE[0]
@@ -140,7 +140,7 @@ def metal_warning(values: NDArray, voxel_ml: float) -> list[str]:
 
 def place_warning(values: NDArray, labelled: NDArray[np.bool_], spacing_mm: Sequence[float]) -> list[str]:
     """values: HU in a box that holds the labelled voxels and what is around them. Whether the mask lies on a spine."""
-    distance = ndimage.distance_transform_edt(~labelled, sampling=spacing_mm)
+    distance = distance_to(labelled, spacing_mm)
     around = (distance > AROUND_MM[0]) & (distance < AROUND_MM[1])
     if not around.any():
         return []
@@ -158,7 +158,7 @@ def cement_warnings(
 ) -> list[str]:
     """values: HU of voxels of spacing_mm; numbers: their labels; levels: what these mean. Cement or metal deep in a
     vertebra, which a regrown neighbour would inherit."""
-    deep = ndimage.distance_transform_edt(numbers > 0, sampling=spacing_mm) > DEEP_MM
+    deep = distance_to(numbers == 0, spacing_mm) > DEEP_MM
     dense = np.bincount(numbers[deep & (values > CEMENT_HU)], minlength=256) * float(np.prod(spacing_mm)) / 1000
     return [
         f"{level} holds {dense[number]:.1f} ml above {CEMENT_HU} HU, as cement is: no healthy vertebra does, so hide "

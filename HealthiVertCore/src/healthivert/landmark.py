@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from healthivert.anatomy import LEAST_BODY_MM3, LEVEL_NUMBER
-from healthivert.geometry import Index, Patch, cut_patch
+from healthivert.geometry import Index, Patch, cut_patch, distance_to
 from healthivert.types import FloatArray
 
 VERTEBRA_MM = 75.0  # from its middle to its farthest process
@@ -44,7 +44,7 @@ def find_landmark(labels: sitk.Image, level: str, lower: Index, upper: Index) ->
     volume_mm3 = float(mask.sum() * spacing.prod())
     if volume_mm3 < LEAST_BODY_MM3:
         return None
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    depth = distance_to(~np.pad(mask, 1), spacing)[1:-1, 1:-1, 1:-1]
     core = depth > 0.6 * depth.max()
     padded = np.pad(mask, PADDING).astype(np.float32)
     # half a voxel takes the staircase off and leaves flat faces where they are

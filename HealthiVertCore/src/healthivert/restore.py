@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from healthivert.anatomy import LEVEL_NUMBER
 from healthivert.body import plate_rows
 from healthivert.errors import HealthiVertError
 from healthivert.gap import GAP, GAP_ROWS, MARGIN_MM, TISSUE_HU
-from healthivert.geometry import rows_at
+from healthivert.geometry import distance_to, rows_at
 from healthivert.measure import generated_row_mm
 from healthivert.types import Conditioning, FloatArray, PseudoHealthy, StraightenedSpine
 
@@ -182,15 +181,10 @@ def generated_share(body: FloatArray, old_body: FloatArray, spacing_mm: tuple[fl
 
     body, old_body: (SI, AP, LR) 0..1 on one grid with spacing_mm along each axis.
     """
-
-    def from_any(voxels: NDArray[np.bool_]) -> FloatArray:
-        if not voxels.any():
-            return np.full(voxels.shape, np.inf)
-        return ndimage.distance_transform_edt(~voxels, sampling=spacing_mm)
-
     new, old = body > 0.5, old_body > 0.5
-    moved = (new & (from_any(old) > MOVED_MM)) | (old & (from_any(new) > MOVED_MM))
-    from_either = from_any(new | (old_body > 0.3))
+    moved = (new & (distance_to(old, spacing_mm) > MOVED_MM)) | (old & (distance_to(new, spacing_mm) > MOVED_MM))
+    from_either = distance_to(new | (old_body > 0.3), spacing_mm)
     around = 1.0 - (from_either - BLUR_MM) / BLUR_MM
-    farther = 1.0 - (np.maximum(from_any(moved) - MOVED_MM, from_either) - MOVED_RIM_MM) / MOVED_FEATHER_MM
+    from_moved = distance_to(moved, spacing_mm)
+    farther = 1.0 - (np.maximum(from_moved - MOVED_MM, from_either) - MOVED_RIM_MM) / MOVED_FEATHER_MM
     return np.clip(np.maximum(around, farther), 0.0, 1.0).astype(np.float32)
