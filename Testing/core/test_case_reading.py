@@ -284,3 +284,24 @@ def test_a_picture_of_what_is_labelled_alone_has_no_border_there(tmp_path: Path)
     case = load_case(write(ct, tmp_path / "ct.nrrd"), write(labels, tmp_path / "seg.nrrd"))
     assert case.labelled_field is None
     assert all(body.complete for body in find_bodies(case).values())
+
+
+@pytest.mark.parametrize(("slice_mm", "seen"), [(1.0, True), (2.0, False)])
+def test_labels_that_end_in_a_plane_are_cut_there(tmp_path: Path, slice_mm: float, seen: bool) -> None:
+    """As those of a mask of a part of the scan, put on the grid of the whole. In thick slices any plate may."""
+    height = np.arange(0, 140, slice_mm)[:, None, None]
+    across = (np.arange(50)[:, None] - 25) ** 2 + (np.arange(50) - 25) ** 2
+    balls = np.zeros((len(height), 50, 50), np.uint8)
+    for number, middle in ((21, 95), (22, 60), (23, 25)):
+        balls[(height - middle) ** 2 * 2 + across < 20**2] = number
+
+    def field_of(labels: np.ndarray) -> object:
+        image = sitk.GetImageFromArray(labels)
+        image.SetSpacing((1.0, 1.0, slice_mm))
+        return load_labels(write(image, tmp_path / "seg.nii.gz")).labelled_field
+
+    assert field_of(balls) is None
+    upper = np.where(height >= 100, 0, balls)
+    assert field_of(upper) == (((0, 0, 0), (50, 50, 100)) if seen else None)
+    both = np.where(height < 22, 0, upper)
+    assert field_of(both) == (((0, 0, 22), (50, 50, 100)) if seen else None)

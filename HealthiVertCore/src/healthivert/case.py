@@ -47,6 +47,10 @@ SMALLEST_OVERLAP = 0.2  # of the labelled volume must lie in the CT
 WHOLE_OVERLAP = 0.98
 METAL_MARGIN_MM = 10.0
 COARSE_MM = 2.0
+# Of 435 vertebrae of 35 segmentations in slices of 1 mm, 99 of 100 hold less than 0.14 of their largest slice in their
+# last one, their bodies alone less than 0.3; those that a mask's end has cut more than 0.5. In slices of 2 mm and more
+# a plate that lies along them looks cut.
+FINEST_MM, CUT_SHARE = 1.0, 0.5
 FAST_GZIP_LEVEL = 1  # SimpleITK's own: half the time of level 6 for 3 % more bytes on CT
 
 ProgressCallback = Callable[[str, float, str], None]
@@ -105,7 +109,10 @@ def load_labels(seg: Path, level_map: Mapping[int, str] | None = None) -> SpineC
     view = sitk.GetArrayViewFromImage(read.image)
     numbers = view[labelled_box(view)]
     warnings = (*read.warnings, *_label_warnings(numbers, read.label_values, read.image))
-    return SpineCase(air, read.image, case_name(seg), read.orientation, read.label_values, warnings)
+    field = _field_of(read.image, read.image, air)
+    return SpineCase(
+        air, read.image, case_name(seg), read.orientation, read.label_values, warnings, labelled_field=field
+    )
 
 
 def case_name(path: Path) -> str:
@@ -178,13 +185,46 @@ def _more_than_specks(levels: Iterable[str], numbers: NDArray, labels: sitk.Imag
 
 
 def _field_of(own: sitk.Image, labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index] | None:
-    """SpineCase.labelled_field: where both the mask's own grid and the picture reach. own, labels: the mask on its own
-    grid and on the CT's."""
-    (one_lower, one_upper), (other_lower, other_upper) = _grid_of_mask(own, ct), _picture_without_fill(labels, ct)
-    i, j, k = (max(pair) for pair in zip(one_lower, other_lower, strict=True))
-    to_i, to_j, to_k = (min(pair) for pair in zip(one_upper, other_upper, strict=True))
+    """SpineCase.labelled_field: where the mask's own grid and the picture reach, less what lies beyond a cut through
+    the labels. own, labels: the mask on its own grid and on the CT's."""
+    lowers, uppers = zip(
+        _grid_of_mask(own, ct), _picture_without_fill(labels, ct), _between_cuts(own, labels), strict=True
+    )
+    i, j, k = (max(ends) for ends in zip(*lowers, strict=True))
+    to_i, to_j, to_k = (min(ends) for ends in zip(*uppers, strict=True))
     found = (i, j, k), (to_i, to_j, to_k)
     return None if found == ((0, 0, 0), ct.GetSize()) else found
+
+
+def _between_cuts(own: sitk.Image, labels: sitk.Image) -> tuple[Index, Index]:
+    """The index box of labels without the slices below or above their lowest or highest one, where a vertebra ends in
+    it as if cut: a mask of a part of the scan, put on the grid of the whole, has no border there that tells."""
+    size = labels.GetSize()
+    first, last = 0, size[2]
+    if _slice_mm(own, labels) <= FINEST_MM:
+        numbers = sitk.GetArrayViewFromImage(labels)
+        k, j, i = labelled_box(numbers)
+        if _ends_flat(numbers[k, j, i]):
+            first = k.start
+        if _ends_flat(numbers[k, j, i][::-1]):
+            last = k.stop
+    return (0, 0, first), (size[0], size[1], last)
+
+
+def _slice_mm(own: sitk.Image, labels: sitk.Image) -> float:
+    """How thick the voxels of a mask's own grid are along the slices of the one it was put on."""
+    across = np.array(labels.GetDirection()).reshape(3, 3)[:, 2]
+    along = np.abs(across @ np.array(own.GetDirection()).reshape(3, 3))
+    return float(own.GetSpacing()[int(np.argmax(along))])
+
+
+def _ends_flat(slices: NDArray) -> bool:
+    """Whether the first slice of labels holds a large share of the largest slice of its vertebra."""
+    if not slices.size:
+        return False
+    at_end = np.bincount(slices[0].ravel(), minlength=256)[1:]
+    number = int(np.argmax(at_end)) + 1
+    return at_end[number - 1] > CUT_SHARE * max(np.count_nonzero(one == number) for one in slices)
 
 
 def _picture_without_fill(labels: sitk.Image, ct: sitk.Image) -> tuple[Index, Index]:
