@@ -19,9 +19,8 @@ from healthivert.inspection import believed_size
 from healthivert.measure import relative_height_loss
 from healthivert.phantom import PhantomSpine, sample_spine, truth
 from healthivert.pipeline import NINE_OF_TEN
-from healthivert.prior import TRUSTED_SUSPICION
 from healthivert.reference import normal_heights, population, predictions, suspicion
-from healthivert.types import HEIGHT_KEYS, Heights
+from healthivert.types import HEIGHT_KEYS, SUSPICIOUS, Heights
 
 FIRST_SEED, SPINES = 910_000, 200
 FIRST_KNOWN, KNOWN = 920_000, 1000  # spines from which it is known how they vary
@@ -79,9 +78,7 @@ def errors(spine: PhantomSpine) -> Iterator[tuple[float, ...]]:
     ways = predictions(seen, size_of(spine)), predictions(seen)
     ratio = {level: heights.mean / normal_heights(level).mean for level, heights in seen.items()}
     healthy = {
-        level
-        for level in seen
-        if (found := ways[0][level]) and suspicion(seen[level], found.heights) < TRUSTED_SUSPICION
+        level for level in seen if (found := ways[0][level]) and suspicion(seen[level], found.heights) < SUSPICIOUS
     }
     for number, row in enumerate(rows):
         sides = [one["level"] for one in rows[:number][::-1]], [one["level"] for one in rows[number + 1 :]]

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,12 @@ from command_line_case import call, command, usable_weights, write_spine
 from conftest import lumbar_blocks
 
 from healthivert.cohort import BROKEN, DONE, FAILED, NOTHING, UNCOMPARED, finished_rows
+from healthivert.cohort_commands import suspicious_levels
 from healthivert.cohort_manifest import read_manifest
 from healthivert.cohort_workers import in_processes, on_cluster
+from healthivert.commands import inspect
 from healthivert.errors import HealthiVertError
+from healthivert.progress import quiet
 
 Captured = pytest.CaptureFixture[str]
 STOPPED_WITHIN_S = 6.0  # promised are 2 s; the tests may have a busy computer
@@ -168,6 +172,15 @@ def test_a_scan_in_which_nothing_can_be_compared_is_not_called_unsuspicious(weig
         assert (row["status"], row["levels_compared"]) == (UNCOMPARED, "0")
         assert "L3: no other complete level to compare with" in row["warnings"]
     assert json.loads((tmp_path / "out" / "cohort.json").read_text(encoding="utf-8"))["done_before"] == 1
+
+
+def test_a_level_from_which_on_it_is_suspicious_is_regrown(scans: Path) -> None:
+    """The panel's screening regrows levels of at least its threshold, 0.5 unless told otherwise."""
+    _, found = inspect(scans / "healthy" / "ct.nii.gz", scans / "healthy" / "seg.nii.gz", quiet)
+    doubts = {"T12": 0.4999, "L1": 0.5, "L2": 0.9}
+    levels = {level: replace(one, suspicion=doubts.get(level, 0.0)) for level, one in found.levels.items()}
+    levels["L2"] = replace(levels["L2"], complete=False)
+    assert suspicious_levels(replace(found, levels=levels)) == ("L1",)
 
 
 def test_what_a_case_depends_on_decides_whether_it_is_done_again(scans: Path, tmp_path: Path) -> None:

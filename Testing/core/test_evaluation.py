@@ -352,10 +352,12 @@ def test_only_what_the_window_shows_within_5_mm_of_the_body_counts():
 
 def spine_of(heights: dict[str, float], cut: str = "", fractured: str = "") -> SpineAnalysis:
     """What two_neighbours reads of an analysis."""
-    levels = {level: SimpleNamespace(heights=SimpleNamespace(mean=mm)) for level, mm in heights.items()}
+    levels = {
+        level: SimpleNamespace(heights=SimpleNamespace(mean=mm), suspicious=level == fractured)
+        for level, mm in heights.items()
+    }
     bodies = {level: SimpleNamespace(complete=level != cut) for level in levels}
-    suspicion = {level: float(level == fractured) for level in levels}
-    return cast(SpineAnalysis, SimpleNamespace(levels=levels, bodies=bodies, suspicion=suspicion))
+    return cast(SpineAnalysis, SimpleNamespace(levels=levels, bodies=bodies))
 
 
 def test_the_levels_beside_it_are_a_baseline_as_they_are_and_healthy_ones_by_normal_ratios() -> None:

@@ -25,7 +25,6 @@ from healthivert.errors import HealthiVertError
 from healthivert.grade import grade_range
 from healthivert.types import HEIGHT_KEYS, Report
 
-SUSPICIOUS = 0.5
 STATE = "case.json"
 ERROR = "error.txt"
 FILES = ("cohort.csv", "cohort.json")

@@ -14,7 +14,6 @@ from typing import Any
 from healthivert.case import load_case
 from healthivert.cohort import (
     FILES,
-    SUSPICIOUS,
     CaseTask,
     Row,
     as_source,
@@ -161,6 +160,4 @@ def _load_generator(options: CohortOptions) -> LoadedGenerator:
 
 def suspicious_levels(analysis: SpineAnalysis) -> tuple[str, ...]:
     """The complete levels that look more fractured than not."""
-    return tuple(
-        level for level, summary in analysis.levels.items() if summary.comparable and summary.suspicion > SUSPICIOUS
-    )
+    return tuple(level for level, summary in analysis.levels.items() if summary.comparable and summary.suspicious)

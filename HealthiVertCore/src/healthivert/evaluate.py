@@ -21,7 +21,7 @@ from healthivert.gap import to_window
 from healthivert.inspection import SpineAnalysis
 from healthivert.measure import body_heights
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
-from healthivert.prior import TRUSTED_SUSPICION, prior_vertebra
+from healthivert.prior import prior_vertebra
 from healthivert.reference import normal_heights
 from healthivert.restore import place, restore_straightened
 from healthivert.types import THIRDS, Conditioning, FloatArray, Heights, PseudoHealthy, SpineCase
@@ -161,7 +161,7 @@ def two_neighbours(analysis: SpineAnalysis, level: str) -> TwoNeighbours:
     sides = present[:place][::-1], present[place + 1 :]
     beside = [v for side in sides for v in side[:1] if analysis.bodies[v].complete]
     known = [[v for v in side if analysis.bodies[v].complete and v in normal_spine()] for side in sides]
-    nearest = [v for side in known for v in [v for v in side if analysis.suspicion[v] < TRUSTED_SUSPICION][:1]]
+    nearest = [v for side in known for v in [v for v in side if not analysis.levels[v].suspicious][:1]]
     as_they_are = [analysis.levels[v].heights.mean for v in beside]
     healthy = [
         analysis.levels[v].heights.mean * normal_heights(level).mean / normal_heights(v).mean
@@ -181,11 +181,7 @@ def _height_error(predicted: Heights, true: Heights) -> float:
 
 def evaluable_levels(analysis: SpineAnalysis) -> list[str]:
     """All complete levels that look healthy and have another complete level to be told by."""
-    return [
-        level
-        for level, summary in analysis.levels.items()
-        if summary.comparable and summary.suspicion < TRUSTED_SUSPICION
-    ]
+    return [level for level, summary in analysis.levels.items() if summary.comparable and not summary.suspicious]
 
 
 def mean_row(rows: Iterable[Mapping]) -> dict[str, float | None]:

@@ -263,6 +263,6 @@ def neighbour_warnings(level: str, analysis: SpineAnalysis) -> list[str]:
             warnings.append(f"{name}, the neighbour {side} {level}, has no body in the segmentation")
         elif not analysis.bodies[name].complete:
             warnings.append(f"{name}, the neighbour {side} {level}, is cut by the border of the scan or of its mask")
-        elif analysis.levels[name].suspicion > 0.5:
+        elif analysis.levels[name].suspicious:
             warnings.append(f"{name}, the neighbour {side} {level}, looks fractured itself")
     return warnings

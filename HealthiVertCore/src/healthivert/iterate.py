@@ -22,7 +22,6 @@ from healthivert.attention import AttentionSource, suspicion_beside
 from healthivert.gap import CONTEXT_ROWS, cut_margin
 from healthivert.inspection import SpineAnalysis, analyse, healthy_reference
 from healthivert.pipeline import GenerateSamples, Prepared, healthy_heights, prepare
-from healthivert.prior import TRUSTED_SUSPICION
 from healthivert.progress import quiet
 from healthivert.restore import place
 from healthivert.restore_patient import Restored, restore_patient
@@ -64,7 +63,7 @@ def suspected_in_reach(analysis: SpineAnalysis, level: str) -> list[str]:
     return [
         other
         for other in levels_in_reach(analysis, level)
-        if analysis.suspicion[other] >= TRUSTED_SUSPICION and analysis.bodies[other].complete
+        if analysis.levels[other].suspicious and analysis.bodies[other].complete
     ]
 
 

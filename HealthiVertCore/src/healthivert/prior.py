@@ -37,7 +37,6 @@ from healthivert.straighten import body_occupancy, grid_points, straighten_aroun
 from healthivert.thirds import as_expected
 from healthivert.types import Conditioning, FloatArray, NeighbourSlab, Prior, PseudoHealthy, SpineCase
 
-TRUSTED_SUSPICION = 0.5
 LEAST_TRUST = 0.05  # a crushed neighbour still shows a vertebra's form
 ON_EACH_SIDE = 2  # a third one changed nothing
 # of a neighbour's weight: what it has on one side, the target may have on the other (docs/decisions.md)
@@ -176,7 +175,7 @@ def trusted_neighbours(analysis: SpineAnalysis, level: str) -> list[tuple[str, i
     place = present.index(level)
     sides = (present[:place][::-1], present[place + 1 :])
     complete = [[(v, i) for i, v in enumerate(side, start=1) if analysis.bodies[v].complete] for side in sides]
-    trusted = [[(v, i) for v, i in side if analysis.suspicion[v] < TRUSTED_SUSPICION] for side in complete]
+    trusted = [[(v, i) for v, i in side if not analysis.levels[v].suspicious] for side in complete]
     if not any(trusted):
         trusted = complete
     return [found for side in trusted for found in side[:ON_EACH_SIDE]]

@@ -25,6 +25,7 @@ FloatArray = NDArray[np.floating]
 
 THIRDS = ("anterior", "middle", "posterior")
 HEIGHT_KEYS = (*THIRDS, "mean")
+SUSPICIOUS = 0.5  # a suspicion from which on a level is held to be fractured
 
 HeightLines = Mapping[str, FloatArray]  # third -> (2, 3) LPS mm, from the inferior to the superior endplate
 
@@ -268,6 +269,11 @@ class LevelSummary:
     def comparable(self) -> bool:
         """Whether its whole heights are known, and the other levels say how high it should be."""
         return self.complete and self.neighbour_reference is not None
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it looks fractured: it tells no other level what is healthy, and is regrown if none was asked for."""
+        return self.suspicion >= SUSPICIOUS
 
 
 @dataclass(frozen=True)
