@@ -62,12 +62,37 @@ def test_a_manifest_names_scans_from_its_own_folder(tmp_path: Path) -> None:
     first, second = read_manifest(write_manifest(tmp_path / "m.csv", text))
     assert (first.name, first.ct, first.seg) == ("patient-7", tmp_path / "scans/a.nii.gz", Path("/data/a_seg.nii.gz"))
     assert first.levels == ("L1", "t12")
-    assert (second.name, second.levels) == ("row_0004", ())
+    assert (second.ct, second.levels) == (tmp_path / "b", ())
+
+
+def test_a_scan_without_an_id_keeps_its_name_when_rows_come_and_go(tmp_path: Path) -> None:
+    scans = "sub-1/ct.nii.gz,sub-1/seg.nii.gz\nsub-2/ct.nii.gz,sub-2/seg.nii.gz\nnew/sub-2.nii.gz,s\nÄ é.nii,s\n"
+    before = [case.name for case in read_manifest(write_manifest(tmp_path / "m.csv", f"ct,seg\n{scans}"))]
+    after = [case.name for case in read_manifest(write_manifest(tmp_path / "m.csv", f"ct,seg\n\nx,y\n{scans}"))]
+    assert after[1:] == before
+    assert [name.rpartition("-")[0] for name in before] == ["sub-1", "sub-2", "sub-2", "scan"]
+    assert len(set(before)) == 4
 
 
 def test_columns_may_stand_in_any_order_and_be_split_by_semicolons(tmp_path: Path) -> None:
     (case,) = read_manifest(write_manifest(tmp_path / "m.csv", "id;Seg;CT\nx;s;c\n"))
     assert (case.name, case.ct.name, case.seg.name) == ("x", "c", "s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ct,seg,vertebra,id\nc,s,L1 T12,x\n",
+        "ct,seg,vertebra,id,,\nc,s,L1 T12,x,,,\n,,,,,,\n",
+        "\n\nct;seg;vertebra;id\nc;s;L1,T12;x\n",
+        "sep=;\nct;seg;vertebra;id\nc;s;L1 T12;x\n",
+        "\ufeffsep=\t\nct\tseg\tvertebra\tid\nc\ts\tL1 T12\tx\n",
+        'ct, seg, vertebra, id\nc, s, "L1, T12", "x"\n',
+    ],
+)
+def test_a_table_is_read_as_spreadsheets_write_it(text: str, tmp_path: Path) -> None:
+    (case,) = read_manifest(write_manifest(tmp_path / "m.csv", text))
+    assert (case.name, case.ct, case.seg, case.levels) == ("x", tmp_path / "c", tmp_path / "s", ("L1", "T12"))
 
 
 @pytest.mark.parametrize(
@@ -85,6 +110,15 @@ def test_columns_may_stand_in_any_order_and_be_split_by_semicolons(tmp_path: Pat
         ("ct,seg,id\na,b,../p\n", "row 2 has the id '../p'"),
         ("ct,seg,id\na,b,cohort.csv\n", "row 2 has the id 'cohort.csv'"),
         ('ct,seg\na,"b"x\n', "row 2 is not CSV"),
+        ("\nct,vertebra\na,L1\n", "row 2 has no column 'seg'"),
+        ("sep=;\nct;seg\na;\n", "row 3 has no seg"),
+        (
+            "ct,seg\na,b\na,./b\n",
+            "of row 2; give every row an id of its own, or write all levels of a scan into one row",
+        ),
+        ("ct,seg,vertebra\na,b,L1,L2\n", "row 2 has 4 fields for 3 columns; separate levels by spaces"),
+        ("ct,seg,vertebra,id\na,b,L1,L2\n", "row 2 has the id 'L2', which is a level; separate levels by spaces"),
+        ("ct,seg\na,b\nc\0,d\n", "row 3 has a NUL character"),
     ],
 )
 def test_a_bad_manifest_is_one_line_with_its_row(text: str, told: str, tmp_path: Path, capsys: Captured) -> None:

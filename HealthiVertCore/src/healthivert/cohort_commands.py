@@ -92,8 +92,8 @@ def cohort(
     grading_of(options.grade_by)
     if workers is not None and workers < 1:
         raise HealthiVertError(f"--workers {workers}: at least one process is needed; pass 1 or more")
-    cases = [replace(case, ct=_absolute(case.ct), seg=_absolute(case.seg)) for case in read_manifest(manifest)]
-    out = _absolute(out)
+    cases = read_manifest(manifest)
+    out = Path(os.path.abspath(out))  # a cluster's workers have other working folders
     workers = min(workers or max(1, (os.cpu_count() or 2) // 2), len(cases))
     threads = None if scheduler else max(1, (os.cpu_count() or 1) // workers)
     with OutputFolder(out, force=True, names=FILES) as folder:
@@ -111,11 +111,6 @@ def cohort(
         summary = write_summary(ordered, about | {"versions": versions()}, folder)
     progress("done", 1.0, str(out))
     return summary
-
-
-def _absolute(path: Path) -> Path:
-    """Another process, on a cluster on another machine, works in another folder."""
-    return Path(os.path.abspath(path))
 
 
 def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> list[Row]:
