@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,15 +16,16 @@ from pathlib import Path
 
 import pytest
 from cohort_work import task
-from command_line_case import call, command, usable_weights, write_spine
+from command_line_case import call, command, usable_weights, write_spine, write_weights
 from conftest import lumbar_blocks
 
 from healthivert.cohort import BROKEN, DONE, FAILED, NOTHING, UNCOMPARED, finished_rows
-from healthivert.cohort_commands import suspicious_levels
+from healthivert.cohort_commands import CohortOptions, suspicious_levels
 from healthivert.cohort_manifest import read_manifest
 from healthivert.cohort_workers import in_processes, on_cluster
-from healthivert.commands import inspect
+from healthivert.commands import GeneratorChoice, inspect
 from healthivert.errors import HealthiVertError
+from healthivert.models import shipped_weights
 from healthivert.progress import quiet
 
 Captured = pytest.CaptureFixture[str]
@@ -143,7 +145,7 @@ def test_a_manifest_that_is_no_text_or_not_there_is_one_line(tmp_path: Path) -> 
         (["--workers", "0"], "--workers 0"),
         (["--samples", "0"], "--samples 0"),
         (["--grade-by", "none.json"], "none.json"),
-        (["--weights", "none.safetensors"], "none.safetensors"),
+        (["--weights", "none.safetensors"], "none.safetensors: cannot be read"),
         (["--workers", "2", "--scheduler", "tcp://localhost:1"], "not allowed with"),
     ],
 )
@@ -232,6 +234,30 @@ def test_what_a_case_depends_on_decides_whether_it_is_done_again(scans: Path, tm
     assert finished_rows(done.folder, as_source(CohortCase("healthy", ct, case.seg, ("L2",)), {"seed": 0})) is None
     ct.write_text("three")
     assert finished_rows(done.folder, as_source(case, {"seed": 0})) is None
+
+
+def test_weights_that_changed_within_a_version_are_other_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gan", "diffusion", "fracture_cnn"):
+        for suffix in (".safetensors", ".json"):
+            shutil.copy(shipped_weights(name).with_suffix(suffix), tmp_path)
+    monkeypatch.setattr("healthivert.cohort_commands.shipped_weights", lambda name: tmp_path / f"{name}.safetensors")
+    options = CohortOptions(GeneratorChoice("gan"), "svm")
+    first = options.as_dict()
+    card = json.loads((tmp_path / "gan.json").read_text(encoding="utf-8"))
+    assert first["weights"] == card["sha256"] and options.as_dict() == first
+    write_weights(tmp_path / "diffusion.safetensors")  # another model's
+    assert options.as_dict() == first
+    for name in ("fracture_cnn.json", "gan.json"):
+        with (tmp_path / name).open("a") as file:
+            file.write(" ")
+        before, first = first, options.as_dict()
+        assert first != before
+    write_weights(tmp_path / "gan.safetensors")
+    assert options.as_dict()["weights"] != first["weights"]
+    monkeypatch.setattr("healthivert.commands.SHIPPED", tmp_path / "gan.json")
+    assert options.as_dict()["grade_by"] != first["grade_by"]
 
 
 def test_results_of_something_else_are_not_mixed_with_a_cohorts(tmp_path: Path) -> None:

@@ -27,20 +27,21 @@ from healthivert.cohort import (
 from healthivert.cohort_manifest import CohortCase, read_manifest
 from healthivert.cohort_workers import in_processes, on_cluster
 from healthivert.commands import (
-    SVM,
-    THRESHOLDS,
     GeneratorChoice,
     LoadedGenerator,
     check_can_generate,
     check_not_alone,
+    grading_file,
     grading_of,
     load_generator,
     versions,
     write_vertebra,
 )
 from healthivert.errors import HealthiVertError, complaint
+from healthivert.hgam import CLASSIFIER
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.labels import parse_level
+from healthivert.models import shipped_weights
 from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock
 from healthivert.progress import Progress, quiet
@@ -57,22 +58,24 @@ class CohortOptions:
     threads: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """What the results depend on: files of the user's own by their content."""
+        """What the results depend on: files by their content, shipped ones, too, which may change within a version."""
+        weights = self.choice.weights or shipped_weights(self.choice.model)
+        machine = grading_file(self.grade_by)
+        cards = (path.with_suffix(".json") for path in (weights, shipped_weights(CLASSIFIER)))
         return {
             "model": self.choice.model,
-            "weights": _digest(self.choice.weights),
+            "weights": _digest(weights),
+            "cards": [_digest(card) for card in cards],  # the classifier's names its weights by their digest
             "device": self.choice.device,
             "samples": self.choice.samples,
             "attention": self.choice.attention,
             "seed": self.choice.seed,
-            "grade_by": self.grade_by if self.grade_by in (THRESHOLDS, SVM) else _digest(Path(self.grade_by)),
+            "grade_by": self.grade_by if machine is None else _digest(machine),
             "level_map": {str(value): level for value, level in (self.level_map or {}).items()},
         }
 
 
-def _digest(path: Path | None) -> str | None:
-    if path is None:
-        return None
+def _digest(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -29,7 +29,7 @@ from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import Progress, part_of
 from healthivert.report import check_can_draw, level_as_dict, write_report
-from healthivert.svm_grading import SvmGrading, graded, load_grading
+from healthivert.svm_grading import SHIPPED, SvmGrading, graded, load_grading
 from healthivert.threads import begun, one_beside
 from healthivert.types import Report, SpineCase
 
@@ -176,11 +176,16 @@ def write_vertebra(
     return report
 
 
-def grading_of(way: str) -> SvmGrading | None:
-    """--grade-by: None for thresholds, the shipped machine for "svm", else the one in the file of that name."""
+def grading_file(way: str) -> Path | None:
+    """--grade-by: None for thresholds, the file of the shipped machine for "svm", else the file of that name."""
     if way == THRESHOLDS:
         return None
-    return load_grading(None if way == SVM else Path(way))
+    return SHIPPED if way == SVM else Path(way)
+
+
+def grading_of(way: str) -> SvmGrading | None:
+    file = grading_file(way)
+    return None if file is None else load_grading(file)
 
 
 def _write_images(folder: Path, case: SpineCase, outcome: Outcome) -> None:

@@ -24,7 +24,7 @@ from healthivert.grade import GRADES, genant_shape
 from healthivert.types import THIRDS, FloatArray, Genant, HeightLoss, Heights
 
 SCHEMA = "healthivert-grading-1"
-SHIPPED = "data/genant_svm.json"
+SHIPPED = Path(str(resources.files("healthivert").joinpath("data/genant_svm.json")))
 CORONAL_THIRDS = ("right", "centre", "left")
 FEATURES = (*THIRDS, *CORONAL_THIRDS, "worst")  # the publication's six, and what Genant's definition looks at
 BAND_OF_DEPTH = 0.15  # mid-coronal band: rows of the map within this part of its depth of the middle
@@ -106,12 +106,11 @@ def save_grading(grading: SvmGrading, path: Path) -> None:
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def load_grading(path: Path | None = None) -> SvmGrading:
+def load_grading(where: Path = SHIPPED) -> SvmGrading:
     """The grading in a file, by default the one that ships with the package.
 
     Raises HealthiVertError if the file cannot be read, is no grading, or is one of other features.
     """
-    where = path or Path(str(resources.files("healthivert").joinpath(SHIPPED)))
     remedy = "give a file that `healthivert fit-grading` wrote"
     try:
         content = json.loads(where.read_text(encoding="utf-8"))

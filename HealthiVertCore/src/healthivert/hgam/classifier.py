@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from healthivert.errors import HealthiVertError
+from healthivert.hgam import CLASSIFIER
 from healthivert.hgam.calibration import Calibration
 from healthivert.hgam.gradcam import grad_cam
 from healthivert.hgam.patches import LevelPatches
@@ -25,7 +26,6 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "fracture_cnn": lambda **arguments: FractureCnn(CnnSettings(**arguments)),
     "fracture_vit": lambda **arguments: FractureVit(VitSettings(**arguments)),
 }
-SHIPPED = "fracture_cnn"
 FRACTURED = 0.5  # of a calibrated probability: more likely than not
 
 
@@ -52,7 +52,7 @@ class FractureClassifier:
         return probability, fine / strongest if strongest > 0 else fine
 
 
-def load_classifier(name_or_path: str | Path = SHIPPED) -> FractureClassifier:
+def load_classifier(name_or_path: str | Path = CLASSIFIER) -> FractureClassifier:
     """The shipped classifier, or one that healthivert.hgam.train wrote. Raises HealthiVertError as load_weights does,
     and if the card holds no calibration."""
     model, card = load_weights(name_or_path, architectures=CLASSIFIERS)

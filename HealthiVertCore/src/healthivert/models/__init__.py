@@ -4,4 +4,12 @@ A generator is a folder here and an entry in MODELS, in weights.ARCHITECTURES an
 docs/training.md has the steps.
 """
 
+from importlib import resources
+from pathlib import Path
+
 MODELS = ("gan", "diffusion")  # the first is the default
+
+
+def shipped_weights(name: str) -> Path:
+    """The weights of that name in the package; their card lies beside them."""
+    return Path(str(resources.files("healthivert").joinpath("weights", f"{name}.safetensors")))

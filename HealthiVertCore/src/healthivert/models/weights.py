@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from healthivert.errors import HealthiVertError
+from healthivert.models import shipped_weights
 from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.whole_file import write_whole
@@ -100,7 +100,7 @@ def load_weights(
 
 def _resolve(name_or_path: str | Path, architectures: Mapping[str, Callable[..., nn.Module]]) -> Path:
     if str(name_or_path) in architectures:
-        return Path(str(resources.files("healthivert").joinpath("weights", f"{name_or_path}.safetensors")))
+        return shipped_weights(str(name_or_path))
     path = Path(name_or_path)
     if path.suffix != ".safetensors":
         names = ", ".join(architectures)
