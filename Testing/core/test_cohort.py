@@ -15,11 +15,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cohort_work import task
+from cohort_work import done, task
 from command_line_case import call, command, usable_weights, write_spine, write_weights
 from conftest import lumbar_blocks
 
-from healthivert.cohort import BROKEN, DONE, FAILED, NOTHING, UNCOMPARED, finished_rows
+from healthivert.cohort import (
+    BROKEN,
+    DONE,
+    FAILED,
+    NOTHING,
+    UNCOMPARED,
+    do_case,
+    failed_row,
+    finished_rows,
+    row_in_words,
+)
 from healthivert.cohort_commands import CohortOptions, suspicious_levels
 from healthivert.cohort_manifest import read_manifest
 from healthivert.cohort_workers import in_processes, on_cluster
@@ -210,6 +220,36 @@ def test_a_scan_in_which_nothing_can_be_compared_is_not_called_unsuspicious(weig
     assert json.loads((tmp_path / "out" / "cohort.json").read_text(encoding="utf-8"))["done_before"] == 1
 
 
+def test_levels_that_are_done_are_not_done_again_for_one_that_cannot_be(scans: Path, weights, tmp_path: Path) -> None:
+    scan, out = f"{scans}/wedged/ct.nii.gz,{scans}/wedged/seg.nii.gz", tmp_path / "out"
+    manifest = write_manifest(tmp_path / "m.csv", f"ct,seg,vertebra,id\n{scan},T1 L1,p\n")
+    made = set()
+    for _ in range(2):
+        assert call("cohort", manifest, "--out", out, *weights) == 2
+        made.add((out / "p" / "L1" / "report.json").stat().st_mtime_ns)
+        assert [(row["vertebra"], row["status"]) for row in rows_of(out)] == [("T1", FAILED), ("L1", DONE)]
+    assert len(made) == 1
+
+
+def test_another_manifest_does_not_replace_results_of_another_scan(
+    scans: Path, weights, tmp_path: Path, capsys: Captured
+) -> None:
+    def manifest(scan: str) -> Path:
+        text = f"ct,seg,id\nnew.nii.gz,seg.nii.gz,new\n{scans}/{scan}/ct.nii.gz,{scans}/{scan}/seg.nii.gz,p\n"
+        return write_manifest(tmp_path / f"{scan}.csv", text)
+
+    out = tmp_path / "out"
+    assert call("cohort", manifest("wedged"), "--out", out, *weights) == 2  # "new" is not there
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert out / "p" / "L1" / "report.html" in before
+    capsys.readouterr()
+    assert call("cohort", manifest("healthy"), "--out", out, *weights) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    files = f"{scans}/wedged/ct.nii.gz, {scans}/wedged/seg.nii.gz"
+    assert f"{out / 'p'}: there are results of another scan in it ({files}); choose another --out or id" in told
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
 def test_a_level_from_which_on_it_is_suspicious_is_regrown(scans: Path) -> None:
     """The panel's screening regrows levels of at least its threshold, 0.5 unless told otherwise."""
     _, found = inspect(scans / "healthy" / "ct.nii.gz", scans / "healthy" / "seg.nii.gz", quiet)
@@ -219,21 +259,33 @@ def test_a_level_from_which_on_it_is_suspicious_is_regrown(scans: Path) -> None:
     assert suspicious_levels(replace(found, levels=levels)) == ("L1",)
 
 
-def test_what_a_case_depends_on_decides_whether_it_is_done_again(scans: Path, tmp_path: Path) -> None:
-    from healthivert.cohort import as_source, do_case
-    from healthivert.cohort_manifest import CohortCase
+def with_work(one, *levels: str, failing: bool = False):
+    """The same task, and the list of levels that its work will have done."""
+    did = []
 
-    ct = tmp_path / "ct.nii.gz"
-    ct.write_text("one")
-    case = CohortCase("healthy", ct, scans / "wedged", ("L1",))
-    done = task("healthy", tmp_path)
-    source = as_source(case, {"seed": 0})
-    do_case(type(done)(case, done.folder, source, done.work))
-    assert finished_rows(done.folder, as_source(case, {"seed": 0})) is not None
-    assert finished_rows(done.folder, as_source(case, {"seed": 1})) is None
-    assert finished_rows(done.folder, as_source(CohortCase("healthy", ct, case.seg, ("L2",)), {"seed": 0})) is None
-    ct.write_text("three")
-    assert finished_rows(done.folder, as_source(case, {"seed": 0})) is None
+    def work(case, folder, kept):
+        for level in levels:
+            if level not in kept:
+                did.append(level)
+            yield kept.get(level) or done(case, level, folder)
+        if failing:
+            raise HealthiVertError("unreadable")
+
+    return replace(one, work=work), did
+
+
+def test_what_a_case_depends_on_decides_whether_it_is_done_again(tmp_path: Path) -> None:
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "ct").write_text("one")
+    one, did = with_work(task("p", tmp_path, "L1"), "L1")
+    do_case(one)
+    assert finished_rows(task("p", tmp_path, "L1")) is not None
+    for other in (task("p", tmp_path, "L1", seed=1), task("p", tmp_path, "L2"), task("p", tmp_path)):
+        assert finished_rows(other) is None
+    (tmp_path / "scan" / "ct").write_text("three")
+    assert finished_rows(task("p", tmp_path, "L1")) is None
+    (tmp_path / "scan" / "ct").unlink()
+    assert did == ["L1"]
 
 
 def test_weights_that_changed_within_a_version_are_other_options(
@@ -260,47 +312,80 @@ def test_weights_that_changed_within_a_version_are_other_options(
     assert options.as_dict()["grade_by"] != first["grade_by"]
 
 
-def test_results_of_something_else_are_not_mixed_with_a_cohorts(tmp_path: Path) -> None:
-    from healthivert.cohort import do_case
+def test_only_missing_levels_are_done_and_what_is_done_stays(tmp_path: Path) -> None:
+    failing, did = with_work(task("p", tmp_path, "L1", "L2"), "L1", failing=True)
+    assert [row["status"] for row in do_case(failing)] == [DONE, FAILED] and did == ["L1"]
+    assert finished_rows(failing) is None
+    whole, did = with_work(task("p", tmp_path, "L1", "L2"), "L1", "L2")
+    assert [row["vertebra"] for row in do_case(whole)] == ["L1", "L2"] and did == ["L2"]
+    assert finished_rows(whole) is not None
+    fewer, did = with_work(task("p", tmp_path, "L2"), "L2")
+    assert finished_rows(fewer) is None
+    assert len(do_case(fewer)) == 1 and did == []
+    assert (tmp_path / "p" / "L1").is_dir()  # it is as good as it was, and may be asked for again
+    (tmp_path / "p" / "L2" / "report.html").unlink()
+    assert finished_rows(fewer) is None
+    again, did = with_work(task("p", tmp_path, "L1", "L2"), "L1", "L2")
+    do_case(again)
+    assert did == ["L2"]
+    other, did = with_work(task("p", tmp_path, "L1", "L2", seed=1), "L1", "L2")
+    do_case(other)
+    assert did == ["L1", "L2"]
 
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "mine.txt").write_text("mine")
-    (row,) = do_case(task("p", tmp_path))
+
+def test_results_of_something_else_are_not_mixed_with_a_cohorts(tmp_path: Path, capsys: Captured) -> None:
+    out = tmp_path / "out"
+    (out / "p").mkdir(parents=True)
+    (out / "p" / "mine.txt").write_text("mine")
+    (row,) = do_case(task("p", out))
     assert row["status"] == FAILED and "files of something else" in row["error"]
-    assert [entry.name for entry in (tmp_path / "p").iterdir()] == ["mine.txt"]
+    manifest = write_manifest(tmp_path / "m.csv", "ct,seg,id\na,b,first\na,b,p\n")
+    assert call("cohort", manifest, "--out", out) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{out / 'p'}: there are files of something else in it" in told
+    assert {path.name for path in out.rglob("*")} == {"p", "mine.txt"}
 
 
-def test_levels_that_are_no_longer_asked_for_go(tmp_path: Path) -> None:
-    from healthivert.cohort import do_case, failed_row
-
-    first = task("p", tmp_path)
-    for level in ("L1", "L2"):
-        (tmp_path / "p" / level).mkdir(parents=True)
+def test_results_of_what_has_changed_since_go_when_they_are_no_longer_asked_for(tmp_path: Path) -> None:
+    first, _ = with_work(task("p", tmp_path, "L1", "L2"), "L1", "L2")
+    do_case(first)
     (tmp_path / "else").mkdir()
-    rows = [failed_row("p", level, "") | {"status": DONE} for level in ("L1", "L2", "../else")]
-    (tmp_path / "p" / "case.json").write_text(json.dumps({"source": {}, "rows": rows}))
+    state = json.loads((tmp_path / "p" / "case.json").read_text(encoding="utf-8"))
+    state["made"]["../else"] = None
+    (tmp_path / "p" / "case.json").write_text(json.dumps(state), encoding="utf-8")
 
-    def nothing_works(case, folder):
-        raise HealthiVertError("unreadable")
-
-    do_case(type(first)(first.case, first.folder, first.source, nothing_works))
+    changed = task("p", tmp_path, "L2", seed=1)
+    do_case(with_work(changed, failing=True)[0])
     assert (tmp_path / "p" / "L1").is_dir()  # a failure takes nothing away, and forgets nothing
-
-    def only_l2(case, folder):
-        return [failed_row("p", "L2", "") | {"status": DONE}]
-
-    do_case(type(first)(first.case, first.folder, first.source, only_l2))
+    do_case(with_work(changed, "L2")[0])
     assert {entry.name for entry in (tmp_path / "p").iterdir()} == {"L2", "case.json"}
     assert (tmp_path / "else").is_dir()
+
+
+def test_the_path_of_a_scan_that_could_not_be_used_may_be_corrected(tmp_path: Path) -> None:
+    do_case(with_work(task("p", tmp_path, scan="typo"), failing=True)[0])
+    right, did = with_work(task("p", tmp_path), "L1")
+    assert [row["status"] for row in do_case(right)] == [DONE] and did == ["L1"]
+    do_case(task("healthy", tmp_path))
+    for name in ("p", "healthy"):  # that nothing suspicious was found in it is a result, too
+        with pytest.raises(HealthiVertError, match="results of another scan"):
+            finished_rows(task(name, tmp_path, scan="typo"))
+
+
+def test_a_progress_line_names_a_level_once() -> None:
+    rows = [failed_row("p", "T1", "T1 is not in the segmentation"), failed_row("p", "L1", "the disk is full")]
+    assert row_in_words(rows) == "T1 is not in the segmentation; L1: the disk is full"
 
 
 # processes
 
 
 def test_a_case_that_dies_does_not_take_the_others_with_it(tmp_path: Path) -> None:
-    names = ["killed", "fine-1", "leaves", "bug", "fine-2"]
+    names = ["killed", "fine-1", "leaves", "bug", "fine-2", "late"]
     with closing(in_processes([task(name, tmp_path) for name in names], 2)) as ended:
-        rows = {one.case.name: found[0] for one, found in ended}
+        found = {one.case.name: rows for one, rows in ended}
+    assert [(row["vertebra"], row["status"]) for row in found.pop("late")] == [("L1", DONE), ("", FAILED)]
+    rows = {name: rows[0] for name, rows in found.items()}
     assert {name: row["status"] for name, row in rows.items()} == {
         "killed": FAILED, "fine-1": NOTHING, "leaves": FAILED, "bug": BROKEN, "fine-2": NOTHING
     }  # fmt: skip
@@ -309,7 +394,7 @@ def test_a_case_that_dies_does_not_take_the_others_with_it(tmp_path: Path) -> No
     assert "in work" in (tmp_path / "bug" / "error.txt").read_text(encoding="utf-8")
     assert not list(tmp_path.rglob("*.partial-*"))
     for name in names:
-        again = finished_rows(tmp_path / name, {"ct": name})
+        again = finished_rows(task(name, tmp_path))
         assert (again is not None) == name.startswith("fine")
 
 
@@ -362,7 +447,7 @@ def test_a_cluster_does_the_same_cases(scheduler: str, tmp_path: Path) -> None:
     with closing(on_cluster([task(name, tmp_path) for name in ("fine-1", "bug", "fine-2")], scheduler)) as ended:
         rows = {one.case.name: found[0] for one, found in ended}
     assert {name: row["status"] for name, row in rows.items()} == {"fine-1": NOTHING, "bug": BROKEN, "fine-2": NOTHING}
-    assert finished_rows(tmp_path / "fine-1", {"ct": "fine-1"}) is not None
+    assert finished_rows(task("fine-1", tmp_path)) is not None
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

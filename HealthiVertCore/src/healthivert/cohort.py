@@ -1,8 +1,8 @@
 """Many scans, one folder of results: `healthivert cohort`.
 
 In: the cases of a manifest. Out: OUT/ID/LEVEL/ with the results of `run`, OUT/ID/case.json with what was done and from
-what, OUT/cohort.csv and OUT/cohort.json with one row a vertebra. What was done already from the same files with the
-same options is not done again. A scan that cannot be used becomes a row with its error; it stops no other.
+what, OUT/cohort.csv and OUT/cohort.json with one row a vertebra. A level that was done already from the same files with
+the same options is not done again. A scan that cannot be used becomes a row with its error; it stops no other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ COLUMNS = (
 )
 
 Row = dict[str, Any]
-Work = Callable[[CohortCase, Path], list[Row]]  # (case, its folder) -> its rows; cohort_commands.do_levels is one
+# (case, its folder, the rows of levels that need not be done) -> its rows; cohort_commands.do_levels is one
+Work = Callable[[CohortCase, Path, Mapping[str, Row]], Iterable[Row]]
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,10 @@ class CaseTask:
 
 
 def as_source(case: CohortCase, options: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides about a case's results: files by size and time, levels, options, version. Ready for JSON."""
+    """All that decides about what a level's results are: files by size and time, options, version. Ready for JSON."""
     return {
         "ct": file_stamp(case.ct),
         "seg": file_stamp(case.seg),
-        "levels": list(case.levels),
         "options": dict(options),
         "version": __version__,
     }
@@ -82,15 +82,43 @@ def file_stamp(path: Path) -> list[str | int | None]:
         return [str(path), None]
 
 
-def finished_rows(folder: Path, source: Mapping[str, Any]) -> list[Row] | None:
-    """The rows of a case that was done from this source before; None if it has to be done."""
-    state = _read_state(folder)
-    if state is None or state["source"] != source or not state["rows"]:
+def finished_rows(task: CaseTask) -> list[Row] | None:
+    """The rows of a case that was done from this source before; None if it, or a part of it, has to be done.
+
+    Raises HealthiVertError if the case's folder holds what is not its own.
+    """
+    state = _own_state(task)
+    if state is None or state["source"] != task.source or state["levels"] != list(task.case.levels):
         return None
-    for row in state["rows"]:
-        if row["status"] not in ENDED or (row["report"] and not (folder.parent / row["report"]).is_file()):
-            return None
-    return state["rows"]
+    done = all(row["status"] in ENDED and (row["status"] != DONE or _is_there(row, task)) for row in state["rows"])
+    return state["rows"] if done else None
+
+
+def _is_there(row: Row, task: CaseTask) -> bool:
+    return (task.folder.parent / row["report"]).is_file()
+
+
+def _own_state(task: CaseTask) -> dict[str, Any] | None:
+    """What case.json says, None if there is none yet.
+
+    Raises HealthiVertError if somebody else's files are in the folder, with which the results would be mixed, or
+    results of another scan, which would be replaced.
+    """
+    folder = task.folder
+    elsewhere = "choose another --out or id"
+    state = _read_state(folder)
+    if state is None:
+        try:
+            strange = folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
+        except OSError as error:
+            raise HealthiVertError(f"{folder}: cannot be read ({error.strerror}); correct it or {elsewhere}") from None
+        if strange:
+            raise HealthiVertError(f"{folder}: there are files of something else in it; {elsewhere}")
+        return None
+    scan, own = ([source[file][0] for file in ("ct", "seg")] for source in (state["source"], task.source))
+    if scan != own and (state["made"] or any(row["status"] in ENDED for row in state["rows"])):
+        raise HealthiVertError(f"{folder}: there are results of another scan in it ({', '.join(scan)}); {elsewhere}")
+    return state
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:
@@ -99,62 +127,81 @@ def _read_state(folder: Path) -> dict[str, Any] | None:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return state if isinstance(state, dict) and {"source", "rows"} <= set(state) else None
+    return state if isinstance(state, dict) and {"source", "levels", "rows", "made"} <= set(state) else None
 
 
-def _write_state(folder: Path, source: Mapping[str, Any], rows: Sequence[Row], made: Iterable[str]) -> None:
-    """Whole or not at all. made: the levels that have results in the folder, of earlier calls included."""
-    unfinished = folder / f".{STATE}.partial-{os.getpid()}"
-    state = {"source": source, "rows": rows, "made": sorted(made)}
+def _write_state(
+    task: CaseTask, rows: Sequence[Row], made: Mapping[str, Row | None], levels: Sequence[str] | None = None
+) -> None:
+    """Whole or not at all. made: the levels that have results in the folder, each with its row, or None where they were
+    made from another source. levels: what was asked for, once all of it has its rows."""
+    unfinished = task.folder / f".{STATE}.partial-{os.getpid()}"
+    state = {"source": task.source, "levels": levels, "rows": rows, "made": made}
     unfinished.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, folder / STATE)
+    os.replace(unfinished, task.folder / STATE)
 
 
 def do_case(task: CaseTask) -> list[Row]:
-    """Do one case and keep its rows in its folder. Only an interruption ends it without rows."""
+    """Do what is missing of one case and keep its rows in its folder. Only an interruption ends it without rows."""
     folder = task.folder
     name = task.case.name
+    rows: list[Row] = []
     try:
-        made = _claim(folder)
+        made = _claim(task)
         (folder / ERROR).unlink(missing_ok=True)
-        try:
-            rows = task.work(task.case, folder)
-        except HealthiVertError as error:
-            rows = [failed_row(name, "", str(error))]
-        except Exception as error:
-            (folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
-            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            rows = [failed_row(name, "", f"{what}; see {name}/{ERROR}", BROKEN)]
-        done = _levels_done(rows)
+        for row in _worked(task, {level: row for level, row in made.items() if row}):
+            rows.append(row)
+            if row["status"] == DONE:
+                made[row["vertebra"]] = row
+                _write_state(task, rows, made)  # it stays done whatever the next level brings
         if all(row["status"] in ENDED for row in rows):
-            for level in made - done:
-                shutil.rmtree(folder / level, ignore_errors=True)  # made from what is no longer asked for
-            made = set()  # of earlier calls, nothing is left
-        _write_state(folder, task.source, rows, made | done)
+            for level in [level for level, row in made.items() if row is None]:
+                shutil.rmtree(folder / level, ignore_errors=True)  # of another source, and no longer asked for
+                del made[level]
+        _write_state(task, rows, made, task.case.levels)
     except HealthiVertError as error:
         return [failed_row(name, "", str(error))]
     except OSError as error:
-        return [failed_row(name, "", f"{folder}: cannot be written ({error.strerror}); make room or correct it")]
+        what = f"{folder}: cannot be written ({error.strerror}); make room or correct it"
+        return [*rows, failed_row(name, "", what)]
     return rows
 
 
-def _levels_done(rows: Iterable[Row]) -> set[str]:
-    """Levels only: what a row of an error holds is the user's own text, and not to be taken for a folder."""
-    return {row["vertebra"] for row in rows if row["status"] == DONE and row["vertebra"] in LEVELS}
+def _worked(task: CaseTask, kept: Mapping[str, Row]) -> Iterator[Row]:
+    """The rows of a case as they come; what ends it early is a row, too."""
+    name = task.case.name
+    try:
+        yield from task.work(task.case, task.folder, kept)
+    except HealthiVertError as error:
+        yield failed_row(name, "", str(error))
+    except Exception as error:
+        (task.folder / ERROR).write_text(traceback.format_exc(), encoding="utf-8")
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        yield failed_row(name, "", f"{what}; see {name}/{ERROR}", BROKEN)
 
 
-def _claim(folder: Path) -> set[str]:
-    """Make the case's folder, or take over one that a cohort made. Returns the levels that have results in it.
+def rows_of_lost(task: CaseTask, error: str) -> list[Row]:
+    """Of a case whose process was lost: the levels that it had done, and why there are no more."""
+    state = _read_state(task.folder)
+    done = state["rows"] if state and state["source"] == task.source else []
+    return [*(row for row in done if row["status"] == DONE), failed_row(task.case.name, "", error)]
 
-    Raises HealthiVertError if somebody else's files are in it: they would be mixed with the results.
+
+def _claim(task: CaseTask) -> dict[str, Row | None]:
+    """Make the case's folder, or take over its own. Returns what _write_state calls made.
+
+    Raises HealthiVertError as _own_state does.
     """
-    state = _read_state(folder)
-    if state is None and folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
-        raise HealthiVertError(f"{folder}: there are files of something else in it; choose another --out or id")
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = state["rows"] if state else []
-    made = _levels_done(rows) | set(LEVELS).intersection(state.get("made", ()) if state else ())
-    _write_state(folder, {}, rows, made)  # no case has this source, so one that is ended by force is not taken for done
+    state = _own_state(task)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    made: dict[str, Row | None] = {}
+    if state is not None:
+        same = state["source"] == task.source
+        for level in LEVELS:  # and no other name that a file may hold: what is no longer asked for is removed
+            if level in state["made"]:
+                row = state["made"][level]
+                made[level] = row if same and row and _is_there(row, task) else None
+    _write_state(task, [], made)
     return made
 
 
@@ -222,5 +269,6 @@ def row_in_words(rows: Iterable[Row]) -> str:
             loss, grade = row["rhlv_mean_percent"], row["genant_grade"]
             words.append(f"{row['vertebra']} lost {loss:.0f} %, grade {grade}")
         else:
-            words.append(" ".join(filter(None, (row["vertebra"], row["error"] or row["status"]))))
+            level, told = row["vertebra"], row["error"] or row["status"]
+            words.append(told if level in told else f"{level}: {told}")
     return "; ".join(words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -88,7 +88,7 @@ def cohort(
     """Every case of the manifest; returns the content of cohort.json. workers: processes on this machine (None: one
     for every two cores); scheduler: the address of a Dask cluster instead of them.
 
-    Raises HealthiVertError before any work if the manifest, the options or out cannot be used.
+    Raises HealthiVertError before any work if the manifest, the options, out or a case's folder in it cannot be used.
     """
     check_can_draw()
     check_can_generate(options.choice)
@@ -99,35 +99,36 @@ def cohort(
     out = Path(os.path.abspath(out))  # a cluster's workers have other working folders
     workers = min(workers or max(1, (os.cpu_count() or 2) // 2), len(cases))
     threads = None if scheduler else max(1, (os.cpu_count() or 1) // workers)
+    work, given = partial(do_levels, options=replace(options, threads=threads)), options.as_dict()
+    tasks = [CaseTask(case, out / case.name, as_source(case, given), work) for case in cases]
+    rows_of = {task.case.name: rows for task in tasks if (rows := finished_rows(task))}
+    todo = [task for task in tasks if task.case.name not in rows_of]
     with OutputFolder(out, force=True, names=FILES) as folder:
-        work = partial(do_levels, options=replace(options, threads=threads))
-        tasks = [CaseTask(case, out / case.name, as_source(case, options.as_dict()), work) for case in cases]
-        rows_of = {task.case.name: rows for task in tasks if (rows := finished_rows(task.folder, task.source))}
-        todo = [task for task in tasks if task.case.name not in rows_of]
         progress("cohort", len(rows_of) / len(tasks), f"{len(tasks)} cases, {len(rows_of)} of them done before")
         with closing(on_cluster(todo, scheduler) if scheduler else in_processes(todo, workers)) as ended:
             for task, rows in ended:
                 rows_of[task.case.name] = rows
                 progress("cohort", len(rows_of) / len(tasks), f"{task.case.name}: {row_in_words(rows)}")
         ordered = [row for task in tasks for row in rows_of[task.case.name]]
-        about = {"cases": len(tasks), "done_before": len(tasks) - len(todo), "options": options.as_dict()}
+        about = {"cases": len(tasks), "done_before": len(tasks) - len(todo), "options": given}
         summary = write_summary(ordered, about | {"versions": versions()}, folder)
     progress("done", 1.0, str(out))
     return summary
 
 
-def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> list[Row]:
-    """Every wanted level of one scan, which is read once; a level that cannot be done is a row with its error."""
+def do_levels(cohort_case: CohortCase, folder: Path, done: Mapping[str, Row], options: CohortOptions) -> Iterator[Row]:
+    """Every wanted level of one scan, which is read once; a level that cannot be done is a row with its error, one that
+    is done already has its row in done."""
     case = load_case(cohort_case.ct, cohort_case.seg, options.level_map)
     analysis = analyse(case)
     compared = sum(summary.comparable for summary in analysis.levels.values())
     wanted = cohort_case.levels or suspicious_levels(analysis)
     if not wanted:
         of_levels = (warning for summary in analysis.levels.values() for warning in summary.warnings)
-        return [nothing_row(cohort_case.name, compared, (*analysis.warnings, *of_levels))]
+        yield nothing_row(cohort_case.name, compared, (*analysis.warnings, *of_levels))
+        return
     grading = grading_of(options.grade_by)
     generator: LoadedGenerator | None = None
-    rows: list[Row] = []
     begun: set[str] = set()
     for name in wanted:
         try:
@@ -135,16 +136,18 @@ def do_levels(cohort_case: CohortCase, folder: Path, options: CohortOptions) -> 
             if level in begun:
                 continue
             begun.add(level)
+            if level in done:
+                yield done[level]
+                continue
             check_not_alone(case, level, cohort_case.seg)
             generator = generator or _load_generator(options)
             with OutputFolder(folder / level, force=True) as place:
                 report = write_vertebra(
                     place, case, analysis, level, generator, options.choice, grading, quiet, Clock()
                 )
-            rows.append(done_row(cohort_case.name, report, f"{cohort_case.name}/{level}/report.html", compared))
+            yield done_row(cohort_case.name, report, f"{cohort_case.name}/{level}/report.html", compared)
         except HealthiVertError as error:
-            rows.append(failed_row(cohort_case.name, name, str(error)))
-    return rows
+            yield failed_row(cohort_case.name, name, str(error))
 
 
 def _load_generator(options: CohortOptions) -> LoadedGenerator:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from healthivert.cohort import CaseTask, Row, do_case, failed_row
+from healthivert.cohort import CaseTask, Row, do_case, rows_of_lost
 from healthivert.errors import HealthiVertError, not_installed
 from healthivert.parent_watch import ParentWatch
 from healthivert.progress import install_cancellation
@@ -52,7 +52,7 @@ class _Processes:
         self._stopped = False
 
     def run(self, task: CaseTask) -> list[Row]:
-        """The rows of a case from a process of its own; a failed row if that dies."""
+        """The rows of a case from a process of its own; one of them failed if that dies."""
         receiver, sender = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_case_process, args=(task, sender), name=f"case {task.case.name}")
         with self._lock:
@@ -69,7 +69,7 @@ class _Processes:
             del self._running[process.pid or 0]
         if rows is None:
             _remove_unfinished(task.folder, process.pid or 0)
-            return [failed_row(task.case.name, "", _how_it_died(process.exitcode))]
+            return rows_of_lost(task, _how_it_died(process.exitcode))
         return rows
 
     def stop(self) -> None:
@@ -138,7 +138,7 @@ def on_cluster(tasks: Sequence[CaseTask], scheduler: str) -> Ended:
         futures = {client.submit(do_case, task, pure=False): task for task in tasks}
         for future in completed(list(futures), loop=client.loop):
             task, error = futures[future], future.exception()
-            yield task, future.result() if error is None else [failed_row(task.case.name, "", _cluster_error(error))]
+            yield task, future.result() if error is None else rows_of_lost(task, _cluster_error(error))
     finally:
         with suppress(Exception):  # the cluster may be gone, and that was said already
             client.cancel(list(futures), asynchronous=False)
