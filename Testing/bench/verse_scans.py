@@ -9,7 +9,7 @@ cropped closely around the spine.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from as_published import published_row
 from rows import Row, Subject, confusion_text, interval_row, regrown_row
 
 from healthivert.agreement import confusion_matrix, weighted_kappa
+from healthivert.body import VertebralBody
 from healthivert.case import load_case, load_labels
 from healthivert.evaluate import evaluate_level
 from healthivert.inspection import SpineAnalysis, analyse
@@ -85,19 +86,30 @@ def levels_of_scans(subject: Subject) -> Iterator[Row]:
 
 
 def held_against_readers(_: Subject) -> Iterator[Row]:
-    """What the other levels' heights alone say, which every model shares: grades against the readers', and how often
+    """What the other levels' heights alone say, which every model shares."""
+    graded = ((labels, FRACTURED[subject]) for subject, labels in graded_masks())
+    return rows_of_graded(
+        (grades.get(level, 0), found, body) for labels, grades in graded for level, found, body in whole_levels(labels)
+    )
+
+
+def whole_levels(labels: SpineCase) -> Iterator[tuple[str, LevelSummary, VertebralBody]]:
+    analysis = analyse(labels)
+    for level, found in analysis.levels.items():
+        if analysis.bodies[level].complete:
+            yield level, found, analysis.bodies[level]
+
+
+def rows_of_graded(levels: Iterable[tuple[int, LevelSummary, VertebralBody]]) -> Iterator[Row]:
+    """levels: each with the readers' grade. Our grades against theirs, how hollow the bodies of each are, and how often
     the height of a healthy level lies where nine of ten should."""
     readers, ours, within, hollow = [], [], [], []
-    for subject, labels in graded_masks():
-        analysis = analyse(labels)
-        for level, found in analysis.levels.items():
-            if not analysis.bodies[level].complete:
-                continue
-            readers.append(FRACTURED[subject].get(level, 0))
-            ours.append(found.genant.grade)
-            hollow.append(hollowness(analysis.bodies[level]))
-            if readers[-1] == 0:
-                within.append(within_interval(found))
+    for grade, found, body in levels:
+        readers.append(grade)
+        ours.append(found.genant.grade)
+        hollow.append(hollowness(body))
+        if grade == 0:
+            within.append(within_interval(found))
     counts = confusion_matrix(readers, ours, 4)
     kappas = ", ".join(f"{kind} {weighted_kappa(counts, kind):.2f}" for kind in ("linear", "quadratic"))
     seen = f"{counts[2:, 1:].sum()} of {counts[2:].sum()} of their grades 2 and 3 found as fractures"
