@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import slicer
 
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.pieces import InThread, next_piece
+from HealthiVertSlicerLib.pieces import UNBROKEN, InThread, Unbroken, next_piece
 from HealthiVertSlicerLib.runner import CommandRun, RunResult, words_after_cancelling
 
 FOLDER_PREFIX = "healthivert-"
@@ -50,7 +50,7 @@ class Part(NamedTuple):
     name: str
 
 
-Steps = Generator[Step | Note | Part | InThread | None, Any, Any]
+Steps = Generator[Step | Note | Part | InThread | Unbroken | None, Any, Any]
 
 
 class Job:
@@ -77,7 +77,7 @@ class Job:
         self._node_ids = tuple(node_ids)
         self._folder = folder
         self._logs: list[str] = []
-        self._step: Step | InThread | None = None
+        self._step: Step | InThread | Unbroken | None = None
         self._fraction = 0.0
         self._cancelled = False
         self._reason = ""  # why it is being cancelled, if nobody asked for it
@@ -112,7 +112,8 @@ class Job:
             self._polling = False
 
     def cancel(self) -> None:
-        """Returns at once; the job ends with on_error at a later poll(), when its processes are gone."""
+        """Returns at once; the job ends with on_error at a later poll(), when its processes are gone. What is just being
+        put into the scene is put there whole before that, which may be the job's own end."""
         if self.running:
             self._cancelled = True
             if isinstance(self._step, Step):
@@ -123,7 +124,7 @@ class Job:
         try:
             while self.running:
                 self.poll()
-                time.sleep(0.02 if self._step is not None else 0.0)
+                time.sleep(0.02 if isinstance(self._step, Step | InThread) else 0.0)
         except BaseException:  # Ctrl-C in the console
             self.stop()
             raise
@@ -139,7 +140,7 @@ class Job:
             self.poll()
             time.sleep(0.02)
 
-    def _follow(self, step: Step | InThread | None) -> None:
+    def _follow(self, step: Step | InThread | Unbroken | None) -> None:
         if isinstance(step, Step):
             step.run.poll()
             if step.run.result is None:
@@ -148,11 +149,11 @@ class Job:
             self._step = None
         if self._reason:
             self._end("failed", message=self._reason)
-        elif self._cancelled:  # work in a thread is left to itself: nobody will ask for its result
+        elif self._cancelled and step is not UNBROKEN:  # work in a thread is left to itself: nobody will ask for its result
             self._end("cancelled", message=words_after_cancelling(self._kept))
         elif isinstance(step, Step):
             self._go_on(lambda: self._steps.send(step.run.result))
-        elif step is None or not step.running:
+        elif not isinstance(step, InThread) or not step.running:
             self._go_on(lambda: next_piece(self._steps, step))
 
     def _scene_closes(self, caller: Any, event: str) -> None:
@@ -172,7 +173,7 @@ class Job:
         self._reason = self._reason or reason
         self.cancel()
 
-    def _go_on(self, proceed: Callable[[], Step | Note | Part | InThread | None]) -> None:
+    def _go_on(self, proceed: Callable[[], Step | Note | Part | InThread | Unbroken | None]) -> None:
         """Run the job's own code up to its next step or its end. proceed: takes it there."""
         from slicer.i18n import tr as _
 

@@ -1,7 +1,8 @@
 """Work in pieces, so that Slicer answers its user in between.
 
-Such work is written as a generator: it yields None where others may have their turn, or InThread for what needs no node
-of the scene, whose result it gets back. A timer takes it from piece to piece; at_once does all of it, for scripts.
+Such work is written as a generator: it yields None where others may have their turn, UNBROKEN where they may but the
+work must not be given up, or InThread for what needs no node of the scene, whose result it gets back. A timer takes it
+from piece to piece; at_once does all of it, for scripts.
 """
 
 from __future__ import annotations
@@ -39,15 +40,21 @@ class InThread:
             self._error = error
 
 
-Pieces = Generator[InThread | None, Any, Any]
+class Unbroken:
+    """The class of UNBROKEN."""
 
 
-def next_piece(pieces: Generator[Any, Any, Any], piece: InThread | None) -> Any:
+UNBROKEN = Unbroken()  # half of the work would be worse than none: it is finished before Cancel is heeded
+
+Pieces = Generator[InThread | Unbroken | None, Any, Any]
+
+
+def next_piece(pieces: Generator[Any, Any, Any], piece: InThread | Unbroken | None) -> Any:
     """Take the work on after piece (None: at its beginning, too) to its next one.
 
     Raises StopIteration with the work's own result at its end, and whatever the work raises.
     """
-    if piece is None:
+    if not isinstance(piece, InThread):
         return next(pieces)
     try:
         result = piece.result()

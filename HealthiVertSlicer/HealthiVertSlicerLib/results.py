@@ -7,6 +7,7 @@ beside the CT and under its transform. A second run of the same vertebra brings 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from HealthiVertSlicerLib import filling, frames, inputs, made_from
 from HealthiVertSlicerLib.difference import refill_difference
 from HealthiVertSlicerLib.filling import BODIES, THIRDS
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.pieces import InThread, Pieces
+from HealthiVertSlicerLib.pieces import UNBROKEN, InThread, Pieces
 from HealthiVertSlicerLib.result_nodes import (
     ImageFile,
     ResultSet,
@@ -124,6 +125,7 @@ def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level
     state: of the inputs when the run started (made_from.state_of).
 
     Raises HealthiVertSlicerError, leaving the scene as it was, if the files cannot be read or are of something else.
+    Where the filling itself fails, what was made is taken back, and an earlier result that was half filled is none.
     """
     run = yield InThread(lambda: read_run(folder))
     _check_belongs(run, volume, level, folder)
@@ -141,13 +143,25 @@ def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level
     results = ResultSet(volume, level)
     results.references = {made_from.SEGMENTATION_REFERENCE: segmentation.GetID()}
     results.provenance = {**filling.provenance(run.report), made_from.STATE: state}
+    earlier = find_results(volume, level)
     try:
         for fill in _fillings(results, run, bodies, grid):
             fill()
-            yield None
-    except BaseException:  # also if nobody goes on with it
+            yield UNBROKEN
+    except BaseException as error:  # also if nobody goes on with it
         results.take_back()
-        raise
+        if earlier is not None:
+            earlier.report_text.SetText("")
+        if earlier is None or isinstance(error, GeneratorExit):
+            raise
+        from slicer.i18n import tr as _
+
+        logging.exception("HealthiVert: results could not be renewed")
+        text = _(
+            "The earlier result of {level} was renewed in part only ({reason}), so it is no longer shown: apply again. "
+            "The log tells more."
+        )
+        raise HealthiVertSlicerError(text.format(level=level, reason=error)) from error
     return _collected(volume, level)
 
 
@@ -164,9 +178,11 @@ def load_conditioning(folder: Path, volume: Any, level: str) -> ConditioningNode
 
 
 def find_results(volume: Any, level: str) -> ResultNodes | None:
-    """The results that are in the scene, also after it was saved and loaded; None if there are none."""
+    """The results that are in the scene, also after it was saved and loaded; None if there are none, or none that are
+    whole: a filling that failed leaves no report."""
     found = nodes_by_role(volume, level)
-    return _collected(volume, level) if "report_text" in found and "volume" in found else None
+    report = found.get("report_text")
+    return _collected(volume, level) if report is not None and report.GetText() and "volume" in found else None
 
 
 def show_spine_table(rows: Sequence[Mapping], volume: Any) -> Any:

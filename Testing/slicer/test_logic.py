@@ -262,6 +262,37 @@ def test_cancelling_a_screening_says_what_is_kept(logic, phantom_nodes, core) ->
     assert [type(part).__name__ for part in parts] == ["SpineTable", "ResultNodes"] and parts[1].volume is kept.volume
 
 
+@pytest.mark.parametrize("whole_spine", [False, True])
+def test_cancel_while_results_are_renewed_leaves_them_whole(whole_spine, logic, phantom_nodes, target, core) -> None:
+    core("answer()")
+    first = logic.process(*phantom_nodes, target, show=False)
+    before = slicer.util.arrayFromVolume(first.volume).copy()
+    core(
+        "if command == 'spine': answer(); sys.exit()\n"
+        "write(value('--vertebra'))\n"
+        "import SimpleITK as sitk\n"
+        "out = Path(value('--out'))\n"
+        "ct = str(out / 'pseudo_healthy_ct.nii.gz')\n"
+        "sitk.WriteImage(sitk.ReadImage(ct) + 500, ct)\n"
+        "report = json.loads((out / 'report.json').read_text())\n"
+        "(out / 'report.json').write_text(json.dumps({**report, 'seed': 7}))\n"
+    )
+    job = logic.start_screen(*phantom_nodes, seed=7) if whole_spine else logic.start_process(*phantom_nodes, target)
+    while np.array_equal(slicer.util.arrayFromVolume(first.volume), before):
+        job.poll()
+        assert job.running, job.message
+    job.cancel()
+    told = follow(job)
+    now = results.find_results(phantom_nodes.volume, TARGET)
+    assert slicer.util.arrayFromVolume(now.volume).mean() == pytest.approx(before.mean() + 500)
+    assert now.report["seed"] == 7
+    assert {node.GetAttribute("HealthiVert.Seed") for node in (now.volume, now.table, now.report_text)} == {"7"}
+    if whole_spine:
+        assert job.status == "cancelled" and told.endswith(f"is kept: the measured heights, {TARGET}.")
+    else:
+        assert (job.status, told) == ("done", "") and job.result.volume is now.volume
+
+
 def test_a_second_start_is_refused_while_one_runs(logic, phantom_nodes, target: str, core) -> None:
     core(SLEEPS)
     job = logic.start_process(*phantom_nodes, target)

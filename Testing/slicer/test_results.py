@@ -11,7 +11,7 @@ from HealthiVertSlicerLib import display, frames, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError, export_case
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
-from HealthiVertSlicerLib.pieces import at_once
+from HealthiVertSlicerLib.pieces import at_once, next_piece
 from result_reading import (
     column,
     hierarchy,
@@ -130,6 +130,28 @@ def test_06_an_error_while_nodes_are_made_takes_them_back(phantom_nodes, finishe
     with pytest.raises(ZeroDivisionError):
         load(phantom_nodes, finished_run)
     assert (slicer.mrmlScene.GetNumberOfNodes(), hierarchy().GetNumberOfItems()) == (count, items)
+
+
+def test_06_an_earlier_result_that_was_renewed_in_part_is_none(phantom_nodes, finished_run, monkeypatch):
+    load(phantom_nodes, finished_run)
+    with monkeypatch.context() as patch:
+        patch.setattr(results.filling, "fill_line", lambda *_: 1 / 0)
+        with pytest.raises(HealthiVertSlicerError, match="L1 was renewed in part only .*apply again"):
+            load(phantom_nodes, finished_run)
+    assert results.find_results(phantom_nodes.volume, "L1") is None
+    again = load(phantom_nodes, finished_run)
+    assert again.report == report_of(finished_run) == results.find_results(phantom_nodes.volume, "L1").report
+
+
+def test_06_of_a_loading_that_nobody_goes_on_with_nothing_reads_as_a_result(phantom_nodes, finished_run):
+    first = load(phantom_nodes, finished_run)
+    segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
+    loading = results.loading(finished_run, *phantom_nodes, segment_id, "L1")
+    before, piece = first.volume.GetImageData(), None
+    while first.volume.GetImageData() is before:
+        piece = next_piece(loading, piece)
+    loading.close()
+    assert results.find_results(phantom_nodes.volume, "L1") is None
 
 
 def test_06_a_segment_deleted_during_the_run_is_said(phantom_nodes, finished_run):
