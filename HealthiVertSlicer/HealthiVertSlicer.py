@@ -91,7 +91,7 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         if self._parameters is None:
             self._use_parameters(self.logic.getParameterNode())
         self._choose_only_inputs()
-        self.panel.refresh()  # what is withheld may have been painted in the Segment Editor
+        self.panel.inputs_changed()  # perhaps, while the user was in another module
 
     def cleanup(self) -> None:
         if self.panel is not None:
@@ -119,7 +119,7 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
 
     def _node_removed(self, caller=None, event=None) -> None:
         """It may have been a result."""
-        if self._parameters is not None and not slicer.mrmlScene.IsBatchProcessing():
+        if self._parameters is not None and self.parent.isEntered and not slicer.mrmlScene.IsBatchProcessing():
             self.panel.refresh()
 
     def _use_parameters(self, parameters) -> None:
@@ -157,20 +157,22 @@ class HealthiVertSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin)
         self._watched = nodes
         self.panel.inputs_chosen()
         self.removeObservers(self._input_changed)
-        self.removeObservers(self._segmentation_edited)
         volume, segmentation = nodes
         for node in filter(None, nodes):
             self.addObserver(node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self._input_changed)
         if volume is not None:
-            self.addObserver(volume, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent, self._input_changed)
+            for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+                self.addObserver(volume, event, self._input_changed)
         if segmentation is not None:
             segments = segmentation.GetSegmentation()
-            self.addObserver(segments, slicer.vtkSegmentation.SegmentModified, self._input_changed)
-            for event in ("SegmentAdded", "SegmentRemoved", "SourceRepresentationModified"):
-                self.addObserver(segments, getattr(slicer.vtkSegmentation, event), self._segmentation_edited)
+            for event in ("SegmentModified", "SegmentAdded", "SegmentRemoved", "SourceRepresentationModified"):
+                self.addObserver(segments, getattr(slicer.vtkSegmentation, event), self._input_changed)
 
     def _input_changed(self, caller=None, event=None) -> None:
-        self.panel.inputs_changed()
+        """Nothing that is painted in another module waits for the panel, which looks when the user comes back."""
+        from HealthiVertSlicerLib.result_nodes import follow
 
-    def _segmentation_edited(self, caller=None, event=None) -> None:
-        self.panel.segmentation_edited()
+        if self.parent.isEntered:
+            self.panel.inputs_changed()
+        elif self._parameters.volume is not None:
+            follow(self._parameters.volume)

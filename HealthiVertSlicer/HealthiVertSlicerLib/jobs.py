@@ -112,8 +112,8 @@ class Job:
             self._polling = False
 
     def cancel(self) -> None:
-        """Returns at once; the job ends with on_error at a later poll(), when its processes are gone. What is just being
-        put into the scene is put there whole before that, which may be the job's own end."""
+        """Returns at once; the job ends with on_error at a later poll(), when its processes are gone. A result that is
+        just being put into the scene is put there whole before that, which may be the job's own end."""
         if self.running:
             self._cancelled = True
             if isinstance(self._step, Step):
@@ -149,7 +149,9 @@ class Job:
             self._step = None
         if self._reason:
             self._end("failed", message=self._reason)
-        elif self._cancelled and step is not UNBROKEN:  # work in a thread is left to itself: nobody will ask for its result
+        elif (
+            self._cancelled and step is not UNBROKEN
+        ):  # work in a thread is left to itself: nobody will ask for its result
             self._end("cancelled", message=words_after_cancelling(self._kept))
         elif isinstance(step, Step):
             self._go_on(lambda: self._steps.send(step.run.result))

@@ -1,7 +1,7 @@
 """What a result was made from, kept with it, so that it is said where that is not what is chosen now.
 
-The segmentation is kept as a node reference, the rest as one attribute of every result node. Edits are counted on the
-segmentation: the count is saved with the scene, where a comparison of voxels would have to read them at every change.
+The segmentation is kept as a node reference, the rest as text in one attribute of every result node: digests of the
+voxels, so that it does not matter who has changed them, nor when, nor whether they were changed back.
 """
 
 from __future__ import annotations
@@ -10,46 +10,65 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from HealthiVertSlicerLib import withheld
+import numpy as np
+
+from HealthiVertSlicerLib import digests, frames, withheld
+from HealthiVertSlicerLib.pieces import Pieces, at_once
+from HealthiVertSlicerLib.result_nodes import SAME_FRAME
 
 SEGMENTATION_REFERENCE = "HealthiVert.Segmentation"  # from every result to the segmentation it was made from
 STATE = "MadeFrom"  # name in a ResultSet's provenance
-EDITS = "HealthiVert.Edits"  # attribute of a segmentation
-
-
-def edits_of(segmentation: Any) -> int:
-    """How often a segmentation was edited while it was chosen in the panel."""
-    return int(segmentation.GetAttribute(EDITS) or 0)
-
-
-def count_edit(segmentation: Any) -> None:
-    segmentation.SetAttribute(EDITS, str(edits_of(segmentation) + 1))
 
 
 def state_of(volume: Any, segmentation: Any, levels: Mapping[str, str]) -> str:
     """The inputs as they are now, as text. levels: segment ID -> level."""
-    state = {"edits": edits_of(segmentation), "levels": dict(levels), "withheld": withheld.amount(volume)}
+    return at_once(reading_state(volume, segmentation, levels))
+
+
+def reading_state(volume: Any, segmentation: Any, levels: Mapping[str, str]) -> Pieces:
+    """state_of in pieces."""
+    hidden = withheld.find(volume)
+    state = {"levels": dict(levels), "ct": {"ct": (yield from digests.of_volume(volume))}}
+    state["segments"] = yield from digests.of_segments(volume, segmentation, levels)
+    state["withheld"] = {}
+    if hidden is not None:
+        ids = hidden.GetSegmentation().GetSegmentIDs()
+        state["withheld"] = yield from digests.of_segments(volume, hidden, ids)
     return json.dumps(state)
 
 
-def change_since(node: Any, volume: Any, segmentation: Any, levels: Mapping[str, str]) -> str:
-    """What is no longer as it was when this result node was made, in a sentence; "" if nothing is."""
+def change_since(result: Any, volume: Any, segmentation: Any, levels: Mapping[str, str]) -> str:
+    """What is no longer as it was when this result (ResultNodes) was made, in a sentence; "" if nothing is."""
     from slicer.i18n import tr as _
 
-    text = node.GetAttribute(f"HealthiVert.{STATE}")
+    text = result.report_text.GetAttribute(f"HealthiVert.{STATE}")
     if not text:
         return ""
-    own = node.GetNodeReference(SEGMENTATION_REFERENCE)
+    own = result.report_text.GetNodeReference(SEGMENTATION_REFERENCE)
     if own is None:
         return _("This result is of a segmentation that is no longer in the scene: apply again for the chosen one.")
     if own is not segmentation:
         told = _('This result is of another segmentation, "{name}": choose that one, or apply again.')
         return told.format(name=own.GetName())
-    before, now = json.loads(text), json.loads(state_of(volume, segmentation, levels))
-    if before["edits"] != now["edits"]:
+    changed = changes(text, state_of(volume, segmentation, levels))
+    if "ct" in changed:
+        return _("The CT has changed since this result was made: apply again.")
+    if "segments" in changed:
         return _("The segmentation has changed since this result was made: apply again.")
-    if before["levels"] != now["levels"]:
+    if "levels" in changed:
         return _("The levels of the segments have changed since this result was made: apply again.")
-    if before["withheld"] != now["withheld"]:
+    if "withheld" in changed:
         return _("What is withheld has changed since this result was made: apply again.")
+    places = [frames.to_world(node) @ frames.ijk_to_ras(node) for node in (volume, result.volume)]
+    if not np.allclose(*places, atol=SAME_FRAME):
+        return _("The CT has been moved away from this result: apply again.")
     return ""
+
+
+def changes(before: str, now: str) -> set[str]:
+    """Which parts of two states differ ("ct", "segments", "levels", "withheld"). Of one that is not known none do."""
+    if not before:
+        return set()
+    one, other = json.loads(before), json.loads(now)
+    different = {part for part in ("ct", "segments", "withheld") if not digests.same(one[part], other[part])}
+    return different | ({"levels"} if one["levels"] != other["levels"] else set())

@@ -148,11 +148,6 @@ class Panel:
 
     # What the panel shows
 
-    def segmentation_edited(self) -> None:
-        """To be called when somebody has changed what the chosen segmentation holds."""
-        made_from.count_edit(self.parameters.segmentation)
-        self.inputs_changed()
-
     def inputs_chosen(self) -> None:
         """To be called when other nodes were chosen: what was said last is about the former ones."""
         if not self.jobs.busy:
@@ -160,8 +155,6 @@ class Panel:
 
     def inputs_changed(self) -> None:
         """To be called when somebody has edited or moved the chosen nodes."""
-        if self.parameters.volume is not None:
-            follow(self.parameters.volume)
         self._checked_target = ()
         self.refresh()
 
@@ -180,7 +173,10 @@ class Panel:
 
     def _show_choices(self) -> None:
         found, target = self._levels(), self._target()
+        if self.parameters.volume is not None:
+            follow(self.parameters.volume)
         rows = spine_rows_of(self.parameters, found)
+        outdated = bool(rows) and spine_is_outdated(self.parameters, found)
         self._show_inputs(found)
         self.spine.show(list(found.values()), rows)
         self.spine.choose(found.get(target))
@@ -188,9 +184,9 @@ class Panel:
         choose(self.ui.targetSelector, target)
         choose(self.ui.modelSelector, self.parameters.model)
         choose(self.ui.deviceSelector, self.parameters.device)
-        outdated = bool(rows) and spine_is_outdated(self.parameters)
-        say(self.ui.spineNoteLabel, _("The segmentation has changed: measure again.") if outdated else "")
-        self._show_target(found, target)
+        note = _("The CT, the segmentation or its levels have changed since the spine was measured: measure again.")
+        say(self.ui.spineNoteLabel, note if outdated else "")
+        self._show_target(found, target, [] if outdated else rows)
 
     def _show_nothing(self) -> None:
         for label in (self.ui.inputProblemLabel, self.ui.neighbourLabel, self.ui.spineNoteLabel):
@@ -219,12 +215,12 @@ class Panel:
         hint = _("No segmentation? The extension TotalSegmentator makes one: get it in View / Extensions Manager.")
         say(ui.segmentHint, "" if can_segment or parameters.segmentation is not None else hint)
 
-    def _show_target(self, found: Mapping[str, str], target: str) -> None:
+    def _show_target(self, found: Mapping[str, str], target: str, measured: Sequence[Mapping]) -> None:
         ui, parameters = self.ui, self.parameters
         problem = inputs.input_problem(parameters.volume, parameters.segmentation, overrides_of(parameters))
         say(ui.inputProblemLabel, problem or "")
         target_problem, note = self._check_target(target) if target and not problem else (None, None)
-        target_problem = target_problem or self._cut_by_border(found.get(target, ""))
+        target_problem = target_problem or _cut_by_border(found.get(target, ""), measured)
         notes = [target_problem or note, None if problem else self._withheld_note()]
         say(ui.neighbourLabel, "\n".join(filter(None, notes)))
         level = found.get(target, "")
@@ -245,14 +241,6 @@ class Panel:
             self._checked_target = (key, found)
         return self._checked_target[1]
 
-    def _cut_by_border(self, level: str) -> str | None:
-        """Why a vertebra that was measured cannot be regrown; None also for those that were not."""
-        rows = [] if spine_is_outdated(self.parameters) else spine_rows_of(self.parameters, self._levels())
-        if all(row["complete"] for row in rows if row["level"] == level):
-            return None
-        text = _("{level} is cut by the border of the scan: choose a vertebra that lies wholly inside it.")
-        return text.format(level=level)
-
     def _withheld_note(self) -> str | None:
         painted = withheld.find(self.parameters.volume)
         if painted is None:
@@ -264,7 +252,7 @@ class Panel:
         if result is None:
             return ""
         chosen = self.parameters.volume, self.parameters.segmentation
-        return made_from.change_since(result.report_text, *chosen, found)
+        return made_from.change_since(result, *chosen, found)
 
     # Jobs
 
@@ -422,3 +410,11 @@ class Panel:
 
     def _harden(self) -> None:
         self.parameters.volume = inputs.harden_copy(self.parameters.volume)
+
+
+def _cut_by_border(level: str, measured: Sequence[Mapping]) -> str | None:
+    """Why a vertebra that was measured cannot be regrown; None also for those that were not."""
+    if all(row["complete"] for row in measured if row["level"] == level):
+        return None
+    text = _("{level} is cut by the border of the scan: choose a vertebra that lies wholly inside it.")
+    return text.format(level=level)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-from HealthiVertSlicerLib.made_from import edits_of
+from HealthiVertSlicerLib.made_from import changes, state_of
 
 OVERRIDES = "HealthiVert.Levels"  # attribute of a segmentation: JSON {segment ID: level}, where the user corrected them
 
@@ -29,7 +29,7 @@ class HealthiVertParameters:
     spine_of_volume, spine_of_segmentation: what spine_rows was measured on. References, not IDs as text: where a scene
         is added to another, nodes get other IDs, and references follow them.
     spine_rows: JSON list, the rows of `healthivert inspect --json`, each with the ID of its "segment".
-    spine_edits: of the segmentation until spine_rows was measured (made_from.edits_of).
+    spine_state: of the inputs when measuring spine_rows started (made_from.state_of).
     """
 
     volume: vtkMRMLScalarVolumeNode
@@ -44,7 +44,7 @@ class HealthiVertParameters:
     spine_of_volume: vtkMRMLScalarVolumeNode
     spine_of_segmentation: vtkMRMLSegmentationNode
     spine_rows: str
-    spine_edits: int = 0
+    spine_state: str
 
 
 def overrides_of(parameters: HealthiVertParameters) -> dict[str, str]:
@@ -67,7 +67,7 @@ def keep_spine(parameters: HealthiVertParameters, inputs: tuple, spine: Any) -> 
     parameters.spine_of_volume, parameters.spine_of_segmentation = inputs
     rows = [{**row, "segment": spine.segment_of_level.get(row["level"])} for row in spine.rows]
     parameters.spine_rows = json.dumps(rows)
-    parameters.spine_edits = spine.edits
+    parameters.spine_state = spine.state
     parameters.EndModify(modified)
 
 
@@ -80,9 +80,10 @@ def spine_rows_of(parameters: HealthiVertParameters, levels: Mapping[str, str]) 
     return [row for row in json.loads(parameters.spine_rows or "[]") if levels.get(row["segment"]) == row["level"]]
 
 
-def spine_is_outdated(parameters: HealthiVertParameters) -> bool:
-    """Whether the segmentation was edited since its spine was measured."""
-    return parameters.segmentation is not None and parameters.spine_edits != edits_of(parameters.segmentation)
+def spine_is_outdated(parameters: HealthiVertParameters, levels: Mapping[str, str]) -> bool:
+    """Whether the chosen inputs are not as they were when their spine was measured. levels: segment ID -> level."""
+    now = state_of(parameters.volume, parameters.segmentation, levels)
+    return bool(changes(parameters.spine_state, now) - {"withheld"})
 
 
 def inputs_key(parameters: HealthiVertParameters) -> str:

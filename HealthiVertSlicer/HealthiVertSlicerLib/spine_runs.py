@@ -44,14 +44,14 @@ class SpineTable:
     """Every measured level, cranial to caudal.
 
     rows: as `healthivert inspect --json` prints them. warnings: of the whole spine. segment_of_level: the segment that
-    each level was measured in. edits: of the segmentation until it was measured (made_from.edits_of). table: the table
-    node that shows them.
+    each level was measured in. state: of the inputs when measuring started (made_from.state_of). table: the table node
+    that shows them.
     """
 
     rows: tuple[dict, ...]
     warnings: tuple[str, ...]
     segment_of_level: Mapping[str, str]
-    edits: int
+    state: str
     table: Any
 
     def compared(self) -> tuple[str, ...]:
@@ -82,8 +82,8 @@ class SpineRuns:
         volume, segmentation = self._nodes()
         follow(volume)
         hidden = withheld.find(volume)
-        self._edits = made_from.edits_of(segmentation)
-        self._state = made_from.state_of(volume, segmentation, segment_levels(segmentation, self._overrides))
+        levels = segment_levels(segmentation, self._overrides)
+        self._state = yield from made_from.reading_state(volume, segmentation, levels)
         self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
         # the core calls the case by its file in messages and in the report; apart, or it might be called "segmentation"
         apart = self.folder / "scan"
@@ -98,7 +98,7 @@ class SpineRuns:
         result = yield Step(self._run("spine"), first, last)
         rows, warnings = _measurements(answer_of(self._told(result)))
         table = results.show_spine_table(rows, self._nodes()[0])
-        return SpineTable(rows, warnings, dict(self._case.segment_of_level), self._edits, table)
+        return SpineTable(rows, warnings, dict(self._case.segment_of_level), self._state, table)
 
     def regrown(self, level: str, settings: GeneratorSettings, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> ResultNodes."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from HealthiVertSlicerLib import frames
 from HealthiVertSlicerLib.result_nodes import ResultSet, nodes_by_role
 
@@ -27,12 +25,6 @@ def find(volume: Any) -> Any:
     images = _images(node)
     erased = images and all(image.GetScalarRange()[1] == 0 for image in images)
     return None if erased else node
-
-
-def amount(volume: Any) -> int:
-    """How many voxels are painted, by which a change is noticed."""
-    node = find(volume)
-    return sum(int(np.count_nonzero(frames.image_values(image))) for image in _images(node)) if node else 0
 
 
 def _images(node: Any) -> set[Any]:

@@ -9,7 +9,8 @@ import pytest
 import slicer
 from HealthiVertSlicerLib import display, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
-from HealthiVertSlicerLib.made_from import edits_of
+from HealthiVertSlicerLib.levels import segment_levels
+from HealthiVertSlicerLib.made_from import state_of
 from HealthiVertSlicerLib.parameters import overrides_of
 from HealthiVertSlicerLib.result_nodes import fill_segment
 from panel_case import bend, choose_inputs, choose_target, open_with_played_logic, row
@@ -144,10 +145,10 @@ def test_a_renamed_segment_is_recognised_at_once(panel, phantom_nodes):
 def measure(panel, nodes, meanwhile=lambda: None) -> None:
     """Measures the spine; meanwhile is done while that runs."""
     panel.inspect()
-    edits = edits_of(nodes.segmentation)
+    state = state_of(*nodes, segment_levels(nodes.segmentation))
     meanwhile()
     found = {"rows": [row("L1", 15.0, 20.0, 0.1)], "segment_of_level": {"L1": segment_id_of(nodes, "L1")}}
-    spine = SimpleNamespace(warnings=(), edits=edits, **found)
+    spine = SimpleNamespace(warnings=(), state=state, **found)
     panel.logic.job.finish(spine)
     panel.jobs._poll()
 
@@ -213,14 +214,18 @@ def test_editing_the_segmentation_marks_the_measurements_as_old(panel, phantom_n
     assert panel.ui.spineNoteLabel.text == ""
 
 
-def test_an_edit_of_what_is_no_longer_chosen_is_not_taken_for_one_of_what_is(panel, phantom_nodes):
-    other = another_patient(phantom_nodes)
+def test_an_edit_of_one_segmentation_is_noticed_for_that_one_alone_also_where_another_is_chosen(panel, phantom_nodes):
     choose_inputs(panel, phantom_nodes)
+    measure(panel, phantom_nodes)
+    other = another_patient(phantom_nodes)
+    choose_inputs(panel, other)
+    other.segmentation.GetSegmentation().RemoveSegment(segment_id_of(other, "T10"))
+    choose_inputs(panel, phantom_nodes)
+    assert panel.ui.spineNoteLabel.text == ""
     choose_inputs(panel, other)
     phantom_nodes.segmentation.GetSegmentation().RemoveSegment(segment_id_of(phantom_nodes, "T10"))
-    assert edits_of(other.segmentation) == 0
-    other.segmentation.GetSegmentation().RemoveSegment(segment_id_of(other, "T10"))
-    assert edits_of(other.segmentation) > 0
+    choose_inputs(panel, phantom_nodes)
+    assert "measure again" in panel.ui.spineNoteLabel.text
 
 
 def test_a_hardened_copy_is_made_at_a_click_and_the_original_stays(panel, phantom_nodes):

@@ -52,7 +52,7 @@ def ended(panel) -> None:
 def spine(*rows) -> SimpleNamespace:
     segments = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode").GetSegmentation()
     segment_of_level = {row["level"]: segments.GetSegmentIdBySegmentName(row["level"]) for row in rows}
-    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level, edits=0)
+    return SimpleNamespace(rows=rows, warnings=(), segment_of_level=segment_of_level, state="")
 
 
 def test_apply_hands_over_what_was_chosen(ready, phantom_nodes):
@@ -400,7 +400,7 @@ def test_screening_fills_the_table_as_soon_as_the_spine_is_measured(ready, phant
     ready.ui.screenButton.click()
     segment = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
     measured = SpineTable(
-        rows=(row("L1", 15, 20, 0.9),), warnings=(), segment_of_level={"L1": segment}, edits=0, table=None
+        rows=(row("L1", 15, 20, 0.9),), warnings=(), segment_of_level={"L1": segment}, state="", table=None
     )
     ready.logic.job.part(measured)
     wait_until(lambda: ready.ui.spineTable.item(3, 1).text() == "15.0")

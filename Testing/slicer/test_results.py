@@ -136,7 +136,7 @@ def test_06_an_earlier_result_that_was_renewed_in_part_is_none(phantom_nodes, fi
     load(phantom_nodes, finished_run)
     with monkeypatch.context() as patch:
         patch.setattr(results.filling, "fill_line", lambda *_: 1 / 0)
-        with pytest.raises(HealthiVertSlicerError, match="L1 was renewed in part only .*apply again"):
+        with pytest.raises(HealthiVertSlicerError, match=r"L1 was renewed in part only .*apply again"):
             load(phantom_nodes, finished_run)
     assert results.find_results(phantom_nodes.volume, "L1") is None
     again = load(phantom_nodes, finished_run)
