@@ -161,7 +161,20 @@ class SpineRuns:
         return results.load_conditioning(out, self._nodes()[0], level)
 
     def level_of(self, segment_id: str) -> str:
-        return next(level for level, segment in self._case.segment_of_level.items() if segment == segment_id)
+        """Raises HealthiVertSlicerError if nothing of the segment has reached the core."""
+        from slicer.i18n import tr as _
+
+        level = next((level for level, segment in self._case.segment_of_level.items() if segment == segment_id), None)
+        if level is None:
+            segmentation = self._nodes()[1]
+            text = _(
+                'Nothing of the segment "{segment}" of "{segmentation}" is left where segments overlap: another vertebra '
+                "covers it wholly. Correct the two in the Segment Editor, or choose another vertebra."
+            )
+            segment = segmentation.GetSegmentation().GetSegment(segment_id)
+            names = {"segment": segment.GetName() if segment else segment_id, "segmentation": segmentation.GetName()}
+            raise HealthiVertSlicerError(text.format(**names))
+        return level
 
     def _target_words(self, level: str, out: Path) -> tuple[str, ...]:
         withhold = ("--withhold", str(self._case.withheld)) if self._case.withheld is not None else ()

@@ -329,6 +329,23 @@ def test_deleting_an_input_ends_the_job(which: str, logic, phantom_nodes, target
     assert temporary_folders() == []
 
 
+@pytest.mark.parametrize("start", ["start_process", "start_conditioning"])
+def test_a_target_that_another_vertebra_covers_ends_in_a_sentence(start, logic, phantom_nodes, target, core) -> None:
+    core(ANSWERS)
+    segmentation, volume = phantom_nodes.segmentation, phantom_nodes.volume
+    own, other = (
+        slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, volume)
+        for segment_id in (target, segmentation.GetSegmentation().GetSegmentIdBySegmentName("L2"))
+    )
+    segmentation.GetSegmentation().RemoveSegment(segmentation.GetSegmentation().GetSegmentIdBySegmentName("L2"))
+    segmentation.GetSegmentation().AddEmptySegment("both", "L2")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(own | other, segmentation, "both", volume)
+    assert follow(getattr(logic, start)(*phantom_nodes, target)) == (
+        'Nothing of the segment "L1" of "Phantom vertebrae" is left where segments overlap: another vertebra covers it '
+        "wholly. Correct the two in the Segment Editor, or choose another vertebra."
+    )
+
+
 def test_deleting_the_segment_ends_in_a_sentence(logic, phantom_nodes, target: str, core) -> None:
     core(ANSWERS)
     job = logic.start_process(*phantom_nodes, target)
