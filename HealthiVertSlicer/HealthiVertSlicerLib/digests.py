@@ -14,9 +14,8 @@ import numpy as np
 from vtk.util.numpy_support import vtk_to_numpy
 
 from HealthiVertSlicerLib import frames
-from HealthiVertSlicerLib.pieces import Pieces
 
-SLAB_VOXELS = 8_000_000  # that are looked at in one piece, in about ten milliseconds
+SLAB_VOXELS = 8_000_000  # that are looked at together: more would take more memory, and no less time
 MOST_REMEMBERED = 200  # images; what they cost again is not worth more care
 SAME = 1e-3  # difference of voxels and mm that saving a scene may make
 NOTHING = [0.0] * 7
@@ -31,35 +30,28 @@ def same(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> bo
     return one.keys() == other.keys() and all(np.allclose(one[key], other[key], rtol=0, atol=SAME) for key in one)
 
 
-def of_volume(volume: Any) -> Pieces:
-    """-> [checksum of the voxels, and their edges in mm]."""
+def of_volume(volume: Any) -> list[float]:
+    """Checksum of the voxels, and their edges in mm."""
     image = volume.GetImageData()
-    checksum = yield from _once(image, lambda: _checksum(frames.image_values(image)))
-    return [checksum, *np.round(volume.GetSpacing(), 4).tolist()]
+    return [_once(image, _checksum), *np.round(volume.GetSpacing(), 4).tolist()]
 
 
-def of_segments(volume: Any, segmentation: Any, segment_ids: Iterable[str]) -> Pieces:
-    """-> {segment ID: Shape}. A segment that is moved against the CT is another one; both moved together are not."""
+def of_segments(volume: Any, segmentation: Any, segment_ids: Iterable[str]) -> dict[str, Shape]:
+    """By segment ID. A segment that is moved against the CT is another one; both moved together are not."""
     to_index = np.linalg.inv(frames.to_world(volume) @ frames.ijk_to_ras(volume)) @ frames.to_world(segmentation)
-    found = {}
-    for segment_id in segment_ids:
-        found[segment_id] = yield from _of_segment(segmentation.GetSegmentation(), segment_id, to_index)
-    return found
+    segments = segmentation.GetSegmentation()
+    return {segment_id: _of_segment(segments, segment_id, to_index) for segment_id in segment_ids}
 
 
-def _of_segment(segments: Any, segment_id: str, to_index: np.ndarray) -> Pieces:
+def _of_segment(segments: Any, segment_id: str, to_index: np.ndarray) -> Shape:
     segment = segments.GetSegment(segment_id)
     shape = segment and segment.GetRepresentation(segments.GetSourceRepresentationName())
-    if shape is None:
+    if shape is None or not shape.GetNumberOfPoints():
         return NOTHING
     if shape.IsA("vtkPolyData"):
-        if not shape.GetNumberOfPoints():
-            return NOTHING
-        checksum, box = zlib.crc32(np.ascontiguousarray(vtk_to_numpy(shape.GetPoints().GetData()))), shape.GetBounds()
+        checksum, box = _checksum(vtk_to_numpy(shape.GetPoints().GetData())), shape.GetBounds()
     else:
-        if shape.IsEmpty():
-            return NOTHING
-        forms = yield from _once(shape, lambda: _forms(frames.image_values(shape)))
+        forms = _once(shape, _forms)
         if segment.GetLabelValue() not in forms:
             return NOTHING
         checksum, low, high = forms[segment.GetLabelValue()]
@@ -69,48 +61,38 @@ def _of_segment(segments: Any, segment_id: str, to_index: np.ndarray) -> Pieces:
     return [checksum, *np.round(corners, 4).ravel().tolist()]
 
 
-def _once(image: Any, look: Callable[[], Pieces]) -> Pieces:
-    """What look finds in an image; it is asked again only when the image has changed."""
+def _once(image: Any, look: Callable[[np.ndarray], Any]) -> Any:
+    """What look finds in the voxels of an image; it is asked again only when the image has changed."""
     key = image.GetMTime(), image.GetExtent()
     if key not in _remembered:
-        found = yield from look()
         if len(_remembered) >= MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[key] = found
-        return found
+        _remembered[key] = look(frames.image_values(image))
     return _remembered[key]
 
 
-def _slabs(array: np.ndarray) -> Iterable[slice]:
-    thickness = max(1, SLAB_VOXELS // max(1, array[0].size))
-    return (slice(start, start + thickness) for start in range(0, len(array), thickness))
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array))
 
 
-def _checksum(array: np.ndarray) -> Pieces:
-    checksum = 0
-    for slab in _slabs(array):
-        checksum = zlib.crc32(np.ascontiguousarray(array[slab]), checksum)
-        yield None
-    return checksum
-
-
-def _forms(labels: np.ndarray) -> Pieces:
-    """-> {value: (checksum of the form of its voxels, lowest, highest index (i, j, k))} of labels (K, J, I), but of 0.
+def _forms(labels: np.ndarray) -> dict[int, tuple[int, np.ndarray, np.ndarray]]:
+    """{value: (checksum of the form of its voxels, lowest, highest index (i, j, k))} of labels (K, J, I), but of 0.
 
     The form is that of the rows of equal voxels, counted from the lowest index: neither the image's border nor other
     values around them change it.
     """
     parts = []
-    for slab in _slabs(labels):
-        rows = labels[slab].reshape(-1, labels.shape[2])
+    thickness = max(1, SLAB_VOXELS // labels[0].size)
+    for first in range(0, len(labels), thickness):
+        slab = labels[first : first + thickness]
+        rows = slab.reshape(-1, labels.shape[2])
         begins = np.ones(rows.shape, bool)
         np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
         start = np.flatnonzero(begins)
         length = np.diff(start, append=rows.size)
         value = rows.ravel()[start]
-        k, j, i = np.unravel_index(start, labels[slab].shape)
-        parts.append(np.stack([value, i, j, k + slab.start, length])[:, value != 0])
-        yield None
+        k, j, i = np.unravel_index(start, slab.shape)
+        parts.append(np.stack([value, i, j, k + first, length])[:, value != 0])
     runs = np.concatenate(parts, axis=1).astype(np.int64)
     found = {}
     for value in np.unique(runs[0]):

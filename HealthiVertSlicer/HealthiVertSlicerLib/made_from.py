@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from HealthiVertSlicerLib import digests, frames, withheld
-from HealthiVertSlicerLib.pieces import Pieces, at_once
 from HealthiVertSlicerLib.result_nodes import SAME_FRAME
 
 SEGMENTATION_REFERENCE = "HealthiVert.Segmentation"  # from every result to the segmentation it was made from
@@ -22,18 +21,13 @@ STATE = "MadeFrom"  # name in a ResultSet's provenance
 
 def state_of(volume: Any, segmentation: Any, levels: Mapping[str, str]) -> str:
     """The inputs as they are now, as text. levels: segment ID -> level."""
-    return at_once(reading_state(volume, segmentation, levels))
-
-
-def reading_state(volume: Any, segmentation: Any, levels: Mapping[str, str]) -> Pieces:
-    """state_of in pieces."""
     hidden = withheld.find(volume)
-    state = {"levels": dict(levels), "ct": {"ct": (yield from digests.of_volume(volume))}}
-    state["segments"] = yield from digests.of_segments(volume, segmentation, levels)
+    state = {"levels": dict(levels), "ct": {"ct": digests.of_volume(volume)}}
+    state["segments"] = digests.of_segments(volume, segmentation, levels)
     state["withheld"] = {}
     if hidden is not None:
         ids = hidden.GetSegmentation().GetSegmentIDs()
-        state["withheld"] = yield from digests.of_segments(volume, hidden, ids)
+        state["withheld"] = digests.of_segments(volume, hidden, ids)
     return json.dumps(state)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from HealthiVertSlicerLib import filling, frames, inputs, made_from
+from HealthiVertSlicerLib import filling, frames, made_from
 from HealthiVertSlicerLib.difference import refill_difference
 from HealthiVertSlicerLib.filling import BODIES, THIRDS
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.pieces import UNBROKEN, InThread, Pieces
 from HealthiVertSlicerLib.result_nodes import (
+    LPS_TO_RAS,
+    SAME_FRAME,
     ImageFile,
     ResultSet,
     cropped,
@@ -84,12 +86,26 @@ class ResultNodes:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The inputs when the run started, which the user may have changed or moved since.
+
+    state: made_from.state_of. frame: ijk_to_ras of the CT, in which the run's files lie. body: gives the voxels (K, J,
+    I bool) of the vertebra on the CT's grid; it is called in a thread.
+    """
+
+    state: str
+    frame: np.ndarray
+    body: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Run:
-    """What a run wrote, in memory. ct: vtkImageData, labels: (K, J, I), both on the CT's grid; the other images have
-    grids of their own."""
+    """What a run wrote, in memory. lines: body -> third -> two ends, LPS mm. ct: vtkImageData, labels: (K, J, I), both
+    on the CT's grid; the other images have grids of their own."""
 
     report: dict
     page: str
+    lines: Mapping[str, Mapping[str, Any]]
     ct: Any
     labels: np.ndarray
     loss: ImageFile
@@ -115,34 +131,28 @@ def read_run(folder: Path) -> Run:
     except (OSError, RuntimeError, ValueError) as error:
         text = _("The results in {folder} cannot be read ({reason}): run it again.")
         raise HealthiVertSlicerError(text.format(folder=folder, reason=_line(error))) from error
-    image = image_data(ct.array)
-    return Run(report, page, image, labels.array, loss, displacement, *_read_conditioning(folder))
+    images = (image_data(ct.array), labels.array, loss, displacement, *_read_conditioning(folder))
+    return Run(report, page, report["height_lines_lps_mm"], *images)
 
 
-def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level: str, state: str = "") -> Pieces:
+def loading(folder: Path, volume: Any, segmentation: Any, level: str, start: Start) -> Pieces:
     """ResultNodes of a finished run, in pieces: the files are read in a thread, and one node after the other is filled.
-
-    state: of the inputs when the run started (made_from.state_of).
+    They lie on the voxels of the CT, wherever those have been moved since the start.
 
     Raises HealthiVertSlicerError, leaving the scene as it was, if the files cannot be read or are of something else.
     Where the filling itself fails, what was made is taken back, and an earlier result that was half filled is none.
     """
     run = yield InThread(lambda: read_run(folder))
     _check_belongs(run, volume, level, folder)
-    if segmentation.GetSegmentation().GetSegment(segment_id) is None:
-        from slicer.i18n import tr as _
-
-        text = _("The segment of {level} was deleted during the run: choose the vertebra again.")
-        raise HealthiVertSlicerError(text.format(level=level))
-    grid = frames.ijk_to_ras(volume)
-    before = yield from inputs.labels_in_pieces(volume, segmentation, [segment_id])
+    grid, moved = frames.ijk_to_ras(volume), _moved_since(start.frame, volume)
+    run = yield InThread(lambda: _carried(run, moved))
     number = _label_of(run.report, level)
     bodies = yield InThread(
-        lambda: {"original": cropped(before == 1, grid), "pseudo_healthy": cropped(run.labels == number, grid)}
+        lambda: {"original": cropped(start.body(), grid), "pseudo_healthy": cropped(run.labels == number, grid)}
     )
     results = ResultSet(volume, level)
     results.references = {made_from.SEGMENTATION_REFERENCE: segmentation.GetID()}
-    results.provenance = {**filling.provenance(run.report), made_from.STATE: state}
+    results.provenance = {**filling.provenance(run.report), made_from.STATE: start.state}
     earlier = find_results(volume, level)
     try:
         for fill in _fillings(results, run, bodies, grid):
@@ -165,9 +175,11 @@ def loading(folder: Path, volume: Any, segmentation: Any, segment_id: str, level
     return _collected(volume, level)
 
 
-def load_conditioning(folder: Path, volume: Any, level: str) -> ConditioningNodes:
-    """The conditioning alone, before a run. Raises HealthiVertSlicerError, leaving the scene as it was."""
-    mask, attention = _read_conditioning(folder)
+def load_conditioning(folder: Path, volume: Any, level: str, frame: np.ndarray) -> ConditioningNodes:
+    """The conditioning alone, before a run. frame: as in Start. Raises HealthiVertSlicerError, leaving the scene as it
+    was."""
+    moved = _moved_since(frame, volume)
+    mask, attention = (_placed(image, moved) for image in _read_conditioning(folder))
     results = ResultSet(volume, level)
     try:
         nodes = filling.fill_conditioning(results, mask, attention)
@@ -203,7 +215,7 @@ def _fillings(
     yield lambda: filling.fill_heights(results, run.report)
     yield lambda: filling.fill_profile(results, run.report["height_profile_mm"])
     for body, third in product(BODIES, THIRDS):
-        yield partial(filling.fill_height_line, results, body, third, run.report["height_lines_lps_mm"][body][third])
+        yield partial(filling.fill_height_line, results, body, third, run.lines[body][third])
     yield lambda: filling.fill_conditioning(results, run.mask, run.attention)
     yield lambda: filling.fill_texts(results, run.report, run.page)
 
@@ -216,6 +228,35 @@ def _check_belongs(run: Run, volume: Any, level: str, folder: Path) -> None:
     if not same_grid or run.report["vertebra"] != level:
         text = _('The results in {folder} are not those of {level} in "{ct}": run it again.')
         raise HealthiVertSlicerError(text.format(folder=folder, level=level, ct=volume.GetName()))
+
+
+def _moved_since(frame: np.ndarray, volume: Any) -> np.ndarray:
+    """What the CT's voxels were moved by since its ijk_to_ras was frame, as where a transform is hardened on it."""
+    moved = frames.ijk_to_ras(volume) @ np.linalg.inv(frame)
+    if np.allclose(moved, np.eye(4), atol=SAME_FRAME):
+        return np.eye(4)
+    if not frames.is_orthogonal(moved[:3, :3]):
+        from slicer.i18n import tr as _
+
+        text = _('The voxels of "{ct}" were given another size or shape during the calculation: repeat it.')
+        raise HealthiVertSlicerError(text.format(ct=volume.GetName()))
+    return moved
+
+
+def _carried(run: Run, moved: np.ndarray) -> Run:
+    """The run where the CT's voxels are now."""
+    lps = LPS_TO_RAS @ moved @ LPS_TO_RAS
+    lines = {
+        body: {third: frames.mapped(lps, np.array(ends)) for third, ends in thirds.items()}
+        for body, thirds in run.lines.items()
+    }
+    turned = replace(run.displacement, array=run.displacement.array @ lps[:3, :3].T)
+    images = {"loss": run.loss, "displacement": turned, "mask": run.mask, "attention": run.attention}
+    return replace(run, lines=lines, **{name: _placed(image, moved) for name, image in images.items()})
+
+
+def _placed(image: ImageFile, moved: np.ndarray) -> ImageFile:
+    return replace(image, ijk_to_ras=moved @ image.ijk_to_ras)
 
 
 def _read_conditioning(folder: Path) -> tuple[ImageFile, ImageFile]:

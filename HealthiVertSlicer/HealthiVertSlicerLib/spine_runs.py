@@ -13,11 +13,11 @@ from typing import Any
 
 import slicer
 
-from HealthiVertSlicerLib import inputs, made_from, results, withheld
+from HealthiVertSlicerLib import frames, inputs, made_from, results, withheld
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.jobs import Note, Part, Step, Steps, answer_of, succeeded
 from HealthiVertSlicerLib.levels import segment_levels
-from HealthiVertSlicerLib.result_nodes import follow
+from HealthiVertSlicerLib.result_nodes import follow, read_image
 from HealthiVertSlicerLib.runner import CommandRun, RunResult
 
 MEASURING = 0.1  # of a screening's progress
@@ -83,7 +83,8 @@ class SpineRuns:
         follow(volume)
         hidden = withheld.find(volume)
         levels = segment_levels(segmentation, self._overrides)
-        self._state = yield from made_from.reading_state(volume, segmentation, levels)
+        self._state = made_from.state_of(volume, segmentation, levels)
+        self._frame = frames.ijk_to_ras(volume)
         self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
         # the core calls the case by its file in messages and in the report; apart, or it might be called "segmentation"
         apart = self.folder / "scan"
@@ -106,8 +107,9 @@ class SpineRuns:
         result = yield from self._generated(level, out, settings, first, first + LOADING * (last - first))
         succeeded(self._told(result))
         _check_written(out, "report.json", "pseudo_healthy_ct.nii.gz", "pseudo_healthy_seg.nii.gz")
+        self._check_segment(level)
         volume, segmentation = self._nodes()
-        return (yield from results.loading(out, volume, segmentation, self._segment(level), level, self._state))
+        return (yield from results.loading(out, volume, segmentation, level, self._start(level)))
 
     def _generated(self, level: str, out: Path, settings: GeneratorSettings, first: float, last: float) -> Steps:
         """-> RunResult. Where the graphics processor fails, the run begins again on the processor, in a new process:
@@ -158,7 +160,7 @@ class SpineRuns:
         result = yield Step(self._run("conditioning", *self._target_words(level, out)))
         succeeded(self._told(result))
         _check_written(out, "conditioning/mask.nii.gz", "conditioning/cam.nii.gz")
-        return results.load_conditioning(out, self._nodes()[0], level)
+        return results.load_conditioning(out, self._nodes()[0], level, self._frame)
 
     def level_of(self, segment_id: str) -> str:
         """Raises HealthiVertSlicerError if nothing of the segment has reached the core."""
@@ -168,8 +170,8 @@ class SpineRuns:
         if level is None:
             segmentation = self._nodes()[1]
             text = _(
-                'Nothing of the segment "{segment}" of "{segmentation}" is left where segments overlap: another vertebra '
-                "covers it wholly. Correct the two in the Segment Editor, or choose another vertebra."
+                'Nothing of the segment "{segment}" of "{segmentation}" is left where segments overlap: '
+                "another vertebra covers it wholly. Correct the two in the Segment Editor, or choose another vertebra."
             )
             segment = segmentation.GetSegmentation().GetSegment(segment_id)
             names = {"segment": segment.GetName() if segment else segment_id, "segmentation": segmentation.GetName()}
@@ -196,8 +198,13 @@ class SpineRuns:
         """The inputs in the scene; a job ends by itself when they are gone."""
         return tuple(slicer.mrmlScene.GetNodeByID(node_id) for node_id in (self.volume_id, self.segmentation_id))
 
-    def _segment(self, level: str) -> str:
-        """The segment of a level. Raises HealthiVertSlicerError if it was deleted meanwhile."""
+    def _start(self, level: str) -> results.Start:
+        path = self._case.segmentation
+        value = next(value for value, name in self._case.level_of_value.items() if name == level)
+        return results.Start(self._state, self._frame, lambda: read_image(path).array == value)
+
+    def _check_segment(self, level: str) -> None:
+        """Raises HealthiVertSlicerError if the segment of a level was deleted meanwhile."""
         from slicer.i18n import tr as _
 
         segment_id = self._case.segment_of_level[level]
@@ -207,7 +214,6 @@ class SpineRuns:
                     level=level
                 )
             )
-        return segment_id
 
 
 def devices() -> Steps:

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import slicer
 import slicer.util
-from HealthiVertSlicerLib import frames, results
+from HealthiVertSlicerLib import frames, inputs, results
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
 from HealthiVertSlicerLib.pieces import at_once
@@ -16,9 +16,15 @@ from vtk.util.numpy_support import vtk_to_numpy
 KEYS = ("anterior", "middle", "posterior", "mean")
 
 
-def load(nodes, folder, level="L1"):
+def start_of(nodes, level="L1", state="") -> results.Start:
+    """A run that starts on the inputs as they are."""
     segment_id = {name: key for key, name in segment_levels(nodes.segmentation).items()}[level]
-    return at_once(results.loading(folder, nodes.volume, nodes.segmentation, segment_id, level))
+    labels = at_once(inputs.labels_in_pieces(*nodes, [segment_id]))
+    return results.Start(state, frames.ijk_to_ras(nodes.volume), lambda: labels == 1)
+
+
+def load(nodes, folder, level="L1", state=""):
+    return at_once(results.loading(folder, *nodes, level, start_of(nodes, level, state)))
 
 
 def nodes_of(found) -> list:

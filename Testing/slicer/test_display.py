@@ -12,8 +12,9 @@ import slicer
 import slicer.util
 import vtk
 from HealthiVertSlicerLib import colours, difference, display, layouts, results
+from HealthiVertSlicerLib.frames import ijk_to_ras
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.pieces import at_once
+from result_reading import load
 
 SAME, VISIBLE = 0.0015, 0.003  # shares of pixels: what drawing again may change, what a line moved by 1 mm changes
 FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
@@ -22,8 +23,7 @@ FOUR_UP = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
 @pytest.fixture
 def result(phantom_nodes: Any, finished_run: Path) -> Any:
     """L1 of the phantom, regrown."""
-    segment_id = segment_of(phantom_nodes.segmentation, "L1")
-    return at_once(results.loading(finished_run, *phantom_nodes, segment_id, "L1"))
+    return load(phantom_nodes, finished_run)
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ def test_the_preview_outlines_what_is_hidden_and_colours_the_attention(
 
 
 def test_the_preview_works_before_there_is_a_result(views: Any, phantom_nodes: Any, finished_run: Path) -> None:
-    nodes = results.load_conditioning(finished_run, phantom_nodes.volume, "L1")
+    nodes = results.load_conditioning(finished_run, phantom_nodes.volume, "L1", ijk_to_ras(phantom_nodes.volume))
     display.show_conditioning(nodes)
     assert layers(layouts.SAGITTAL)[1] is nodes.attention
 

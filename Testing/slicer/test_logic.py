@@ -374,6 +374,27 @@ def test_a_job_works_on_the_inputs_as_they_were_when_it_started(
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(copied))), before)
 
 
+def test_results_lie_on_a_ct_whose_transform_is_hardened_during_the_run(logic, phantom_nodes, target, core) -> None:
+    core("step(0.5); time.sleep(0.5); answer()")
+    still = logic.process(*phantom_nodes, target, show=False)
+    before = np.array(still.height_lines[0].GetNthControlPointPositionWorld(0))
+    job = logic.start_process(*phantom_nodes, target)
+    poll_until_it_calculates(job)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[2, 3] = 50.0
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    for node in phantom_nodes:
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        node.HardenTransform()
+    assert follow(job) == ""
+    found, bounds, of_ct = job.result, np.zeros(6), np.zeros(6)
+    assert np.allclose(found.height_lines[0].GetNthControlPointPositionWorld(0), np.add(before, (0, 0, 50)))
+    found.volume.GetRASBounds(bounds)
+    phantom_nodes.volume.GetRASBounds(of_ct)
+    assert np.allclose(bounds, of_ct)
+
+
 def test_a_rerun_updates_the_results_it_finds(logic, phantom_nodes, target: str, core) -> None:
     core(ANSWERS)
     first = logic.process(*phantom_nodes, target, show=False)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from HealthiVertSlicerLib import digests, made_from, results, withheld
+from HealthiVertSlicerLib import digests, made_from, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.logic import HealthiVertSlicerLogic
-from HealthiVertSlicerLib.pieces import at_once
 from HealthiVertSlicerLib.result_nodes import fill_segment
 from panel_case import choose_inputs, choose_target, open_with_played_logic
 from played_core import ANSWERS
+from result_reading import load
 from small_spine import small_spine
 
 
@@ -38,8 +38,7 @@ def panel(opened, phantom_nodes, finished_run) -> Any:
 
 def apply(panel: Any, nodes: Any, run: Path) -> None:
     """Puts the results of a run on the inputs as they are now into the scene."""
-    state = made_from.state_of(*nodes, segment_levels(nodes.segmentation))
-    at_once(results.loading(run, *nodes, segment_id_of(nodes, "L1"), "L1", state))
+    load(nodes, run, state=made_from.state_of(*nodes, segment_levels(nodes.segmentation)))
     panel.refresh()
 
 
@@ -197,8 +196,6 @@ def test_a_run_is_of_the_inputs_as_they_were_when_it_started(scene, phantom_node
     assert made_from.change_since(found, *phantom_nodes, before) == ""
     assert "levels" in made_from.change_since(found, *phantom_nodes, segment_levels(phantom_nodes.segmentation))
     job = HealthiVertSlicerLogic().start_process(*given, overrides=overrides)
-    for _piece in range(10):
-        job.poll()
     erase_half(phantom_nodes)
     assert "segmentation has changed" in made_from.change_since(job.wait(), *phantom_nodes, before)
 
@@ -208,8 +205,6 @@ def test_the_heights_are_of_the_inputs_as_they_were_when_measuring_started(scene
     levels = segment_levels(phantom_nodes.segmentation)
     before = made_from.state_of(*phantom_nodes, levels)
     job = HealthiVertSlicerLogic().start_inspect(*phantom_nodes)
-    for _piece in range(10):
-        job.poll()
     erase_half(phantom_nodes)
     assert job.wait().state == before != made_from.state_of(*phantom_nodes, levels)
 

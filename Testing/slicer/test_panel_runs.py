@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 import qt
 import slicer
-from HealthiVertSlicerLib import dependencies, display, results, results_view
+from HealthiVertSlicerLib import dependencies, display, results_view
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
-from HealthiVertSlicerLib.pieces import at_once
 from HealthiVertSlicerLib.spine_runs import SpineTable
 from panel_case import choose_inputs, choose_target, open_with_played_logic, row, wait_until
+from result_reading import load
 from scene_state import scene_content
 
 
@@ -41,8 +41,7 @@ def ready(panel, phantom_nodes, monkeypatch):
 @pytest.fixture
 def regrown(ready, phantom_nodes, finished_run):
     """The results of L1 in the scene, as a job hands them over."""
-    segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
-    return at_once(results.loading(finished_run, phantom_nodes.volume, phantom_nodes.segmentation, segment_id, "L1"))
+    return load(phantom_nodes, finished_run)
 
 
 def ended(panel) -> None:

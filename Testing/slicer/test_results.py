@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from HealthiVertSlicerLib.inputs import HealthiVertSlicerError, export_case
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.loss_surface import SCALAR_NAME
 from HealthiVertSlicerLib.pieces import at_once, next_piece
+from HealthiVertSlicerLib.result_nodes import read_image
 from result_reading import (
     column,
     hierarchy,
@@ -21,6 +23,7 @@ from result_reading import (
     nodes_of,
     places,
     report_of,
+    start_of,
     value_at,
 )
 from scene_state import state_of_inputs
@@ -48,7 +51,9 @@ def test_01_results_have_the_volumes_grid_in_all_48_orientations(scene, finished
         folder.mkdir()
         case = export_case(volume, segmentation, folder)
         run = run_without_change(case.ct, case.segmentation, dict(case.level_of_value), pattern, folder / "run")
-        found = at_once(results.loading(run, volume, segmentation, TARGET, TARGET))
+        body = partial(body_in, case.segmentation, 2)
+        start = results.Start("", frames.ijk_to_ras(volume), body)
+        found = at_once(results.loading(run, volume, segmentation, TARGET, start))
         np.testing.assert_array_equal(frames.ijk_to_ras(found.volume), frames.ijk_to_ras(volume))
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(found.volume), slicer.util.arrayFromVolume(volume))
         own = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, TARGET, volume)
@@ -59,6 +64,10 @@ def test_01_results_have_the_volumes_grid_in_all_48_orientations(scene, finished
         np.testing.assert_allclose(places(found.loss_volume, loss > 0), places(volume, own > 0), atol=1e-3)
         check_surface_faces_outward(found.loss_model.GetPolyData())
         scene.Clear(0)
+
+
+def body_in(path, value):
+    return read_image(path).array == value
 
 
 def check_surface_faces_outward(surface) -> None:
@@ -145,8 +154,7 @@ def test_06_an_earlier_result_that_was_renewed_in_part_is_none(phantom_nodes, fi
 
 def test_06_of_a_loading_that_nobody_goes_on_with_nothing_reads_as_a_result(phantom_nodes, finished_run):
     first = load(phantom_nodes, finished_run)
-    segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
-    loading = results.loading(finished_run, *phantom_nodes, segment_id, "L1")
+    loading = results.loading(finished_run, *phantom_nodes, "L1", start_of(phantom_nodes))
     before, piece = first.volume.GetImageData(), None
     while first.volume.GetImageData() is before:
         piece = next_piece(loading, piece)
@@ -154,12 +162,49 @@ def test_06_of_a_loading_that_nobody_goes_on_with_nothing_reads_as_a_result(phan
     assert results.find_results(phantom_nodes.volume, "L1") is None
 
 
-def test_06_a_segment_deleted_during_the_run_is_said(phantom_nodes, finished_run):
-    segments = phantom_nodes.segmentation.GetSegmentation()
-    segment_id = segments.GetSegmentIdBySegmentName("L1")
-    segments.RemoveSegment(segment_id)
-    with pytest.raises(HealthiVertSlicerError, match="segment of L1 was deleted"):
-        at_once(results.loading(finished_run, *phantom_nodes, segment_id, "L1"))
+def test_results_lie_on_the_ct_and_its_body_as_it_was_where_both_are_moved_for_good_during_the_run(
+    phantom_nodes, finished_run
+):
+    """The CT is tilted and the transform hardened; the segmentation is emptied."""
+    still = load(phantom_nodes, finished_run)
+    to_index = np.linalg.inv(frames.ijk_to_ras(phantom_nodes.volume))
+    before = on_grid(still, to_index)
+    start = start_of(phantom_nodes)
+    tilted = np.array([[0.0, -0.96, 0.28, 40.0], [1.0, 0.0, 0.0, -7.0], [0.0, 0.28, 0.96, 300.0], [0.0, 0.0, 0.0, 1.0]])
+    move(phantom_nodes.volume, tilted)
+    phantom_nodes.volume.HardenTransform()
+    phantom_nodes.segmentation.GetSegmentation().RemoveAllSegments()
+    moved = at_once(results.loading(finished_run, *phantom_nodes, "L1", start))
+    np.testing.assert_allclose(frames.ijk_to_ras(moved.volume), frames.ijk_to_ras(phantom_nodes.volume))
+    for now, then in zip(on_grid(moved, to_index @ np.linalg.inv(tilted)), before, strict=True):
+        np.testing.assert_allclose(now, then, atol=1e-3)
+    shown = results.load_conditioning(finished_run, phantom_nodes.volume, "L1", start.frame)
+    np.testing.assert_allclose(frames.ijk_to_ras(shown.attention), frames.ijk_to_ras(moved.attention))
+
+
+def on_grid(found, to_index) -> list[np.ndarray]:
+    """Where results lie, in the CT's indices: ends of the lines, grids of the volumes, middles of the surface and the
+    bodies, and what the displacement makes of a point."""
+    ends = [line.GetNthControlPointPosition(end) for line in found.height_lines for end in (0, 1)]
+    grids = [frames.ijk_to_ras(node) for node in (found.loss_volume, found.attention, found.conditioning_mask)]
+    surface = slicer.util.arrayFromModelPoints(found.loss_model)
+    middles = [frames.segment_centre(found.segmentation, body) for body in results.BODIES]
+    middle = np.mean(ends, axis=0)
+    return [
+        frames.mapped(to_index, np.array(ends)),
+        to_index @ grids,
+        frames.mapped(to_index, surface.mean(axis=0)),
+        frames.mapped(to_index, np.array(middles)),
+        frames.mapped(to_index, np.array(found.displacement.GetTransformFromParent().TransformPoint(*middle))),
+    ]
+
+
+def test_a_ct_that_is_stretched_during_the_run_is_refused(phantom_nodes, finished_run):
+    start, count = start_of(phantom_nodes), slicer.mrmlScene.GetNumberOfNodes()
+    phantom_nodes.volume.SetSpacing(2.0, 2.0, 5.0)
+    with pytest.raises(HealthiVertSlicerError, match="another size or shape during the calculation: repeat it"):
+        at_once(results.loading(finished_run, *phantom_nodes, "L1", start))
+    assert slicer.mrmlScene.GetNumberOfNodes() == count
 
 
 def test_16_result_segments_carry_the_level_as_terminology_and_colour_blind_safe_colours(regrown):
@@ -328,7 +373,8 @@ def test_two_levels_have_results_of_their_own(phantom_nodes, finished_run, tmp_p
 def test_the_conditioning_alone_is_shown_before_a_run_and_reused_by_it(phantom_nodes, finished_run):
     count = slicer.mrmlScene.GetNumberOfNodes()
     segment_id = phantom_nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName("L1")
-    shown = results.load_conditioning(finished_run, phantom_nodes.volume, "L1")
+    frame = frames.ijk_to_ras(phantom_nodes.volume)
+    shown = results.load_conditioning(finished_run, phantom_nodes.volume, "L1", frame)
     assert results.find_results(phantom_nodes.volume, "L1") is None
     assert slicer.mrmlScene.GetNumberOfNodes() > count
     hidden = slicer.util.arrayFromVolume(shown.conditioning_mask) > 0
