@@ -27,6 +27,7 @@ from HealthiVertSlicerLib.pieces import InThread, Pieces, at_once
 from HealthiVertSlicerLib.result_nodes import ROLE
 
 FEWEST_VOXELS, SHORTEST_EDGE_MM = 16, 20.0  # what the core needs along each axis
+OF_THIS_CASE = "-of-this-case"  # in the names of files, so that they are found in what the core says
 WRONG_ORDER_MM = 8.0  # by which a vertebra lies above its upper neighbour; less may be a very bent spine
 
 
@@ -143,7 +144,7 @@ def exporting(
     images = {"ct": scan, "segmentation": labels}
     if hidden is not None:
         images["withheld"] = yield from labels_in_pieces(volume, hidden, hidden.GetSegmentation().GetSegmentIDs())
-    paths = {name: folder / f"{name}.nrrd" for name in images}
+    paths = {name: folder / f"{name}{OF_THIS_CASE}.nrrd" for name in images}
     try:
         for name, voxels in images.items():
             yield InThread(partial(write_nrrd, paths[name], voxels, grid))

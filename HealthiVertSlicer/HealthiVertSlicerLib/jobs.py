@@ -29,12 +29,14 @@ FOLDER_PREFIX = "healthivert-"
 
 
 class Step(NamedTuple):
-    """A run of the core, and the part of the whole job's progress that it makes up. name: said before its messages."""
+    """A run of the core, and the part of the whole job's progress that it makes up. name: said before its messages, of
+    which told makes what the user reads."""
 
     run: CommandRun
     first: float = 0.0
     last: float = 1.0
     name: str = ""
+    told: Callable[[str], str] = str
 
 
 class Note(NamedTuple):
@@ -219,6 +221,7 @@ class Job:
         step = self._step
         if isinstance(step, Step):
             self._fraction = step.first + fraction * (step.last - step.first)
+            message = step.told(message)
             self.on_progress(stage, self._fraction, f"{step.name}: {message}" if step.name else message)
 
     def _end(self, status: str, result: Any = None, message: str = "") -> None:

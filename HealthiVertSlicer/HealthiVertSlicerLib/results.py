@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from html import escape
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,14 @@ class Start:
     """The inputs when the run started, which the user may have changed or moved since.
 
     state: made_from.state_of. frame: ijk_to_ras of the CT, in which the run's files lie. body: gives the voxels (K, J,
-    I bool) of the vertebra on the CT's grid; it is called in a thread.
+    I bool) of the vertebra on the CT's grid; it is called in a thread. named(text, written): a text of the run in which
+    the images have the user's names; written makes of a name how it is written there.
     """
 
     state: str
     frame: np.ndarray
     body: Callable[[], np.ndarray]
+    named: Callable[[str, Callable[[str], str]], str] = lambda text, written: text
 
 
 @dataclass(frozen=True)
@@ -114,16 +117,16 @@ class Run:
     attention: ImageFile
 
 
-def read_run(folder: Path) -> Run:
-    """Touches no node, so it may be called from another thread: a large scan takes seconds.
+def read_run(folder: Path, named: Callable[[str, Callable[[str], str]], str]) -> Run:
+    """Touches no node, so it may be called from another thread: a large scan takes seconds. named: as in Start.
 
     Raises HealthiVertSlicerError if a file is missing or damaged.
     """
     from slicer.i18n import tr as _
 
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        page = (folder / "report.html").read_text(encoding="utf-8")
+        report = json.loads(named((folder / "report.json").read_text(encoding="utf-8"), in_json))
+        page = named((folder / "report.html").read_text(encoding="utf-8"), escape)
         ct, labels, loss, displacement = (
             read_image(folder / f"{name}.nii.gz")
             for name in ("pseudo_healthy_ct", "pseudo_healthy_seg", "height_loss_map", "displacement")
@@ -142,7 +145,7 @@ def loading(folder: Path, volume: Any, segmentation: Any, level: str, start: Sta
     Raises HealthiVertSlicerError, leaving the scene as it was, if the files cannot be read or are of something else.
     Where the filling itself fails, what was made is taken back, and an earlier result that was half filled is none.
     """
-    run = yield InThread(lambda: read_run(folder))
+    run = yield InThread(lambda: read_run(folder, start.named))
     _check_belongs(run, volume, level, folder)
     grid, moved = frames.ijk_to_ras(volume), _moved_since(start.frame, volume)
     run = yield InThread(lambda: _carried(run, moved))
@@ -267,6 +270,11 @@ def _read_conditioning(folder: Path) -> tuple[ImageFile, ImageFile]:
     except (OSError, RuntimeError) as error:
         text = _("What the generator was given cannot be read from {folder} ({reason}): run it again.")
         raise HealthiVertSlicerError(text.format(folder=folder, reason=_line(error))) from error
+
+
+def in_json(words: str) -> str:
+    """As it is written within a text of JSON."""
+    return json.dumps(words)[1:-1]
 
 
 def _line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -128,7 +129,7 @@ class ResultsView:
 
     def save_report(self, folder: Path) -> None:
         """Writes the report into a new folder inside folder; a sentence tells where, or why not."""
-        page = self._written(_free_name(folder, f"HealthiVert {self._results.report['vertebra']}"))
+        page = self._written(_free_name(folder, _folder_name(self._results.report)))
         if page is not None:
             self._tell(_("The report is in {folder}.").format(folder=page.parent))
 
@@ -192,6 +193,12 @@ def origin_text(report: Mapping) -> str:
         samples=report["samples"],
         version=report["versions"]["healthivert"],
     )
+
+
+def _folder_name(report: Mapping) -> str:
+    """With the name of the CT as every file system takes it."""
+    case = re.sub(r'[<>:"/\\|?*\x00-\x1f]+', "_", report["case"])[:60].strip("_. ")
+    return " ".join(filter(None, ("HealthiVert", case, report["vertebra"])))
 
 
 def _free_name(folder: Path, name: str) -> Path:

@@ -5,8 +5,7 @@ Each is written as jobs.py wants it, as a generator of Steps; "->" says what it 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,17 +85,13 @@ class SpineRuns:
         self._state = made_from.state_of(volume, segmentation, levels)
         self._frame = frames.ijk_to_ras(volume)
         self._case = yield from inputs.exporting(volume, segmentation, self.folder, self._overrides, hidden)
-        # the core calls the case by its file in messages and in the report; apart, or it might be called "segmentation"
-        apart = self.folder / "scan"
-        apart.mkdir(exist_ok=True)
-        self._ct = self._case.ct.rename(apart / f"{_file_name(volume.GetName())}{self._case.ct.suffix}")
-        self._names = {self._ct: volume.GetName(), self._case.segmentation: segmentation.GetName()}
+        self._names = {self._case.ct: volume.GetName(), self._case.segmentation: segmentation.GetName()}
         if hidden is not None and self._case.withheld is not None:
             self._names[self._case.withheld] = hidden.GetName()
 
     def measured(self, first: float = 0.0, last: float = 1.0) -> Steps:
         """-> SpineTable."""
-        result = yield Step(self._run("spine"), first, last)
+        result = yield Step(self._run("spine"), first, last, told=self._named)
         rows, warnings = _measurements(answer_of(self._told(result)))
         table = results.show_spine_table(rows, self._nodes()[0])
         return SpineTable(rows, warnings, dict(self._case.segment_of_level), self._state, table)
@@ -118,14 +113,14 @@ class SpineRuns:
 
         words = (*self._target_words(level, out), "--json-progress")
         if self._graphics_works:
-            result = yield Step(self._run("run", *words, *settings.words()), first, last, level)
+            result = yield Step(self._run("run", *words, *settings.words()), first, last, level, self._named)
             self._graphics_works = not result.graphics_failure
             if self._graphics_works:
                 return result
             slower = _("{cause} The processor (cpu) is used instead, which is slower.")
             yield Note(slower.format(cause=result.graphics_failure))
         on_processor = replace(settings, device="cpu").words()
-        return (yield Step(self._run("run", *words, *on_processor), first, last, level))
+        return (yield Step(self._run("run", *words, *on_processor), first, last, level, self._named))
 
     def screened(self, threshold: float, settings: GeneratorSettings) -> Steps:
         """-> [ResultNodes, ...]. The SpineTable and each of them are Parts. A level that fails is told, and does not
@@ -157,7 +152,7 @@ class SpineRuns:
     def conditioned(self, level: str) -> Steps:
         """-> ConditioningNodes."""
         out = self.folder / level
-        result = yield Step(self._run("conditioning", *self._target_words(level, out)))
+        result = yield Step(self._run("conditioning", *self._target_words(level, out)), told=self._named)
         succeeded(self._told(result))
         _check_written(out, "conditioning/mask.nii.gz", "conditioning/cam.nii.gz")
         return results.load_conditioning(out, self._nodes()[0], level, self._frame)
@@ -184,15 +179,19 @@ class SpineRuns:
 
     def _run(self, command: str, *words: str) -> CommandRun:
         level_map = ",".join(f"{value}={level}" for value, level in self._case.level_of_value.items())
-        given = [command, self._ct, self._case.segmentation, "--level-map", level_map]
+        given = [command, self._case.ct, self._case.segmentation, "--level-map", level_map]
         return CommandRun([*given, *words], folder=self.folder)
 
     def _told(self, result: RunResult) -> RunResult:
-        """The result with the names that the user gave his images instead of those of our copies."""
-        message = result.message
+        return replace(result, message=self._named(result.message), output=self._named(result.output, results.in_json))
+
+    def _named(self, text: str, written: Callable[[str], str] = str) -> str:
+        """What the core says, with the names that the user gave his images instead of those of our copies. written:
+        makes of a name how it is written in such a text."""
         for path, name in self._names.items():
-            message = message.replace(str(path), name).replace(path.name, name)
-        return replace(result, message=message)
+            for word in (str(path), path.name, path.stem):
+                text = text.replace(word, written(name))
+        return text
 
     def _nodes(self) -> tuple[Any, Any]:
         """The inputs in the scene; a job ends by itself when they are gone."""
@@ -201,7 +200,7 @@ class SpineRuns:
     def _start(self, level: str) -> results.Start:
         path = self._case.segmentation
         value = next(value for value, name in self._case.level_of_value.items() if name == level)
-        return results.Start(self._state, self._frame, lambda: read_image(path).array == value)
+        return results.Start(self._state, self._frame, lambda: read_image(path).array == value, self._named)
 
     def _check_segment(self, level: str) -> None:
         """Raises HealthiVertSlicerError if the segment of a level was deleted meanwhile."""
@@ -220,11 +219,6 @@ def devices() -> Steps:
     """-> [{"device": "cuda", "name": ...}, ...]: what torch finds on this computer, the fastest first."""
     result = yield Step(CommandRun(["devices"]))
     return answer_of(result)
-
-
-def _file_name(name: str) -> str:
-    """The name of a node as every file system takes it."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_")[:60] or "CT"
 
 
 def _measurements(found: Any) -> tuple[tuple[dict, ...], tuple[str, ...]]:

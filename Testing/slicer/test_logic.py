@@ -6,6 +6,7 @@ The core is real in the tests that say so. The others put a program in its place
 from __future__ import annotations
 
 import gc
+import html
 import json
 import os
 import stat
@@ -21,8 +22,6 @@ from HealthiVertSlicerLib import dependencies, results
 from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.jobs import Job
 from HealthiVertSlicerLib.logic import HealthiVertSlicerLogic
-from HealthiVertSlicerLib.pieces import at_once
-from HealthiVertSlicerLib.spine_runs import SpineRuns
 from patience import ANSWERED_WITHIN_S, STOPPED_WITHIN_S
 from played_core import ANSWERS, SLEEPS
 from scene_state import scene_content, temporary_folders
@@ -223,6 +222,38 @@ def test_an_error_names_the_images_as_the_user_did(logic, phantom_nodes, target:
     with pytest.raises(HealthiVertSlicerError) as caught:
         logic.process(*phantom_nodes, target)
     assert str(caught.value) == "CT: früh/1: too coarse; CT: früh/1 and Wirbel differ"
+
+
+@pytest.mark.parametrize("name", ["CT", "segmentation", '5: <Müller> & "Söhne"\\1'])
+def test_report_page_progress_and_warnings_call_the_images_as_the_user_did(
+    name: str, logic, phantom_nodes, target: str, core
+) -> None:
+    core(
+        "from html import escape\n"
+        "words = [Path(word) for word in words]\n"
+        "told = f'{words[2].name} lies on another grid than {words[1].name}'\n"
+        "print(json.dumps({'stage': 'case', 'fraction': 0.1, 'message': f'reading {words[1].name}'}), flush=True)\n"
+        "if command == 'spine':\n"
+        "    spine['warnings'] = [told]\n"
+        "    print(json.dumps(spine))\n"
+        "else:\n"
+        "    words = list(map(str, words)); write()\n"
+        "    out = Path(value('--out'))\n"
+        "    report = json.loads((out / 'report.json').read_text())\n"
+        "    report.update(case=Path(words[1]).stem, warnings=[told])\n"
+        "    (out / 'report.json').write_text(json.dumps(report))\n"
+        "    (out / 'report.html').write_text(f'<h1>L1 height loss, {escape(report[\"case\"])}</h1>')\n"
+    )
+    phantom_nodes.volume.SetName(name)
+    told = f"Phantom vertebrae lies on another grid than {name}"
+    assert logic.inspect(*phantom_nodes).warnings == (told,)
+    job = logic.start_process(*phantom_nodes, target)
+    messages: list[str] = []
+    job.on_progress = lambda stage, fraction, message: messages.append(message)
+    assert follow(job) == ""
+    assert messages == [f"L1: reading {name}"]
+    assert (job.result.report["case"], job.result.report["warnings"]) == (name, [told])
+    assert job.result.page_text.GetText() == f"<h1>L1 height loss, {html.escape(name)}</h1>"
 
 
 def test_cancel_ends_a_job_and_leaves_nothing(logic, phantom_nodes, target: str, core) -> None:
@@ -499,11 +530,3 @@ def test_the_devices_are_what_the_core_finds(logic, core) -> None:
     job = logic.start_devices()
     follow(job)
     assert [device["name"] for device in job.result] == ["A card", "x86_64"]
-
-
-def test_a_ct_may_be_called_as_the_files_beside_it(phantom_nodes, tmp_path):
-    phantom_nodes.volume.SetName("segmentation")
-    runs = SpineRuns(phantom_nodes.volume, phantom_nodes.segmentation, tmp_path, {})
-    at_once(runs.copied())
-    assert runs._ct.stem == "segmentation" and runs._ct != runs._case.segmentation
-    assert runs._ct.is_file() and runs._case.segmentation.is_file()

@@ -56,7 +56,7 @@ def test_five_clicks_lead_from_the_scan_to_the_report(opened, phantom_nodes, tmp
     assert '"vertebra": "L1"' in report, ui.statusLabel.text
     assert float(ui.resultTable.item(3, 3).text()) == pytest.approx(29, abs=8)
     opened.widget.panel.results.save_report(tmp_path)
-    assert (tmp_path / "HealthiVert L1" / "report.html").stat().st_size > 100_000
+    assert (tmp_path / "HealthiVert Phantom CT L1" / "report.html").stat().st_size > 100_000
 
 
 @pytest.mark.parametrize("scan", SCANS)

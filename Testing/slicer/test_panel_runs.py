@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -347,10 +348,19 @@ def test_the_report_is_saved_beside_an_earlier_one(ready, regrown, tmp_path, mon
     monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", staticmethod(lambda *given: str(tmp_path)))
     ready.ui.saveReportButton.click()
     ready.ui.saveReportButton.click()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["HealthiVert L1", "HealthiVert L1 (2)"]
-    saved = {path.name for path in (tmp_path / "HealthiVert L1").iterdir()}
+    folder = f"HealthiVert {regrown.report['case']} L1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder, f"{folder} (2)"]
+    saved = {path.name for path in (tmp_path / folder).iterdir()}
     assert saved == {"report.html", "report.json"}
     assert str(tmp_path) in ready.ui.statusLabel.text
+
+
+def test_the_folder_of_a_report_is_called_as_the_ct_where_a_file_system_takes_that(ready, regrown, tmp_path):
+    for name, folder in (('5: A/B "früh"?', "5_ A_B _früh L1"), ("..", "L1"), ("x" * 300, f"{60 * 'x'} L1")):
+        regrown.report_text.SetText(json.dumps({**regrown.report, "case": name}))
+        ready.refresh()
+        ready.results.save_report(tmp_path)
+        assert (tmp_path / f"HealthiVert {folder}" / "report.html").is_file()
 
 
 def test_the_report_is_opened_in_the_browser(ready, regrown, monkeypatch):
