@@ -19,27 +19,32 @@ from HealthiVertSlicerLib import frames
 
 NUMBERED = re.compile(r"(?:segment|label|class)?[ _-]*(\d+)", re.IGNORECASE)
 FEWEST_IN_ORDER = 2  # pairs of neighbours; fewer may lie in order by chance
+NEXT = 2  # places down the list of levels: T13 and L6, which few people have, may lie between
 
 
-def levels_of_numbers(segmentation_node: Any, levels: tuple[str, ...]) -> dict[str, str]:
-    """Segment ID -> level of all numbered segments that are vertebrae; empty if the numbers fit no convention.
+def levels_of_numbers(segmentation_node: Any, levels: tuple[str, ...], named: Mapping[str, str]) -> dict[str, str]:
+    """Segment ID -> level of the numbered segments that are vertebrae; empty if the numbers fit no convention.
 
-    levels: every level, cranial to caudal.
+    levels: every level, cranial to caudal. named: segment ID -> level of those that are known otherwise; the numbers
+    must fit to them.
     """
     segments = segmentation_node.GetSegmentation()
-    names = {segment_id: segments.GetSegment(segment_id).GetName() for segment_id in segments.GetSegmentIDs()}
+    others = (segment_id for segment_id in segments.GetSegmentIDs() if segment_id not in named)
+    names = {segment_id: segments.GetSegment(segment_id).GetName() for segment_id in others}
     numbers = {key: int(match[1]) for key, name in names.items() if (match := NUMBERED.fullmatch(name))}
     conventions = (_verse(levels), _totalsegmentator(levels))
     candidates = [
         {key: convention[number] for key, number in numbers.items() if number in convention}
         for convention in conventions
     ]
-    if all(len(candidate) <= FEWEST_IN_ORDER for candidate in candidates):
+    candidates = [found for found in candidates if found and len({**named, **found}) > FEWEST_IN_ORDER]
+    if not candidates:
         return {}
-    images = (segments.GetSegment(key).GetRepresentation(frames.BINARY_LABELMAP) for key in numbers)
+    asked = (*named, *numbers)
+    images = (segments.GetSegment(key).GetRepresentation(frames.BINARY_LABELMAP) for key in asked)
     state = tuple(0 if image is None else image.GetMTime() for image in images)
-    height = _heights(segmentation_node.GetID(), tuple(numbers), state)
-    fitting = [candidate for candidate in candidates if _in_order(candidate, height, levels)]
+    height = _heights(segmentation_node.GetID(), asked, state)
+    fitting = [found for found in candidates if _fits(found, named, height, levels)]
     return max(fitting, key=len, default={})
 
 
@@ -53,10 +58,18 @@ def _totalsegmentator(levels: tuple[str, ...]) -> dict[int, str]:
     return dict(enumerate(reversed(usual), start=27))
 
 
-def _in_order(found: Mapping[str, str], height: Mapping[str, float], levels: tuple[str, ...]) -> bool:
-    """Whether each of the segments lies above the next one."""
-    ordered = sorted((key for key in found if key in height), key=lambda key: levels.index(found[key]))
-    return len(ordered) > FEWEST_IN_ORDER and all(height[above] > height[below] for above, below in pairwise(ordered))
+def _fits(
+    found: Mapping[str, str], named: Mapping[str, str], height: Mapping[str, float], levels: tuple[str, ...]
+) -> bool:
+    """Whether each of the segments lies above the next one. So few numbered ones that they may do so by chance must go
+    on where the named ones end: "Segment_1" is also what is drawn beside a named spine."""
+    place = {key: levels.index(level) for key, level in {**named, **found}.items() if key in height}
+    ordered = sorted(place, key=lambda key: (place[key], -height[key]))
+    pairs = list(pairwise(ordered))
+    if len(ordered) <= FEWEST_IN_ORDER or not all(height[above] > height[below] for above, below in pairs):
+        return False
+    few = sum(key in height for key in found) <= FEWEST_IN_ORDER
+    return not few or all(place[below] - place[above] <= NEXT for above, below in pairs)
 
 
 @lru_cache(maxsize=4)

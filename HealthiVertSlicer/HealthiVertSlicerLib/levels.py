@@ -63,7 +63,7 @@ def segment_levels(segmentation_node: Any, overrides: Mapping[str, str] = NO_OVE
         level = _level_of_terminology(segment.GetTerminology()) or level_of_name(segment.GetName())
         if level is not None:
             found[segment_id] = level
-    found = found or levels_of_numbers(segmentation_node, LEVELS)
+    found.update(levels_of_numbers(segmentation_node, LEVELS, found))
     for segment_id, said in overrides.items():
         level = level_of_name(said)
         if level is None:

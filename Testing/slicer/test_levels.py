@@ -115,10 +115,36 @@ def test_16_a_numbered_segmentation_is_read_again_after_it_changed(scene):
     assert levels.segment_levels(node) == {}
 
 
-def test_numbers_beside_names_are_no_levels(scene):
+@pytest.mark.parametrize("numbers", [[20, 21, 22, 23], [20, 21, 22], [31, 30, 29]])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_16_a_numbered_segment_that_gets_a_name_leaves_the_others_their_levels(scene, numbers, place):
+    node = numbered_segmentation(scene, numbers)
+    before = levels.segment_levels(node)
+    segment_id = f"id{numbers[place]}"
+    node.GetSegmentation().GetSegment(segment_id).SetName(before[segment_id])
+    assert levels.segment_levels(node) == before
+    node.GetSegmentation().GetSegment(segment_id).SetName("not yet known")
+    if len(numbers) > 3:
+        assert levels.segment_levels(node) == {key: level for key, level in before.items() if key != segment_id}
+
+
+def test_16_two_segments_of_one_level_by_name_and_by_number_are_both_kept_to_be_told(scene):
     node = numbered_segmentation(scene, [20, 21, 22, 23])
-    node.GetSegmentation().GetSegment("id23").SetName("L4")
-    assert levels.segment_levels(node) == {"id23": "L4"}
+    node.GetSegmentation().GetSegment("id21").SetName("L1")
+    assert sorted(levels.segment_levels(node).values()) == ["L1", "L1", "L3", "L4"]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[1, 20, 21, 22, 23], [20, 21, 22, 23, 1], [1, 2, 20, 21, 22, 23], [20, 1, 21, 2, 22, 3, 23], [20, 21, 22, 23, 24]],
+)
+def test_what_is_drawn_beside_a_named_spine_is_no_vertebra_by_its_number(scene, numbers):
+    """Slicer calls it Segment_1, which would be C1; L5 (24) does go on where the names end."""
+    node = numbered_segmentation(scene, numbers)
+    for number, level in ((20, "L1"), (21, "L2"), (22, "L3"), (23, "L4")):
+        node.GetSegmentation().GetSegment(f"id{number}").SetName(level)
+    expected = ["L1", "L2", "L3", "L4", *(["L5"] if 24 in numbers else [])]
+    assert list(levels.segment_levels(node).values()) == expected
 
 
 def test_what_is_called_a_vertebra_and_no_more_is_left_to_the_name(scene):
