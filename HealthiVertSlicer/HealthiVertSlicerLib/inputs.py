@@ -28,6 +28,7 @@ from HealthiVertSlicerLib.result_nodes import ROLE
 
 FEWEST_VOXELS, SHORTEST_EDGE_MM = 16, 20.0  # what the core needs along each axis
 OF_THIS_CASE = "-of-this-case"  # in the names of files, so that they are found in what the core says
+STILL_UP = 0.5  # cosine of the largest tilt of a scan
 WRONG_ORDER_MM = 8.0  # by which a vertebra lies above its upper neighbour; less may be a very bent spine
 
 
@@ -96,6 +97,12 @@ def neighbour_note(segmentation: Any, segment_id: str, overrides: Mapping[str, s
     return text.format(level=level, missing=", ".join(missing))
 
 
+def needs_hardening(volume: Any) -> bool:
+    """Whether a transform bends the volume, or turns what is up in it far from there, as where a wrong file is put
+    right."""
+    return is_bent(volume) or bool(frames.to_world(volume)[2, 2] < STILL_UP)
+
+
 def is_bent(volume: Any) -> bool:
     """Whether a transform above the volume is anything but rigid, so that harden_copy is what helps."""
     return not frames.is_rigid(volume.GetParentTransformNode())
@@ -131,7 +138,7 @@ def exporting(
     levels = segment_levels(segmentation, overrides)
     grid, scan = Grid.of(volume), frames.voxels(volume).copy()  # as it is now, whatever becomes of it meanwhile
     labels = yield from labels_in_pieces(volume, segmentation, list(levels))
-    heights = yield InThread(lambda: _heights(labels, grid))
+    heights = yield InThread(lambda: _heights(labels, grid.steps[:, 2]))
     present = {segment_id: value for value, segment_id in enumerate(levels, start=1) if value in heights}
     if len(present) < 2:
         text = _(
@@ -140,7 +147,12 @@ def exporting(
         )
         names = {"segmentation": segmentation.GetName(), "ct": volume.GetName()}
         raise HealthiVertSlicerError(text.format(count=len(present), **names))
-    _check_order({levels[segment_id]: heights[value] for segment_id, value in present.items()}, segmentation)
+    wrong = _wrong_order({levels[segment_id]: heights[value] for segment_id, value in present.items()})
+    if wrong:
+        up = frames.to_world(volume)[2, :3] @ frames.ijk_to_ras(volume)[:3, :3]
+        heights = yield InThread(lambda: _heights(labels, up))
+        in_world = _wrong_order({levels[segment_id]: heights[value] for segment_id, value in present.items()})
+        raise HealthiVertSlicerError(_order_problem(wrong, in_world, volume, segmentation))
     images = {"ct": scan, "segmentation": labels}
     if hidden is not None:
         images["withheld"] = yield from labels_in_pieces(volume, hidden, hidden.GetSegmentation().GetSegmentIDs())
@@ -322,27 +334,34 @@ def _nearest(levels: Sequence[str]) -> tuple[str, ...]:
     return ()
 
 
-def _check_order(heights: Mapping[str, float], segmentation: Any) -> None:
-    """Raises HealthiVertSlicerError if one vertebra lies above the next. heights: level -> mm, cranial to caudal."""
+def _wrong_order(heights: Mapping[str, float]) -> tuple[str, str] | None:
+    """A vertebra and the next one, which lies above it. heights: level -> mm, cranial to caudal."""
+    pairs = pairwise(heights)
+    return next((pair for pair in pairs if heights[pair[1]] - heights[pair[0]] > WRONG_ORDER_MM), None)
+
+
+def _order_problem(wrong: tuple[str, str], in_world: tuple[str, str] | None, volume: Any, segmentation: Any) -> str:
+    """wrong, in_world: two levels in the wrong order in the CT's own frame, and in the world's, if there are any."""
     from slicer.i18n import tr as _
 
-    for upper, lower in pairwise(heights):
-        if heights[lower] - heights[upper] > WRONG_ORDER_MM:
-            text = _('{lower} lies above {upper} in "{segmentation}": choose the right level of each segment.')
-            names = {"lower": lower, "upper": upper, "segmentation": segmentation.GetName()}
-            raise HealthiVertSlicerError(text.format(**names))
+    if in_world is None:
+        text = _('"{ct}" is upside down but for its transform "{transform}": choose a hardened copy of it.')
+        return text.format(ct=volume.GetName(), transform=volume.GetParentTransformNode().GetName())
+    text = _('{lower} lies above {upper} in "{segmentation}": choose the right level of each segment.')
+    return text.format(upper=wrong[0], lower=wrong[1], segmentation=segmentation.GetName())
 
 
 # Files
 
 
-def _heights(labels: np.ndarray, grid: Grid) -> dict[int, float]:
-    """Value -> how far superior the middle of its voxels lies (mm), of the values present but 0.
+def _heights(labels: np.ndarray, up: np.ndarray) -> dict[int, float]:
+    """Value -> how far superior the middle of its voxels lies (mm), of the values present but 0. up: what a step along
+    i, j and k rises.
 
     Plane by plane: a scan is too large to be looked through in one piece.
     """
     counts, sums = np.zeros(256), np.zeros(256)
-    of_i, of_j, of_k = grid.steps[:, 2]
+    of_i, of_j, of_k = up
     for k, plane in enumerate(labels):
         j, i = np.nonzero(plane)
         values = plane[j, i]

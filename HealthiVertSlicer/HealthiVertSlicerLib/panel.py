@@ -208,7 +208,7 @@ class Panel:
         ui.levelsGroup.setVisible(bool(segments))
         title = _("Vertebral levels: {count} of {total} segments recognised")
         ui.levelsGroup.title = title.format(count=len(found), total=len(segments))
-        ui.hardenButton.setVisible(parameters.volume is not None and inputs.is_bent(parameters.volume))
+        ui.hardenButton.setVisible(parameters.volume is not None and inputs.needs_hardening(parameters.volume))
         can_segment = hasattr(slicer.modules, "totalsegmentator")
         ui.segmentButton.setVisible(can_segment and parameters.segmentation is None)
         ui.segmentButton.enabled = parameters.volume is not None

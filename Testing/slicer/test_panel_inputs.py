@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import slicer
-from HealthiVertSlicerLib import display, withheld
+from HealthiVertSlicerLib import display, inputs, withheld
 from HealthiVertSlicerLib.frames import ijk_to_ras
+from HealthiVertSlicerLib.inputs import HealthiVertSlicerError
 from HealthiVertSlicerLib.levels import segment_levels
 from HealthiVertSlicerLib.made_from import state_of
 from HealthiVertSlicerLib.parameters import overrides_of
@@ -246,6 +247,25 @@ def test_the_hardened_copy_is_only_offered_where_it_helps(panel, phantom_nodes):
     assert panel.ui.hardenButton.isHidden()
     bend(phantom_nodes.volume)
     assert not panel.ui.hardenButton.isHidden()
+
+
+def test_a_file_that_a_transform_puts_right_is_used_after_hardening_a_copy(panel, phantom_nodes, tmp_path):
+    upside_down = np.diag([1.0, -1.0, -1.0, 1.0])
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "put right")
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(upside_down))
+    for node in phantom_nodes:
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        node.HardenTransform()
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    choose_inputs(panel, phantom_nodes)
+    told = '"Phantom CT" is upside down but for its transform "put right": choose a hardened copy of it.'
+    with pytest.raises(HealthiVertSlicerError) as caught:
+        inputs.export_case(*phantom_nodes, tmp_path)
+    assert str(caught.value) == told and not panel.ui.hardenButton.isHidden()
+    panel.ui.hardenButton.click()
+    assert panel.ui.hardenButton.isHidden() and panel.ui.inputProblemLabel.text == ""
+    case = inputs.export_case(panel.parameters.volume, panel.parameters.segmentation, tmp_path)
+    assert len(case.segment_of_level) == 6
 
 
 def test_total_segmentator_is_offered_when_it_is_installed_else_how_to_get_it(panel, phantom_nodes, monkeypatch):
