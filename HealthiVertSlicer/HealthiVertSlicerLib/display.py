@@ -151,11 +151,11 @@ def comparing(results: Any) -> Pieces:
 
 
 def is_compared(results: Any) -> bool:
-    """Whether the arrangement COMPARE is shown, with these results (or None) in it."""
+    """Whether the arrangement COMPARE is shown, with these results (or None) in it, or with what deleting them left."""
     if results is None or not layouts.is_shown(layouts.COMPARE):
         return False
     views = layouts.slice_views(layouts.HEALTHY)
-    return any(composite.GetBackgroundVolumeID() == results.volume.GetID() for _node, composite in views)
+    return any(composite.GetBackgroundVolumeID() in (results.volume.GetID(), None) for _node, composite in views)
 
 
 def link_compared() -> None:
@@ -244,6 +244,7 @@ def _colour_map(volume: Any, colour_table: Any, limits: tuple[float, float]) -> 
 def _legend(node: Any, title: str, label_format: str, views: list[Any]) -> None:
     """A colour legend at the lower border of these views, with a title that says the unit."""
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
+    legend.SetAttribute(layouts.LEGEND, title)
     legend.SetTitleText(title)
     legend.SetLabelFormat(label_format)
     legend.SetNumberOfLabels(3)  # more run into each other in a narrow view

@@ -32,6 +32,7 @@ VIEW_GROUP = 84  # linked slice views follow each other within a group only
 
 DIFFERENCE_COLOUR, NEUTRAL_COLOUR = (0.80, 0.47, 0.65), (0.60, 0.65, 0.69)
 
+LEGEND = "HealthiVert.Legend"  # attribute of the legends that we make
 BEFORE = "HealthiVert.Before."  # attribute names begin with this; the value is JSON
 
 # Display nodes whose windows are linked, held weakly, and the tags of the observers that keep them the same.
@@ -84,6 +85,10 @@ def restore_layout() -> None:
             view.SetUseLabelOutline(outline)
     for display in slicer.util.getNodesByClass("vtkMRMLDisplayNode"):
         _restore_display(display)
+    scene = slicer.mrmlScene
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        if legend.GetAttribute(LEGEND) and legend.GetDisplayableNode() is None:  # it outlives what it is the legend of
+            scene.RemoveNode(legend)
 
 
 def _restore_display(display: Any) -> None:

@@ -60,6 +60,24 @@ def test_without_one_of_its_nodes(opened, phantom_nodes, finished_run, role):
     assert opened.errors == [] and "⚠" not in panel.ui.statusLabel.text
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+@pytest.mark.parametrize("first", ["volume", "report_text", "segmentation"])
+def test_without_all_of_it_at_once_the_views_are_as_before(opened, views, phantom_nodes, first, elsewhere):
+    """As its folder is deleted in the module Data; nothing tells which of the nodes goes first."""
+    panel, found = opened.widget.panel, result_nodes.nodes_by_role(phantom_nodes.volume, "L1")
+    if elsewhere:
+        opened.window.exit()
+    for role in sorted(found, key=lambda role: role != first):
+        slicer.mrmlScene.RemoveNode(found[role])
+    if elsewhere:
+        opened.window.enter()
+    wait_until(lambda: not panel.jobs.showing)
+    assert views.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    assert slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode") == []
+    assert phantom_nodes.segmentation.GetDisplayNode().GetVisibility()
+    assert opened.errors == [] and "No result" in panel.ui.headlineLabel.text
+
+
 def test_without_any_more_and_more_of_them(opened, phantom_nodes):
     panel = opened.widget.panel
     for role in ROLES[::-1]:
