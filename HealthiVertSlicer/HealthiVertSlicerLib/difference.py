@@ -12,6 +12,7 @@ from HealthiVertSlicerLib.frames import ijk_to_ras, mapped, nearest_in, voxels
 from HealthiVertSlicerLib.result_nodes import LEVEL, ResultSet, fill_volume, image_data, nodes_by_role
 
 ROLE_DIFFERENCE = "difference"
+AIR_HU = -1000
 TARGET_MARGIN_MM = 6.0  # a collapsed body bulges by less
 
 
@@ -24,7 +25,7 @@ def fill_difference(original: Any, healthy: Any, loss: Any) -> Any:
     from slicer.i18n import tr as _
 
     box, near = around_target(loss, healthy)
-    before, after = (voxels(volume)[box].astype(np.int32) for volume in (original, healthy))
+    before, after = (_whole_numbers(voxels(volume)[box]) for volume in (original, healthy))
     change = np.where(near, np.clip(after - before, -32768, 32767), 0).astype(np.int16)
     matrix = ijk_to_ras(healthy)
     matrix[:3, 3] = mapped(matrix, np.array([part.start for part in reversed(box)]))
@@ -33,6 +34,11 @@ def fill_difference(original: Any, healthy: Any, loss: Any) -> Any:
     node = results.node(ROLE_DIFFERENCE, "vtkMRMLScalarVolumeNode", _("{level} difference").format(level=level))
     fill_volume(node, change, matrix)
     return node
+
+
+def _whole_numbers(values: np.ndarray) -> np.ndarray:
+    """HU as the core reads them: what is no number is air."""
+    return np.where(np.isfinite(values), values, AIR_HU).astype(np.int32)
 
 
 def refill_difference(results: ResultSet) -> None:

@@ -154,7 +154,8 @@ def _rounded(values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else round(value, 1) for value in values]
 
 
-def fill_profile(results: ResultSet, profile: Mapping) -> None:
+def fill_profile(results: ResultSet, profile: Mapping | None) -> None:
+    """profile: None where the core could not measure one."""
     from slicer.i18n import tr as _
 
     table = results.node("profile_table", "vtkMRMLTableNode", node_name(results, _("height profile")))
@@ -163,7 +164,7 @@ def fill_profile(results: ResultSet, profile: Mapping) -> None:
         "original": _("Original (mm)"),
         "pseudo_healthy": _("Pseudo-healthy (mm)"),
     }
-    fill_table(table, [Column(f"{key}_mm", title, profile[key]) for key, title in columns.items()])
+    fill_table(table, [Column(f"{key}_mm", title, profile[key] if profile else []) for key, title in columns.items()])
     x = "from_anterior_wall_mm"
     fill_plot(
         results,

@@ -46,8 +46,8 @@ _ORDINALS = (
 )
 _NUMBERS = {word: number for number, word in enumerate(_ORDINALS, start=1)}
 _SAY_NOTHING = {
-    *("vertebra", "vertebrae", "vertebral", "body", "spine", "label", "segment"),
-    *("seg", "bone", "level", "of", "the", "mask"),
+    *("vert", "vertebra", "vertebrae", "vertebral", "body", "spine", "label", "segment"),
+    *("seg", "bone", "level", "of", "the", "mask", "fracture", "fractured", "nii", "gz", "nrrd"),
 }
 
 
@@ -94,7 +94,8 @@ def level_of_name(name: str) -> str | None:
 
     Every word must belong to it: "disc L1" and "L1-L2" are no vertebrae.
     """
-    text = re.sub(r"(\d)(st|nd|rd|th)\b", r"\1", name.lower())
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()  # VertebraL1
+    text = re.sub(r"(\d)(st|nd|rd|th)\b", r"\1", parted)
     words = [word for word in re.findall(r"[a-z]+|\d+", text) if word not in _SAY_NOTHING]
     regions = {_REGIONS[word] for word in words if word in _REGIONS}
     numbers = {_number(word) for word in words if word not in _REGIONS}

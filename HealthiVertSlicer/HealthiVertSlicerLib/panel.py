@@ -97,15 +97,22 @@ class Panel:
             display.unlink_windows()
         else:
             display.link_compared()
-            self._leave_a_device_that_is_not_here()
+            self._leave_what_is_not_here()
         self.refresh()
 
-    def _leave_a_device_that_is_not_here(self) -> None:
-        """A scene may come from another computer."""
+    def _leave_what_is_not_here(self) -> None:
+        """A scene may come from another computer, and from another version."""
+        told = []
         if self.ui.deviceSelector.findData(self.parameters.device) < 0:
-            told = _('The scene was saved with the device "{device}", which is not here: Automatic is chosen instead.')
-            self.jobs.say(told.format(device=self.parameters.device))
+            text = _('The scene was saved with the device "{device}", which is not here: Automatic is chosen instead.')
+            told.append(text.format(device=self.parameters.device))
             self.parameters.device = "auto"
+        if self.ui.modelSelector.findData(self.parameters.model) < 0:
+            text = _('The scene was saved with the generator "{model}", which is not here: the GAN is chosen instead.')
+            told.append(text.format(model=self.parameters.model))
+            self.parameters.model = "gan"
+        if told:
+            self.jobs.say("\n".join(told))
 
     def choose_level(self, level: str) -> None:
         """Makes the segment of level the target."""

@@ -295,7 +295,7 @@ def fill_plot(results: ResultSet, role: str, table: Any, curves: Sequence[Curve]
     chart.SetYAxisTitle(titles["y"])
     chart.SetLegendVisibility(True)
     columns = [table.GetTable().GetColumnByName(curve.y) for curve in curves]
-    highest = max(float(np.nanmax(vtk_to_numpy(column))) for column in columns if column is not None)
+    highest = max((float(np.nanmax(vtk_to_numpy(column))) for column in columns if column is not None), default=1.0)
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, ROOM_FOR_LEGEND * highest)
     return chart

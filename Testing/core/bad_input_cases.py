@@ -115,7 +115,7 @@ def the_ct_is_all_zero(folder: Path, good: Good) -> Words:
     return good.run(folder, ct=write(lumbar_hu() * 0, folder / "bad.nrrd"))
 
 
-@bad("boxes_seg.nrrd", "give the CT first, then the mask")
+@bad("boxes_seg.nrrd", "give a CT in Hounsfield units for it, and the mask as the segmentation")
 def the_ct_is_a_mask(folder: Path, good: Good) -> Words:
     return good.run(folder, ct=good.seg)
 

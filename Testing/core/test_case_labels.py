@@ -59,6 +59,7 @@ def seen(values: list[int], **more: float) -> list[str]:
             for text in ("first lumbar vertebra", "First lumbar vertebra (L1)", "Lumbar 1", "1st lumbar vertebra")
         ],
         *[(text, "T12") for text in ("T12", "Th12", "th-12", "D12", "BWK 12", "twelfth thoracic vertebra")],
+        *[(text, "L1") for text in ("vert_L1", "VertebraL1", "vertebrae_L1.nii.gz", "L1 fracture", "L1 (fractured)")],
         ("C7", "C7"),
         ("T13", "T13"),
         ("L6", "L6"),
@@ -72,7 +73,23 @@ def test_a_level_is_known_by_its_names(text: str, level: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Q9", "L7", "C8", "T14", "L1-L2", "disc L1", "rib_left_1", "kidney left", "L", "12", "L1 2", "S2", "TL1"],
+    [
+        "",
+        "Q9",
+        "L7",
+        "C8",
+        "T14",
+        "L1-L2",
+        "disc L1",
+        "rib_left_1",
+        "kidney left",
+        "L",
+        "12",
+        "L1 2",
+        "S2",
+        "TL1",
+        "discL1",
+    ],
 )
 def test_other_names_are_no_level(text: str) -> None:
     assert level_of_name(text) is None

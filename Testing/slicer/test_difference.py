@@ -39,6 +39,19 @@ def test_the_difference_is_healthy_minus_original_around_the_target_only(scene: 
     assert 0.5 * expected < len(points) < expected
 
 
+def test_what_is_no_number_in_the_ct_is_air(scene: Any) -> None:
+    original, _segmentation = small_spine.small_spine()
+    values = slicer.util.arrayFromVolume(original).astype(np.float32)
+    values[20, 20, 20], values[20, 20, 21] = np.nan, np.inf
+    matrix = difference.ijk_to_ras(original)
+    given = slicer.util.addVolumeFromArray(values, ijkToRAS=matrix, name="float")
+    healthy = slicer.util.addVolumeFromArray(np.zeros(values.shape, np.int16), ijkToRAS=matrix, name="healthy")
+    healthy.SetAttribute("HealthiVert.Level", "L2")
+    loss = slicer.util.addVolumeFromArray(np.ones(values.shape, np.float32), ijkToRAS=matrix, name="loss")
+    change = slicer.util.arrayFromVolume(difference.fill_difference(given, healthy, loss))
+    assert change.min() > -1000 and (change[20, 20, 20:22] == 1000).all()
+
+
 def test_colours_of_the_difference_leave_small_changes_clear(scene: Any) -> None:
     table = colours.difference_colours()
     assert colours.difference_colours() is table

@@ -23,6 +23,7 @@ NAMES = [
     *("Th12", "BWK12", "T12", "D12", "twelfth thoracic vertebra", "vertebra T13", "L6", "C7", "HWK 3", "body of L2"),
     *("", "Q9", "L7", "C8", "T14", "L1-L2", "disc L1", "rib_left_1", "kidney left", "L", "12", "L1 2", "S2", "TL1"),
     *("sacrum", "Segment_1", "spinal cord", "L1 L1", "T1 L1", "vertebrae_T01"),
+    *("vert_L1", "VertebraL1", "vertebraTh12", "vertebrae_L1.nii.gz", "L1 fracture", "L1 (fractured)", "discL1"),
 ]
 
 

@@ -319,13 +319,16 @@ def test_a_saved_scene_brings_back_the_settings(opened, panel, phantom_nodes, ce
     assert ui.targetSelector.currentText == "L1" and ui.applyButton.enabled
 
 
-def test_a_device_that_this_computer_lacks_is_left_for_the_automatic_choice(panel, phantom_nodes, tmp_path):
+def test_a_device_and_a_generator_that_are_not_here_are_left_for_others(panel, phantom_nodes, tmp_path):
     panel.parameters.device = "mps"  # no computer that runs these tests offers it
+    panel.parameters.model = "flow"
     slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     assert panel.parameters.device == "auto" and "Automatic" in panel.ui.deviceSelector.currentText
-    assert 'device "mps", which is not here' in panel.ui.statusLabel.text
+    assert panel.parameters.model == "gan" and "GAN" in panel.ui.modelSelector.currentText
+    for told in ('device "mps", which is not here', 'generator "flow", which is not here'):
+        assert told in panel.ui.statusLabel.text
 
 
 def test_closing_the_scene_empties_the_panel_and_another_scan_can_be_chosen(panel, phantom_nodes, centred):

@@ -50,6 +50,14 @@ def test_18_the_heights_table_has_units_and_the_signed_numbers_of_report_json(re
     assert regrown.report == report
 
 
+def test_a_run_without_a_profile_leaves_the_plot_empty(phantom_nodes, finished_run, tmp_path):
+    load(phantom_nodes, finished_run)
+    folder = shutil.copytree(finished_run, tmp_path / "none")
+    report = {**report_of(folder), "height_profile_mm": None}
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert load(phantom_nodes, folder).profile_table.GetTable().GetNumberOfColumns() == 0
+
+
 def test_18_a_taller_vertebra_has_a_negative_loss_and_the_spread_is_told(phantom_nodes, finished_run, tmp_path):
     folder = shutil.copytree(finished_run, tmp_path / "taller")
     report = report_of(folder)

@@ -90,7 +90,7 @@ def _check_looks_like_ct(values: NDArray, path: Path) -> None:
     different = len(np.unique(sample))
     if low >= 0 and (high <= 255 or (high < STORED_OFFSET - 24 and different <= MOST_MASK_VALUES)):
         found = f"the CT has only {different} different values from {low} to {high}, as a mask or a grey picture has"
-        raise complaint(path, found, "give the CT first, then the mask, with the CT in Hounsfield units")
+        raise complaint(path, found, "give a CT in Hounsfield units for it, and the mask as the segmentation")
 
 
 def in_hounsfield_units(

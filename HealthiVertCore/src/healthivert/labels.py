@@ -71,6 +71,7 @@ _ORDINALS = [
     "thirteenth",
 ]
 _PADDING = {
+    "vert",
     "vertebra",
     "vertebrae",
     "vertebral",
@@ -84,6 +85,11 @@ _PADDING = {
     "of",
     "the",
     "mask",
+    "fracture",
+    "fractured",
+    "nii",
+    "gz",
+    "nrrd",
 }
 
 
@@ -92,7 +98,8 @@ def level_of_name(text: str) -> str | None:
 
     Every word must belong to it: "disc L1", "rib T1" or "L1-L2" are no vertebrae.
     """
-    words = re.findall(r"[a-z]+|\d+", re.sub(r"(\d)(st|nd|rd|th)\b", r"\1", text.lower()))
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()  # VertebraL1
+    words = re.findall(r"[a-z]+|\d+", re.sub(r"(\d)(st|nd|rd|th)\b", r"\1", parted))
     found: set[str] = set()
     number: int | None = None
     region: str | None = None
