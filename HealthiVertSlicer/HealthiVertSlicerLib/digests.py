@@ -33,7 +33,8 @@ def same(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> bo
 def of_volume(volume: Any) -> list[float]:
     """Checksum of the voxels, and their edges in mm."""
     image = volume.GetImageData()
-    return [_once(image, _checksum), *np.round(volume.GetSpacing(), 4).tolist()]
+    checksum = _once(image, _checksum) if image is not None and image.GetNumberOfPoints() else 0
+    return [checksum, *np.round(volume.GetSpacing(), 4).tolist()]
 
 
 def of_segments(volume: Any, segmentation: Any, segment_ids: Iterable[str]) -> dict[str, Shape]:

@@ -151,9 +151,8 @@ class Job:
             self._step = None
         if self._reason:
             self._end("failed", message=self._reason)
-        elif (
-            self._cancelled and step is not UNBROKEN
-        ):  # work in a thread is left to itself: nobody will ask for its result
+        elif self._cancelled and step is not UNBROKEN:
+            # work in a thread is left to itself: nobody will ask for its result
             self._end("cancelled", message=words_after_cancelling(self._kept))
         elif isinstance(step, Step):
             self._go_on(lambda: self._steps.send(step.run.result))

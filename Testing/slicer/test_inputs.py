@@ -187,7 +187,7 @@ def test_04_a_stretching_transform_is_refused_and_the_hardened_copy_has_the_true
 def test_06_no_node_and_no_file_is_left_after_success_and_after_an_error(spine, tmp_path):
     count = slicer.mrmlScene.GetNumberOfNodes()
     export_case(*spine, tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["ct.nrrd", "segmentation.nrrd"]
+    assert sorted(os.listdir(tmp_path)) == ["ct-of-this-case.nrrd", "segmentation-of-this-case.nrrd"]
     empty = tmp_path / "empty"
     empty.mkdir()
     spine[0].SetOrigin(-15.3, -20.7, 31.1 + 32 * SPACING[0])  # the bounds still meet, one vertebra is left

@@ -116,6 +116,12 @@ def test_of_a_ct_whose_voxels_have_changed(panel, phantom_nodes):
     assert panel.ui.resultNoteLabel.text == ""
 
 
+def test_of_a_ct_whose_voxels_are_lost(panel, phantom_nodes):
+    """As of a scene whose file of the CT is no longer there."""
+    phantom_nodes.volume.SetAndObserveImageData(None)
+    assert "CT has changed" in panel.ui.resultNoteLabel.text and "no voxels" in panel.ui.inputProblemLabel.text
+
+
 def test_of_a_segmentation_that_was_moved_against_the_ct(panel, phantom_nodes):
     transform = shift(phantom_nodes.segmentation)
     assert "segmentation has changed" in panel.ui.resultNoteLabel.text
