@@ -46,6 +46,12 @@ def refusal(path: Path) -> str:
         ("trainer", {"learning_rate": -1}, "trainer.learning_rate is -1; it must be more than 0"),
         ("trainer", {"learning_rate": float("nan")}, "trainer.learning_rate is nan; it must be more than 0"),
         ("trainer", {"threads": 0}, "trainer.threads is 0; it must be 1 or more"),
+        ("trainer", {"threads": 1_000_000}, "trainer.threads is 1000000; it must be 1 or more, and 1024 at most"),
+        ("trainer", {"workers": 10**30}, "it must be 0 or more, and 1024 at most"),
+        ("trainer", {"steps": 10**30}, "it must be 1 or more, and 1000000000 at most"),
+        ("trainer", {"learning_rate": 10**400}, "it must be more than 0, and 1000000000 at most"),
+        ("generator", {"width": 10**30}, "it must be 2 or more, and 1024 at most"),
+        ("samples", {"count": 10**30}, "it must be 1 or more, and 1000000 at most"),
         ("trainer", {"threads": 1.5}, "trainer.threads is 1.5; it must be a whole number or null"),
         ("trainer", {"ema_decay": 2}, "trainer.ema_decay is 2; it must be 0 to 1"),
         ("trainer", {"clip_norm": 0}, "trainer.clip_norm is 0; it must be more than 0"),
@@ -73,6 +79,8 @@ def test_a_value_that_cannot_be_trained_with_is_refused_by_name(tmp_path, sectio
     ("values", "said"),
     [
         ({"width": 12}, "generator.width is 12; it must be a multiple of 8"),
+        ({"width": 8_000}, "it must be a multiple of 8, and 1024 at most"),
+        ({"timesteps": 10**30}, "it must be 2 or more, and 100000 at most"),
         ({"schedule": "steep"}, "generator.schedule is 'steep'; it must be one of linear, cosine"),
         ({"steps": 9, "timesteps": 5}, "generator.steps is 9; it must be 5 (timesteps) or less"),
     ],
@@ -84,7 +92,8 @@ def test_what_a_diffusion_generator_cannot_be_is_refused(tmp_path, values: Mappi
 def test_a_bad_recipe_costs_nothing_and_leaves_nothing(tmp_path, capsys):
     path = write(tmp_path / "recipe.json", trainer={"batch_size": 0})
     assert call("train", "--data", tmp_path, "--out", tmp_path / "run", "--recipe", path) == 2
-    assert capsys.readouterr().err == f"healthivert: recipe {path}: trainer.batch_size is 0; it must be 1 or more\n"
+    words = "it must be 1 or more, and 65536 at most"
+    assert capsys.readouterr().err == f"healthivert: recipe {path}: trainer.batch_size is 0; {words}\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -102,10 +111,24 @@ def test_a_recipe_needs_no_json_in_its_name_and_a_shipped_one_no_path(tmp_path):
     assert "No such file or directory; name a shipped one (gan, diffusion) or a JSON file" in refusal(tmp_path / "no")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"model": "gan"}', b"\xff\xfe\x00", b"{"])
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"model": "gan"}', b"\xff\xfe\x00", b"{", b"[" * 100_000])
 def test_what_is_no_recipe_is_told_to_be_compared_with_one(tmp_path, content: bytes):
     (tmp_path / "recipe.json").write_bytes(content)
     assert refusal(tmp_path / "recipe.json").endswith("; compare it with the shipped one")
+
+
+def test_a_setting_that_is_given_twice_is_refused(tmp_path):
+    (tmp_path / "recipe.json").write_text('{"model": "gan", "samples": {}, "trainer": {"steps": 9, "steps": 90}}')
+    assert "says steps twice; say it once" in refusal(tmp_path / "recipe.json")
+
+
+@pytest.mark.parametrize("command", [recipe.main, train.main])
+def test_weights_that_could_not_be_loaded_from_their_place_are_not_begun(tmp_path, capsys, command):
+    words = ["gan"] if command is recipe.main else []
+    assert status_of(command, *words, "--work", tmp_path / "work", "--out", tmp_path / "w.pt") == 2
+    told = capsys.readouterr().err
+    assert told.endswith("w.pt: weights lie in a .safetensors file; choose w.safetensors\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_behind_make_weights_ends_like_the_others(tmp_path, capsys):

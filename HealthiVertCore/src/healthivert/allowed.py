@@ -10,7 +10,6 @@ class Settings:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 ALLOWED = "allowed"  # the key in a field's metadata
 LARGEST_SEED = 2**63 - 1  # what every random generator in use takes
+LARGEST = 10**9  # of what has no limit of its own: beyond it there are only slips of the pen
 
 
 class Allowed(NamedTuple):
@@ -29,12 +29,12 @@ class Allowed(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-def at_least(least: float, default: Any) -> Any:
-    return _field(default, f"{least:g} or more", lambda value: least <= value < math.inf)
+def at_least(least: float, default: Any, most: int = LARGEST) -> Any:
+    return _field(default, f"{least:g} or more, and {most} at most", lambda value: least <= value <= most)
 
 
 def above(bound: float, default: Any) -> Any:
-    return _field(default, f"more than {bound:g}", lambda value: bound < value < math.inf)
+    return _field(default, f"more than {bound:g}, and {LARGEST} at most", lambda value: bound < value <= LARGEST)
 
 
 def from_to(least: float, most: float, default: Any) -> Any:
@@ -45,8 +45,9 @@ def between(low: float, high: float, default: Any) -> Any:
     return _field(default, f"more than {low:g} and less than {high:g}", lambda value: low < value < high)
 
 
-def multiple_of(factor: int, default: Any) -> Any:
-    return _field(default, f"a multiple of {factor}", lambda value: value > 0 and value % factor == 0)
+def multiple_of(factor: int, default: Any, most: int) -> Any:
+    words = f"a multiple of {factor}, and {most} at most"
+    return _field(default, words, lambda value: 0 < value <= most and value % factor == 0)
 
 
 def one_of(names: Sequence[str], default: str) -> Any:

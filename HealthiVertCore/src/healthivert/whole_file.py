@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 PARTIAL = ".partial-"  # and the process's number
@@ -12,15 +13,23 @@ PARTIAL = ".partial-"  # and the process's number
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file by its new content in one step, on the disk before this returns. After an OSError the old one is
     still there."""
-    partial = path.with_name(f"{path.name}{PARTIAL}{os.getpid()}")
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """write_whole of several files: all of them are on the disk before the first one is replaced."""
+    partials = {path: path.with_name(f"{path.name}{PARTIAL}{os.getpid()}") for path in contents}
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        for path, content in contents.items():
+            with partials[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, partial in partials.items():
+            os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
         raise
 
 

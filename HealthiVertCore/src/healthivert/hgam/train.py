@@ -35,10 +35,10 @@ from healthivert.hgam.calibration import (
 )
 from healthivert.hgam.classifier import CLASSIFIERS
 from healthivert.hgam.samples import SpinePatches, load_patches, make_patches
-from healthivert.models.weights import save_weights
+from healthivert.models.weights import check_place, save_weights
 from healthivert.progress import Progress, install_cancellation, part_of
 from healthivert.training.checkpoint import (
-    RECORD,
+    holds_run,
     load_checkpoint,
     optimiser_tensors,
     restore_optimiser,
@@ -139,7 +139,7 @@ def train_classifier(
 
 def _resume(recipe: ClassifierRecipe, run: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> int:
     """Put the run's last checkpoint into model and optimiser; returns the number of epochs done."""
-    if not (run / RECORD).exists():
+    if not holds_run(run):
         return 0
     tensors, record = load_checkpoint(run)
     changed = [name for name, value in asdict(recipe).items() if record["settings"].get(name) != value]
@@ -207,6 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         check_workers(arguments.workers)
+        check_place(arguments.out)
         metrics = make_classifier(recipe, arguments.work, arguments.out, arguments.workers, progress)["metrics"]
         print(f"{arguments.out}: AUC {metrics['auc']:.3f} on {metrics['levels']} levels of unseen spines")
 

@@ -18,12 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from healthivert.errors import HealthiVertError
+from healthivert.errors import HealthiVertError, complaint
 from healthivert.models import shipped_weights
 from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
-from healthivert.whole_file import write_whole
+from healthivert.whole_file import write_together
 
+SUFFIX = ".safetensors"
 STORAGE = torch.float16  # that weights are shipped in
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "gan": lambda **arguments: GanGenerator(GanSettings(**arguments)),
@@ -45,7 +46,7 @@ class NamedModel(Protocol):
 def save_weights(
     path: Path, model: NamedModel, card: Mapping[str, Any], storage: torch.dtype = STORAGE
 ) -> dict[str, Any]:
-    """Write path (.safetensors) and its card (.json), each replaced whole; returns the card as written.
+    """Write path (.safetensors) and its card (.json), both or none; returns the card as written.
 
     float16 halves the file and moves a drawn pixel by less than the 4 HU that a slice is stored with. Raises
     HealthiVertError for a value that is not finite, or that the storage type cannot hold.
@@ -62,9 +63,14 @@ def save_weights(
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
-    write_whole(path.with_suffix(".json"), (json.dumps(full, indent=2) + "\n").encode())
+    write_together({path: content, path.with_suffix(".json"): (json.dumps(full, indent=2) + "\n").encode()})
     return full
+
+
+def check_place(path: Path) -> None:
+    """Raise HealthiVertError for a place of weights from which load_weights would not take them."""
+    if path.suffix != SUFFIX:
+        raise complaint(path, f"weights lie in a {SUFFIX} file", f"choose {path.with_suffix(SUFFIX).name}")
 
 
 def load_weights(
@@ -102,9 +108,9 @@ def _resolve(name_or_path: str | Path, architectures: Mapping[str, Callable[...,
     if str(name_or_path) in architectures:
         return shipped_weights(str(name_or_path))
     path = Path(name_or_path)
-    if path.suffix != ".safetensors":
+    if path.suffix != SUFFIX:
         names = ", ".join(architectures)
-        raise HealthiVertError(f"model {str(name_or_path)!r} is neither shipped ({names}) nor a .safetensors file")
+        raise HealthiVertError(f"model {str(name_or_path)!r} is neither shipped ({names}) nor a {SUFFIX} file")
     return path
 
 

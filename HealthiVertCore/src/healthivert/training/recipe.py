@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 from healthivert.allowed import at_least, check_allowed, random_seed
 from healthivert.errors import HealthiVertError, complaint
 from healthivert.exit_status import exit_status
+from healthivert.models.weights import check_place
 from healthivert.progress import Progress, install_cancellation
 from healthivert.training.checkpoint import holds_run
 from healthivert.training.diffusion_task import DiffusionTrainerSettings
@@ -43,7 +44,7 @@ NEEDED = SECTIONS[:3]
 class GeneratedSpines:
     """The spines that samples are made of: so many, from a first seed on."""
 
-    count: int = at_least(1, 120)
+    count: int = at_least(1, 120, most=1_000_000)
     seed: int = random_seed(20_000)
 
     def __post_init__(self) -> None:
@@ -64,15 +65,24 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
     shipped = resources.files("healthivert").joinpath(f"recipes/{name}.json")
     try:
         text = (shipped if name in TRAINERS else Path(name)).read_text(encoding="utf-8")
-        return _as_recipe(json.loads(text))
+        return _as_recipe(json.loads(text, object_pairs_hook=_each_once))
     except OSError as error:
         raise HealthiVertError(
             f"recipe {name}: {error.strerror}; name a shipped one ({', '.join(TRAINERS)}) or a JSON file"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise HealthiVertError(f"recipe {name}: not a recipe ({error}); compare it with the shipped one") from None
     except ValueError as error:
         raise HealthiVertError(f"recipe {name}: {error}") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that it says twice, only the last value would count. Raises ValueError for it."""
+    names = [name for name, _ in pairs]
+    twice = [name for name in dict(pairs) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"says {', '.join(twice)} twice; say it once")
+    return dict(pairs)
 
 
 def _as_recipe(content: Any) -> Recipe:
@@ -154,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         check_workers(arguments.workers)
+        check_place(arguments.out)
         make_weights(read_recipe(arguments.recipe), arguments.work, arguments.out, arguments.workers, progress)
 
     return exit_status(work, cancellation)

@@ -52,7 +52,8 @@ class RunSettings(ABC):
     """
 
     steps: int = at_least(1, 20_000)
-    batch_size: int = at_least(1, 16)  # of all processes together; as fast per image as 32 on a CPU, and more updates
+    # of all processes together; as fast per image as 32 on a CPU, and more updates
+    batch_size: int = at_least(1, 16, most=65_536)
     learning_rate: float = above(0, 2e-4)
     betas: tuple[float, float] = (0.9, 0.999)
     warm_up_steps: int = at_least(0, 200)
@@ -70,8 +71,8 @@ class RunSettings(ABC):
     checkpoint_minutes: float = at_least(0, 5.0)
     wall_clock_minutes: float | None = at_least(0, None)
     device: str = one_of(DEVICES, "auto")
-    threads: int | None = at_least(1, None)
-    workers: int | None = at_least(0, None)  # that prepare batches; None: none beside a CPU, a few beside a GPU
+    threads: int | None = at_least(1, None, most=1_024)
+    workers: int | None = at_least(0, None, most=1_024)  # that prepare batches; None: see worker_count
     deterministic: bool = False  # the same to the bit in every call, at some cost on a GPU; a CPU is it anyway
 
     def __post_init__(self) -> None:

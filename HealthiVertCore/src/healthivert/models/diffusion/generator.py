@@ -28,7 +28,7 @@ class DiffusionSettings(SchedulerSettings):
     """width: channels of the U-Net's finest level; half of it was measured, too (docs/trials.md). steps: timesteps
     visited when a slice is drawn. The defaults are what was measured to be best (docs/method.md)."""
 
-    width: int = multiple_of(GROUPS, 32)
+    width: int = multiple_of(GROUPS, 32, most=1_024)
     steps: int = at_least(2, 3)  # odd, so that the middle of the process is one of them
     prediction: str = one_of(PREDICTIONS, "x0")
 

@@ -28,7 +28,7 @@ Timesteps = int | Tensor
 class SchedulerSettings:
     """schedule: how beta grows. prediction: what the network's output means. beta_first and beta_last: linear only."""
 
-    timesteps: int = at_least(2, 1000)
+    timesteps: int = at_least(2, 1000, most=100_000)
     schedule: str = one_of(SCHEDULES, "linear")
     prediction: str = one_of(PREDICTIONS, "v")  # matters alike at both ends; DiffusionSettings has x0, which was better
     beta_first: float = between(0, 1, 1e-4)

@@ -22,7 +22,7 @@ from healthivert.models.interface import GeneratorOutput, SliceBatch
 class GanSettings:
     """width: channels of the first convolution (16 as published). spectral_norm: only while training."""
 
-    width: int = at_least(2, 16)
+    width: int = at_least(2, 16, most=1_024)
     spectral_norm: bool = False
 
     def __post_init__(self) -> None:
