@@ -25,27 +25,30 @@ HOLD = """
 import sys
 from pathlib import Path
 from healthivert.training.sole_use import sole_use
-with sole_use(Path(sys.argv[1]), "test"):
+with sole_use(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def held(folder: Path, work: str = "training") -> Iterator[subprocess.Popen[str]]:
     """The folder is in use by another process, which ends with the block."""
-    command = [sys.executable, "-c", HOLD, str(folder)]
+    command = [sys.executable, "-c", HOLD, str(folder), work]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         yield process
 
 
-def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
-    with held(tmp_path / "run") as process:
+@pytest.mark.parametrize(
+    ("work", "named"), [("training", "another training"), ("call of samples", "a call of samples")]
+)
+def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path, work, named):
+    with held(tmp_path / "run", work) as process:
         with pytest.raises(HealthiVertError) as told, sole_use(tmp_path / "run", "training"):
             pass
         who = f"process {process.pid} on {socket.gethostname()}"
-        assert str(told.value).startswith(f"another training is at work in {tmp_path / 'run'} ({who}); ")
+        assert str(told.value).startswith(f"{tmp_path / 'run'}: {named} ({who}) is at work there; wait for its end")
     with sole_use(tmp_path / "run", "training"):
         pass
     assert list(tmp_path.iterdir()) == [], "a folder that was made for nothing goes again"
@@ -53,7 +56,10 @@ def test_a_folder_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
 
 def test_no_training_begins_on_samples_that_are_still_being_made(tmp_path):
     data = write_vertebrae(tmp_path / "data")
-    with held(data), pytest.raises(HealthiVertError, match="samples are still being made in it; wait for their end"):
+    with (
+        held(data, "call of samples"),
+        pytest.raises(HealthiVertError, match=r"data: a call of samples \(process \d+ on .*\) is at work there; wait"),
+    ):
         train(tiny(steps=1), data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert train(tiny(steps=1), data, tmp_path / "run").step == 1
@@ -69,8 +75,10 @@ def test_a_folder_that_was_there_or_has_something_in_it_stays(tmp_path):
 def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
     with held(tmp_path / "run") as process:
         process.kill()
-    with sole_use(tmp_path / "run", "training"):
-        pass
+    with sole_use(tmp_path / "run", "training") as killed:
+        assert killed
+    with sole_use(tmp_path / "run", "training") as killed:
+        assert not killed
 
 
 def test_a_second_training_is_refused_and_the_first_goes_on_even_to_be_killed_and_resumed(tmp_path):
@@ -82,7 +90,7 @@ def test_a_second_training_is_refused_and_the_first_goes_on_even_to_be_killed_an
             assert process.poll() is None, "it ended by itself"
         for resume in (False, True):
             with pytest.raises(
-                HealthiVertError, match=f"another training is at work in .* \\(process {process.pid} on"
+                HealthiVertError, match=f"another training \\(process {process.pid} on .*\\) is at work there"
             ):
                 train(tiny(**settings), data, run, resume=resume)
         assert process.poll() is None
@@ -93,7 +101,8 @@ def test_a_second_training_is_refused_and_the_first_goes_on_even_to_be_killed_an
 
 
 def test_patches_for_the_classifier_are_made_by_one_call_at_a_time(tmp_path):
-    with held(tmp_path), pytest.raises(HealthiVertError, match="another call that makes patches is at work in"):
+    work = "call that makes patches"
+    with held(tmp_path, work), pytest.raises(HealthiVertError, match=f"another {work} .* is at work there"):
         make_patches(tmp_path, [1], 1, quiet)
     assert not list(tmp_path.glob("*.npz"))
 
@@ -102,7 +111,7 @@ def test_a_second_call_of_samples_is_refused_and_spoils_nothing_of_the_first(tmp
     (tmp_path / "data").mkdir()
     begun = tmp_path / "data" / "sample_000001_L1.npz.partial-1"
     begun.touch()
-    with held(tmp_path / "data"):
+    with held(tmp_path / "data", "call of samples"):
         assert call("samples", "--out", tmp_path / "data", "--count", 1) == 2
-        assert "another call of samples is at work in" in capsys.readouterr().err
+        assert "data: another call of samples (process " in capsys.readouterr().err
         assert begun.exists()

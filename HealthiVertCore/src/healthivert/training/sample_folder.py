@@ -16,9 +16,10 @@ from typing import Any
 from healthivert.errors import HealthiVertError, complaint
 from healthivert.image_files import suffix_of
 from healthivert.output_folder import NO_SPACE
-from healthivert.training.sole_use import is_in_use, sole_use
+from healthivert.training.sole_use import sole_use, work_in
 from healthivert.whole_file import remove_unfinished
 
+AGAIN = "delete it and repeat `healthivert samples`"
 GENERATED = re.compile(r"sample_\d+$")  # the spines of make_samples
 
 
@@ -43,9 +44,10 @@ def filling(folder: Path) -> Iterator[None]:
 
 
 def check_filled(folder: Path) -> None:
-    """Raise HealthiVertError for a folder that samples are still being made in: a training would miss the last ones."""
-    if is_in_use(folder):
-        raise complaint(folder, "samples are still being made in it", "wait for their end")
+    """Raise HealthiVertError for a folder that another process has: a training would miss the last samples of it."""
+    work = work_in(folder)
+    if work is not None:
+        raise complaint(folder, f"a {work} is at work there", "wait for its end")
 
 
 def shards(folder: Path, held_out: float) -> tuple[list[Path], list[Path]]:
@@ -79,13 +81,20 @@ def spine_of(path: Path) -> str:
 
 def contents_of(paths: Sequence[Path]) -> dict[str, Any]:
     """What tells one training's samples from another's, wherever their folder lies: how many vertebrae of how many
-    spines, and a digest of the shards' names and sizes."""
-    names = "".join(f"{path.name}:{path.stat().st_size}\n" for path in sorted(paths, key=lambda path: path.name))
+    spines, and a digest of the shards' names and sizes. Raises HealthiVertError for a shard that is not there."""
+    names = "".join(f"{path.name}:{_size(path)}\n" for path in sorted(paths, key=lambda path: path.name))
     return {
         "vertebrae": len(paths),
         "spines": len({spine_of(path) for path in paths}),
         "sha256": hashlib.sha256(names.encode()).hexdigest(),
     }
+
+
+def _size(shard: Path) -> int:
+    try:
+        return shard.stat().st_size
+    except OSError as error:  # a link to nothing, or a shard that was deleted meanwhile
+        raise complaint(shard, f"cannot be read as a training shard ({error.strerror})", AGAIN) from None
 
 
 def _without_shards(folder: Path) -> HealthiVertError:

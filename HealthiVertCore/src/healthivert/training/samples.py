@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,9 @@ from healthivert.pipeline import Prepared, complete_body, prepare
 from healthivert.prior import canonical_slab
 from healthivert.types import Conditioning, FloatArray, SpineCase
 from healthivert.whole_file import write_whole
+
+VOLUMES = ("ct", "mask", "attention", "neighbours", "prior_ct", "prior_body", "outline", "target_ct", "target_body")
+LENGTHS = ("reference_mm", "spacing_mm", "margin_mm")
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,7 @@ def load_sample(path: Path) -> TrainingSample:
         raise ValueError("it is no .npz file")
     with np.load(path, allow_pickle=False) as file:
         stored = {name: file[name] for name in file.files}  # each is unpacked once
-    for name, values in stored.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError(f"{name} is not finite")
+    _check(stored)
     conditioning = Conditioning(
         ct=_decode(stored["ct"], True),
         mask=_decode(stored["mask"], False),
@@ -127,6 +129,28 @@ def load_sample(path: Path) -> TrainingSample:
         _decode(stored["target_body"], False),
         float(stored["log_height_ratio"]),
     )
+
+
+def _check(stored: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError, or KeyError, unless these are the arrays of a sample."""
+    shape = stored["ct"].shape
+    if len(shape) != 3 or shape[0] < GAP[1] or 0 in shape:
+        raise ValueError(f"ct has the shape {shape}")
+    for name in VOLUMES:
+        if stored[name].dtype != np.uint8 or stored[name].shape != shape:
+            raise ValueError(f"{name} is no volume of 8 bit like the others")
+    for name in (*LENGTHS, "log_height_ratio"):
+        if stored[name].shape != () or stored[name].dtype.kind not in "fiu":
+            raise ValueError(f"{name} is no single number")
+        if not np.isfinite(stored[name]):
+            raise ValueError(f"{name} is not finite")
+        if name in LENGTHS and stored[name] <= 0:
+            raise ValueError(f"{name} is {stored[name]}")
+    for name in ("gap", "cut"):
+        if stored[name].shape != (2,) or stored[name].dtype.kind not in "iu":
+            raise ValueError(f"{name} is no pair of rows")
+    if not 0 <= stored["gap"][0] < stored["gap"][1] <= shape[0]:
+        raise ValueError(f"gap is {stored['gap'].tolist()}, of {shape[0]} rows")
 
 
 def _rows(pair: np.ndarray) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import LARGEST_RATIO, PLANES, plane_axis, slice_positions
 from healthivert.prior import upright
-from healthivert.training.sample_folder import spine_of
+from healthivert.training.sample_folder import AGAIN, spine_of
 from healthivert.training.samples import TrainingSample, load_sample
 
 # The channels of a stored volume. ct is the conditioning's, with the healthy truth inside the gap.
@@ -158,8 +158,7 @@ def _read(path: Path) -> TrainingSample:
     try:
         return load_sample(path)
     except DAMAGED as error:
-        remedy = "delete it and repeat `healthivert samples`"
-        raise HealthiVertError(f"{path}: cannot be read as a training shard ({error}); {remedy}") from None
+        raise HealthiVertError(f"{path}: cannot be read as a training shard ({error}); {AGAIN}") from None
 
 
 def _pack(sample: TrainingSample) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-from healthivert.errors import HealthiVertError, complaint
+from healthivert.errors import complaint
 from healthivert.output_folder import NO_SPACE, make_parents, remove_empty
 
 LOCK = ".in-use"
@@ -21,10 +21,11 @@ FAR_BEHIND = 1 << 30  # Windows forbids others to read what is locked: they must
 
 
 @contextmanager
-def sole_use(folder: Path, work: str) -> Iterator[None]:
-    """Within it no other process is let in for the same; folder is made if need be, and goes again if it stays empty.
+def sole_use(folder: Path, work: str) -> Iterator[bool]:
+    """Within it no other process is let in; folder is made if need be, and goes again if it stays empty. Yields whether
+    a process that had it before was killed.
 
-    work: what is done there, as it follows "another". Raises HealthiVertError if another process is at it, or if the
+    work: what is done there, as it follows "a". Raises HealthiVertError if another process is at it, or if the
     folder cannot be made or written; OSError for a full disk.
     """
     if folder.exists() and not folder.is_dir():
@@ -32,45 +33,53 @@ def sole_use(folder: Path, work: str) -> Iterator[None]:
     made: list[Path] = []
     try:
         made = make_parents(folder, folder)
-        lock = _locked(folder / LOCK, f"another {work} is at work in {folder}")
+        lock, killed = _locked(folder / LOCK, work)
     except OSError as error:
         remove_empty(made)
         if error.errno in NO_SPACE:
             raise
         raise complaint(folder, f"cannot be worked in ({error.strerror})", "choose another folder") from None
     try:
-        yield
+        yield killed
     finally:
         _let_go(lock, folder / LOCK)
         remove_empty(made)
 
 
-def is_in_use(folder: Path) -> bool:
-    """Whether another process is in sole_use of a folder. Writes nothing."""
+def work_in(folder: Path) -> str | None:
+    """What another process that is in sole_use of a folder does there, with its number; None if there is none. Writes
+    nothing."""
     try:
         file = (folder / LOCK).open("r+b", buffering=0)
     except OSError:
-        return False  # there is no lock, or it is not ours to look at
+        return None  # there is no lock, or it is not ours to look at
     with file:
-        return not _try_to_lock(file)
+        return None if _try_to_lock(file) else _note(file)
 
 
-def _locked(path: Path, taken: str) -> FileIO:
-    """The file, locked until it is let go, with a note of who this is. taken: what is said if another has it."""
+def _locked(path: Path, work: str) -> tuple[FileIO, bool]:
+    """The file, locked until it is let go, with a note of who this is; and whether a killed process has left it."""
     while True:
         file = path.open("a+b", buffering=0)
         if not _try_to_lock(file):
             with file:
-                file.seek(0)
-                holder = file.read().decode(errors="replace")
-            raise HealthiVertError(f"{taken} ({holder or 'it has just begun'}); wait for its end or stop it")
+                other = _note(file)
+            which = "another" if other.startswith(f"{work} (") else "a"
+            raise complaint(path.parent, f"{which} {other} is at work there", "wait for its end or stop it")
         if os.fstat(file.fileno()).st_nlink > 0:
             break
         file.close()  # whoever had it has removed it meanwhile: others would lock a new one
+    killed = os.fstat(file.fileno()).st_size > 0
     with suppress(OSError):  # a full disk: then others are told of no process, but held off all the same
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-    return file
+        file.write(f"{work} (process {os.getpid()} on {socket.gethostname()})".encode())
+    return file, killed
+
+
+def _note(file: FileIO) -> str:
+    """Who has the lock, as it follows "a"."""
+    file.seek(0)
+    return file.read().decode(errors="replace") or "process that has just begun"
 
 
 if sys.platform == "win32":
