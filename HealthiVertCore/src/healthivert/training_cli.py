@@ -16,15 +16,22 @@ Say = Callable[[str], None]
 OVERRIDES = ("device", "precision", "workers", "deterministic")  # trainer settings that an option replaces
 
 
+def folder(text: str) -> Path:
+    """The type of an option: "" would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("'' is no folder; name one, or . for this one")
+    return Path(text)
+
+
 def add_train_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--data",
-        type=Path,
+        type=folder,
         metavar="DIR",
         required=True,
         help="folder of samples (.npz) as `healthivert samples` makes them",
     )
-    sub.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the training run")
+    sub.add_argument("--out", type=folder, metavar="DIR", required=True, help="folder of the training run")
     sub.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     sub.add_argument(
         "--dry-run", action="store_true", help="check everything, try a step, print what would happen; writes nothing"
@@ -71,14 +78,14 @@ def train(arguments: argparse.Namespace, progress: Progress, say: Say) -> int:
 
 def add_samples_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "--out", type=Path, metavar="DIR", required=True, help="folder for the samples; existing ones are kept"
+        "--out", type=folder, metavar="DIR", required=True, help="folder for the samples; existing ones are kept"
     )
     source = sub.add_mutually_exclusive_group(required=True)
     source.add_argument("--count", type=int, metavar="N", help="how many generated spines")
     source.add_argument(
         "--from",
         dest="scans",
-        type=Path,
+        type=folder,
         metavar="FOLDER",
         help="real scans with masks, in the layout of VerSe or TotalSegmentator",
     )

@@ -56,11 +56,10 @@ def train(
     resumed. Of many processes, the first exports.
     """
     from healthivert.training import trainer
-    from healthivert.training.distributed import is_first_process
 
-    settings = _checked_settings(model, out, resume, recipe, changes)
+    settings = _checked_settings(model, out, recipe, changes)
     end = trainer.train(settings, data, out, resume, progress)
-    if is_first_process():
+    if end.process == 0:
         trainer.export(out, weights_of(out, model), {})
         progress("done", 1.0, str(out))
     return end
@@ -78,7 +77,7 @@ def dry_run(
     """What train would do with the same arguments, and what a step costs; nothing is written."""
     from healthivert.training.dry_run import dry_run
 
-    settings = _checked_settings(model, out, resume, recipe, changes)
+    settings = _checked_settings(model, out, recipe, changes)
     found = dry_run(settings, data, out, resume, progress)
     progress("done", 1.0, "nothing was written")
     return found
@@ -88,14 +87,12 @@ def weights_of(out: Path, model: str) -> Path:
     return out / f"{model}.safetensors"
 
 
-def _checked_settings(
-    model: str, out: Path, resume: bool, recipe: Path | None, changes: Mapping[str, Any]
-) -> RunSettings:
+def _checked_settings(model: str, out: Path, recipe: Path | None, changes: Mapping[str, Any]) -> RunSettings:
     from healthivert.training.distributed import told_once_a_machine
 
     with told_once_a_machine():
         settings = _settings(model, recipe, changes)
-        _check_out(out, model, resume)
+        _check_out(out, model)
         return settings
 
 
@@ -110,12 +107,14 @@ def _settings(model: str, recipe: Path | None, changes: Mapping[str, Any]) -> Ru
     return replace(read.trainer, **changes)
 
 
-def _check_out(out: Path, model: str, resume: bool) -> None:
-    """Raise HealthiVertError if a run's folder is none, or holds weights that are not those of the run it goes on."""
+def _check_out(out: Path, model: str) -> None:
+    """Raise HealthiVertError if a run's folder is none, or holds weights or a card of no checkpoint that is there."""
     from healthivert.training.checkpoint import holds_run
 
     if out.exists() and not out.is_dir():
         raise complaint(out, "this is a file, not a folder", "choose another --out")
     weights = weights_of(out, model)
-    if weights.exists() and not resume and not holds_run(out):
-        raise complaint(weights, "the training would replace these weights", "choose another --out")
+    for path in (weights, weights.with_suffix(".json")):
+        if path.exists() and not holds_run(out):
+            found = "the training would replace this file, and there is no checkpoint that it was made from"
+            raise complaint(path, found, "choose another --out")

@@ -26,6 +26,7 @@ from healthivert.training.lost_worker import is_of_lost_worker
 from healthivert.types import FloatArray
 
 CPU = torch.device("cpu")
+NUMBERS = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")  # that torchrun says, with MASTER_ADDR
 FAREWELL = timedelta(seconds=5)  # how long a process waits for the others at its end
 
 
@@ -126,11 +127,14 @@ ALONE = Processes()
 def processes_of_torchrun(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     """(the processes, this one's own device); a process that torchrun did not start is alone.
 
-    Raises HealthiVertError if the machine has fewer GPUs than processes.
+    Raises HealthiVertError if the machine has fewer GPUs than processes, or if the environment does not say what
+    torchrun would.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if not _with_others():
         yield ALONE, device
         return
+    with told_once_a_machine():
+        _check_environment()
     own = _own_device(device, _place_on_machine())
     if not dist.is_initialized():
         # once in a process's life: a second group would find the first one's addresses in torchrun's store, and hang
@@ -157,9 +161,24 @@ def _wait_for_the_others() -> None:
             dist.monitored_barrier(timeout=FAREWELL)
 
 
-def is_first_process() -> bool:
-    """False for all but the first of the processes that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
+def _with_others() -> bool:
+    """RANK and LOCAL_RANK alone, as other programs leave them, make no group of processes."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _check_environment() -> None:
+    """Raise HealthiVertError unless it says which of how many this process is, and where they meet."""
+    said = {"LOCAL_RANK": "0"} | os.environ
+    wrong = [name for name in NUMBERS if not said.get(name, "").isdecimal()]
+    if not wrong and int(said["RANK"]) >= int(said["WORLD_SIZE"]):
+        wrong = ["RANK"]
+    if "MASTER_ADDR" not in said:
+        wrong.append("MASTER_ADDR")
+    if wrong:
+        raise HealthiVertError(
+            f"WORLD_SIZE is {said['WORLD_SIZE']!r}, but missing in the environment or wrong: {', '.join(wrong)}; "
+            "start the processes with torchrun, or a single one without WORLD_SIZE"
+        )
 
 
 @contextmanager
@@ -181,7 +200,8 @@ def take_own_gpu() -> None:
 
 
 def _place_on_machine() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    place = os.environ.get("LOCAL_RANK", "0")
+    return int(place) if _with_others() and place.isdecimal() else 0
 
 
 def _own_device(device: torch.device, place: int) -> torch.device:
