@@ -69,7 +69,7 @@ def a_run_is_put_where_no_folder_can_be(folder: Path, good: Good) -> Words:
     return ["train", "--data", write_vertebrae(folder / "data"), "--out", "/proc/healthivert"]
 
 
-@bad("checkpoint_00000400.safetensors", "no checkpoint.json that names it", "choose another folder")
+@bad("run", "already holds a training run", "go on with --resume")
 def the_training_there_has_lost_its_record(folder: Path, good: Good) -> Words:
     (folder / "run").mkdir()
     (folder / "run" / "checkpoint_00000400.safetensors").touch()
@@ -102,7 +102,7 @@ def the_training_is_there_already(folder: Path, good: Good) -> Words:
     return _train(folder)
 
 
-@bad("gan.safetensors", "would replace these weights", "another --out")
+@bad("gan.safetensors", "would replace this file", "another --out")
 def weights_of_another_training_lie_where_its_own_would(folder: Path, good: Good) -> Words:
     (folder / "run").mkdir()
     (folder / "run" / "gan.safetensors").write_bytes(b"somebody's weights")

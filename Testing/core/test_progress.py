@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import signal
@@ -116,3 +117,13 @@ def test_a_signal_stops_soon_and_leaves_nothing(tmp_path: Path, number: signal.S
         assert time.monotonic() - start < 6  # at once, on a busy computer
         assert process.stderr.read() == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_that_was_closed_stops_no_work_and_a_reader_of_json_lines_that_is_gone_does():
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    Progress(stream=Closed(), verbose=True)("train", 0.5, "step 1")
+    with pytest.raises(OSError, match="Input/output error"):
+        Progress(stream=Closed(), json_lines=True)("train", 0.5, "step 1")

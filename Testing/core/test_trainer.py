@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -20,12 +21,13 @@ from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
 from healthivert.models.interface import SliceBatch
 from healthivert.models.weights import load_weights
-from healthivert.training.batches import StepBatches, TrainingBatch, batches_of
+from healthivert.training.batches import STOPS, StepBatches, TrainingBatch, batches_of
 from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.diffusion_task import DiffusionRun
 from healthivert.training.dry_run import dry_run
 from healthivert.training.gan_task import GanRun
 from healthivert.training.machine import machine
+from healthivert.training.metrics import Stopwatch
 from healthivert.training.sample_folder import shards, spine_of
 from healthivert.training.slices import CT, PRIOR_CT, Augmentation, SliceDataset, _augment, decode, signed_distance
 from healthivert.training.task import learning_rate, update_average
@@ -182,11 +184,10 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one_to_the_bit(folder, t
     assert resumed["hours"] == pytest.approx((first.seconds + second.seconds) / 3600)
     assert resumed["machines"] == record["machines"] == [machine()]
     assert [name for name in whole if not torch.equal(whole[name], parts[name])] == []
-    logged = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in logged if entry["kind"] == "training"] == [1, 2, 3, 4, 5, 6]
+    assert [entry["step"] for entry in logged(tmp_path / "parts", "training")] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_ends_the_step_in_hand_and_saves_it(folder, tmp_path, number):
     before = signal.getsignal(number)
     end = train(TINY, folder, tmp_path / "run", progress=stop_after(2, number))
@@ -195,12 +196,48 @@ def test_a_signal_ends_the_step_in_hand_and_saves_it(folder, tmp_path, number):
     assert signal.getsignal(number) is before
 
 
-def test_a_signal_cuts_a_validation_short(folder, tmp_path):
-    settings = replace(TINY, validate_every=1)
-    end = train(settings, folder, tmp_path / "run", progress=stop_after(2))
-    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in logged if entry["kind"] == "validation"] == [1]
-    assert load_checkpoint(tmp_path / "run")[1]["validation"] == end.validation != {}
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminal there tells that it is closed")
+def test_a_training_under_nohup_outlives_its_terminal(folder, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        end = train(TINY, folder, tmp_path / "run", progress=stop_after(2, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (end.step, end.signal) == (TINY.steps, None)
+
+
+def logged(run: Path, kind: str) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
+
+
+def test_a_signal_cuts_a_validation_short_which_is_made_up_for_when_the_run_goes_on(folder, tmp_path):
+    settings = replace(TINY, validate_every=1, steps=3)
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    end = train(settings, folder, parts, progress=stop_after(2))
+    assert [entry["step"] for entry in logged(parts, "validation")] == [1]
+    assert load_checkpoint(parts)[1]["validation"] == end.validation != {}
+    train(settings, folder, parts, resume=True)
+    train(settings, folder, whole)
+    assert logged(parts, "validation") == logged(whole, "validation")
+
+
+def test_a_run_that_is_stopped_again_before_the_validation_that_it_owes_makes_no_step(folder, tmp_path, monkeypatch):
+    settings, run = replace(TINY, validate_every=1), tmp_path / "run"
+    train(settings, folder, run, progress=stop_after(2))
+    before = (run / "metrics.jsonl").read_text()
+
+    def stopped_at_once(*given):
+        signal.raise_signal(signal.SIGTERM)
+        return validate(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("healthivert.training.trainer.validate", stopped_at_once)
+        end = train(settings, folder, run, resume=True)
+    assert (end.step, end.exit_status) == (2, 128 + signal.SIGTERM)
+    assert (run / "metrics.jsonl").read_text().startswith(before) and len(logged(run, "validation")) == 1
+    train(replace(settings, steps=2), folder, run, resume=True)
+    assert [entry["step"] for entry in logged(run, "validation")] == [1, 2]
 
 
 def test_a_signal_does_not_cut_the_last_validation_short_whose_figures_go_on_the_card(folder, tmp_path):
@@ -419,6 +456,36 @@ def test_tensorboard_gets_the_numbers_where_it_is_installed(folder, tmp_path, mo
     assert [step for name, step in written if name == "training/ct"] == [1, 2]
     assert [step for name, step in written if name == "purge"] == [1, 2], "what is beyond the checkpoint is hidden"
     assert ("validation/dice", 2) in written and written[-1] == ("close", 0)
+
+
+def test_a_tensorboard_that_is_broken_is_told_and_missed_by_none(folder, tmp_path, monkeypatch):
+    """As one beside another protobuf: its import raises what no one would expect of an import."""
+    (tmp_path / "broken.py").write_text("raise TypeError('Descriptors cannot be created directly')")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = importlib.util.spec_from_file_location("torch.utils.tensorboard", tmp_path / "broken.py")
+    finder = SimpleNamespace(find_spec=lambda name, *_: broken if name == "torch.utils.tensorboard" else None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    told = []
+    train(replace(TINY, steps=1), folder, tmp_path / "run", progress=lambda *words: told.append(words))
+    assert [text for stage, _, text in told if stage == "warning"] == [
+        "TensorBoard cannot be used (TypeError: Descriptors cannot be created directly); "
+        "the numbers are in metrics.jsonl alone"
+    ]
+    assert logged(tmp_path / "run", "training")
+
+
+def test_a_checkpoint_is_due_so_long_after_the_last_one_whichever_process_asked_for_that(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("healthivert.training.metrics.time.monotonic", lambda: now)
+    watch = Stopwatch()
+    now = 59.0
+    assert not watch.due(1)
+    watch.saved()  # another process was due
+    now = 61.0
+    assert not watch.due(1)
+    now = 119.5
+    assert watch.due(1) and watch.due(1)
 
 
 def test_a_dry_run_is_of_steps_as_dear_as_the_last_ones(folder, tmp_path, monkeypatch):

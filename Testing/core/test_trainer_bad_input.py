@@ -5,21 +5,26 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line_case import call
 from training_case import TINY, TINY_DIFFUSION, elliptic_vertebra, write_vertebrae
 
 from healthivert.errors import HealthiVertError
-from healthivert.models.gan import GanSettings
+from healthivert.models.gan import GanGenerator, GanSettings
+from healthivert.models.weights import load_weights
 from healthivert.progress import Progress, quiet
 from healthivert.training.checkpoint import holds_run, load_checkpoint, save_checkpoint
 from healthivert.training.configuration import as_json, check_unchanged
@@ -31,6 +36,7 @@ from healthivert.training.metrics import METRICS
 from healthivert.training.samples import save_sample
 from healthivert.training.slices import SliceDataset
 from healthivert.training.trainer import export, train
+from healthivert.training.validation import poorer_than_neighbours
 from healthivert.whole_file import write_whole
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -147,7 +153,7 @@ def test_a_damaged_checkpoint_is_said_where_no_terminal_is(folder, tmp_path):
     tensors = run / "checkpoint_00000002.safetensors"
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"\x55")
     train(replace(TINY, steps=3), folder, run, resume=True, progress=Progress(stream=log))
-    (line,) = log.getvalue().splitlines()
+    line = log.getvalue().splitlines()[0]
     assert "warning: " in line and "is damaged; going on from the one before it, step 1" in line
 
 
@@ -191,6 +197,54 @@ def test_samples_of_another_version_are_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ct": np.zeros((96, 64), np.uint8)}, "ct has the shape (96, 64)"),
+        ({"ct": np.zeros((9, 9, 9), np.uint8)}, "ct has the shape (9, 9, 9)"),
+        ({"mask": np.zeros((96, 64, 8), np.uint8)}, "mask is no volume of 8 bit like the others"),
+        ({"target_ct": np.zeros((96, 64, 72))}, "target_ct is no volume of 8 bit like the others"),
+        ({"reference_mm": np.ones(2)}, "reference_mm is no single number"),
+        ({"log_height_ratio": np.array("tall")}, "log_height_ratio is no single number"),
+        ({"spacing_mm": np.float32(0)}, "spacing_mm is 0.0"),
+        ({"gap": np.array(3)}, "gap is no pair of rows"),
+        ({"gap": np.array([64, 32])}, "gap is [64, 32], of 96 rows"),
+        ({"cut": np.array([1.5, 2.5])}, "cut is no pair of rows"),
+    ],
+)
+def test_a_shard_that_can_be_read_but_is_no_sample_is_named(tmp_path, changes, said):
+    data = write_vertebrae(tmp_path / "data", spines=2)
+    shard = data / "sample_0000_L1.npz"
+    with np.load(shard) as stored:
+        np.savez(shard.with_suffix(""), **{**stored, **changes})
+    line = refusal(TINY, data, tmp_path / "run")
+    assert f"sample_0000_L1.npz: cannot be read as a training shard ({said}); delete it and repeat" in line
+
+
+@pytest.mark.parametrize(
+    ("spines", "width", "said"),
+    [
+        ([1], 64, "its samples to train on have the shape (96, 64, 72), those held out (96, 64, 64); make them again"),
+        ([0, 1], 60, "its samples have the shape (96, 64, 60), but lengths must be multiples of 8; make them again"),
+    ],
+)
+def test_samples_that_no_network_takes_are_refused(tmp_path, spines, width, said):
+    data = write_vertebrae(tmp_path / "data", spines=2)
+    for spine in spines:
+        shard = data / f"sample_{spine:04d}_L1.npz"
+        with np.load(shard) as stored:
+            narrower = {name: values[..., :width] if values.ndim == 3 else values for name, values in stored.items()}
+        np.savez(shard.with_suffix(""), **narrower)
+    assert said in refusal(TINY, data, tmp_path / "run")
+
+
+def test_a_shard_that_is_a_link_to_nothing_is_named(tmp_path):
+    data = write_vertebrae(tmp_path / "data")
+    (data / "sample_0001_L2.npz").symlink_to(tmp_path / "nowhere")
+    line = refusal(TINY, data, tmp_path / "run")
+    assert "sample_0001_L2.npz: cannot be read as a training shard (No such file or directory); delete it" in line
+
+
 @pytest.mark.parametrize("command", [train, partial(dry_run, progress=quiet)])
 def test_a_folder_that_no_training_can_work_in_is_refused_by_a_dry_run_too(folder, tmp_path, command):
     (tmp_path / "run").symlink_to(tmp_path / "nowhere" / "at all")
@@ -232,15 +286,99 @@ def test_what_is_not_the_trainers_stays_and_what_it_left_goes(folder, run):
     }
 
 
-def test_a_run_that_lost_its_record_is_not_replaced_by_a_new_one(folder, run):
+def test_a_run_that_lost_its_record_is_not_replaced_by_a_new_one_and_can_be_gone_on_with(folder, run):
     (run / "checkpoint.json").unlink()
     before = files(run)
-    line = refusal(TINY, folder, run)
-    assert "holds checkpoint_00000002.safetensors of a training, but no checkpoint.json that names it" in line
-    assert "no such checkpoint to go on from" in refusal(TINY, folder, run, resume=True)
+    assert "already holds a training run; go on with --resume" in refusal(TINY, folder, run)
     assert files(run) == before
-    (run / "checkpoint_before.json").write_text("{}")
-    assert "already holds a training run" in refusal(TINY, folder, run)
+    assert train(replace(TINY, steps=3), folder, run, resume=True).step == 3
+    assert [json.loads(line)["step"] for line in (run / METRICS).read_text().splitlines()][:2] == [1, 2]
+
+
+def test_tensors_that_are_all_that_is_left_stay_until_there_is_a_newer_checkpoint(folder, run, monkeypatch):
+    (run / "checkpoint.json").write_text('{"step": 9}')
+    before = next(run.glob("*.safetensors")).read_bytes()
+    monkeypatch.setattr("healthivert.training.trainer._step", lambda *_: {"ct": torch.tensor(float("nan"))})
+    line = refusal(TINY, folder, run, resume=True)
+    assert f"the last good checkpoint is {run / 'checkpoint_00000002.safetensors'} of step 2: go on" in line
+    assert next(run.glob("*.safetensors")).read_bytes() == before
+
+
+def test_tensors_that_are_of_no_run_are_neither_gone_on_with_nor_removed(folder, run):
+    for left in run.glob("checkpoint*"):
+        left.unlink()
+    (run / "checkpoint_00000400.safetensors").write_bytes(b"something else")
+    assert "checkpoint_00000400.safetensors: the checkpoint cannot be read" in refusal(TINY, folder, run, resume=True)
+    assert (run / "checkpoint_00000400.safetensors").read_bytes() == b"something else"
+
+
+def test_a_training_that_was_killed_while_it_read_its_data_begins_anew_with_resume(folder, tmp_path):
+    run = tmp_path / "run"
+    code = "import os; from healthivert.training import trainer; trainer.SliceDataset = lambda *_: os._exit(9); "
+    code += f"from training_case import *; train(TINY, Path({str(folder)!r}), Path({str(run)!r}))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent).returncode == 9
+    assert [path.name for path in run.iterdir()] == [".in-use"]
+    told = []
+    end = train(replace(TINY, steps=1), folder, run, resume=True, progress=lambda stage, _, text: told.append(text))
+    assert end.step == 1 and any("ended before its first checkpoint, so it begins anew" in text for text in told)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "configuration.json"])
+@pytest.mark.parametrize("command", [train, partial(dry_run, progress=quiet)])
+def test_a_file_of_others_is_not_replaced_by_a_new_run(folder, tmp_path, name, command):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).write_text('{"the user": "s own"}')
+    with pytest.raises(HealthiVertError, match=f"{name}: the training would replace this file, which is not of a"):
+        command(TINY, folder, run, resume=False)
+    assert files(run) == {name: b'{"the user": "s own"}'}
+
+
+@pytest.mark.parametrize("words", [(), ("--resume",), ("--dry-run", "--resume")])
+@pytest.mark.parametrize("name", ["gan.safetensors", "gan.json"])
+def test_finished_weights_whose_checkpoints_are_gone_are_never_replaced(folder, run, capsys, words, name):
+    export(run, run / "gan.safetensors", {})
+    kept = {path.name: path.read_bytes() for path in (run / name, run / METRICS, run / "configuration.json")}
+    for path in run.iterdir():
+        if path.name not in kept:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert call("train", "--data", folder, "--out", run, *words) == 2
+    assert f"{name}: the training would replace this file, and there is no checkpoint" in capsys.readouterr().err
+    assert files(run) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("step", "two"),
+        ("step", -1),
+        ("settings", []),
+        ("settings", {}),
+        ("tensors", ["a"]),
+        ("tensors", "../a"),
+        ("sha256", None),
+        ("model", 1),
+        ("vertebrae", 2.5),
+        ("data", {}),
+        ("data", {"vertebrae": "3", "spines": 3, "sha256": ""}),
+        ("validation", {"dice": math.inf}),
+        ("validation", None),
+        ("hours", "1"),
+        ("hours", math.nan),
+        ("machines", [{}]),
+        ("seen", 1),
+    ],
+)
+def test_a_record_with_something_missing_or_of_another_kind_is_one_line(folder, run, name, value):
+    record = json.loads((run / "checkpoint.json").read_text())
+    for path in run.glob("*.safetensors"):
+        path.rename(run / "elsewhere") if name == "tensors" else None
+    for changed in (record | {name: value}, {key: record[key] for key in record if key != name}):
+        (run / "checkpoint.json").write_text(json.dumps(changed))
+        line = refusal(TINY, folder, run, resume=True)
+        assert (
+            f"checkpoint.json: the checkpoint cannot be read (missing in it or wrong: {name}); start a new run" in line
+        )
 
 
 def test_other_data_than_the_runs_are_refused_wherever_they_lie(folder, run, tmp_path):
@@ -255,14 +393,6 @@ def test_other_data_than_the_runs_are_refused_wherever_they_lie(folder, run, tmp
     line = refusal(TINY, others, run, resume=True)
     assert "was trained on other samples, though 3 vertebrae of 3 spines as well" in line and files(run) == before
     assert train(TINY, shutil.copytree(folder, tmp_path / "mounted_elsewhere"), run, resume=True).step == 6
-
-
-def test_a_checkpoint_that_does_not_say_its_data_takes_what_it_is_given_and_says_it_from_then_on(folder, run):
-    record = json.loads((run / "checkpoint.json").read_text())
-    data = record.pop("data")
-    (run / "checkpoint.json").write_text(json.dumps(record))
-    train(replace(TINY, steps=3), folder, run, resume=True)
-    assert load_checkpoint(run)[1]["data"] == data
 
 
 def test_fewer_steps_than_a_run_has_made_are_refused(folder, run):
@@ -289,6 +419,41 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_checkpoint(f
     assert f"the last good checkpoint is {run / 'checkpoint.json'} of step 2" in line and "lower learning rate" in line
     tensors, record = load_checkpoint(run)
     assert record["step"] == 2 and all(torch.isfinite(value).all() for value in tensors.values())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("height", [1e5, float("nan")])
+def test_a_validation_that_is_not_finite_stops_the_run_and_leaves_its_files_valid(folder, run, monkeypatch, height):
+    forward = GanGenerator.forward
+
+    def far_off(self, *given):
+        output = forward(self, *given)
+        return output if self.training else replace(output, pred2_h=output.pred2_h + height)
+
+    monkeypatch.setattr(GanGenerator, "forward", far_off)
+    line = refusal(TINY, folder, run, resume=True)
+    assert line.startswith("training diverged at step 6 (height_error not finite); the last good checkpoint is ")
+    assert "of step 2: go on from it with --resume and a lower learning rate" in line
+    assert "Infinity" not in (run / METRICS).read_text() and "NaN" not in (run / METRICS).read_text()
+
+
+def test_a_finished_model_that_is_far_worse_than_the_neighbours_is_told_so(folder, tmp_path):
+    told = []
+    for rate in (TINY.learning_rate, 0.1):
+        settings = replace(TINY, learning_rate=rate)
+        train(settings, folder, tmp_path / str(rate), progress=lambda *words: told.append(words))
+    (line,) = [text for stage, _, text in told if stage == "warning"]
+    assert line.startswith("the model is far worse than the neighbours alone (dice 0.00") and "lower learning" in line
+
+
+def test_a_model_is_poorer_than_the_neighbours_if_it_is_twice_as_wrong():
+    equal = {"dice": 0.9, "l1_hu": 60.0, "height_error": 3.0}
+    baseline = {f"baseline_{name}": value for name, value in equal.items()}
+    assert poorer_than_neighbours(equal | baseline) == ""
+    assert poorer_than_neighbours(equal | baseline | {"dice": 0.81, "l1_hu": 110.0, "height_error": 5.9}) == ""
+    assert poorer_than_neighbours(equal | baseline | {"dice": 0.79}) == "dice 0.79 instead of 0.9"
+    assert poorer_than_neighbours(equal | baseline | {"l1_hu": 130.0}) == "l1_hu 130 instead of 60"
+    assert poorer_than_neighbours(equal | baseline | {"height_error": 7.0}) == "height_error 7 instead of 3"
 
 
 def test_weights_that_are_not_finite_never_replace_a_good_checkpoint(run):
@@ -352,14 +517,15 @@ def test_a_full_disk_costs_the_steps_since_the_last_checkpoint_and_no_more(folde
     assert train(TINY, folder, run, resume=True).step == 6
 
 
-def test_a_disk_that_is_full_for_the_first_record_leaves_a_folder_to_begin_in(folder, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_for_the_first_record_costs_no_step(folder, tmp_path, monkeypatch):
     def full_for_records(path: Path, content: bytes) -> None:
         full_disk() if path.name == "checkpoint.json" else write_whole(path, content)
 
     monkeypatch.setattr("healthivert.training.checkpoint.write_whole", full_for_records)
-    assert "there is no checkpoint yet, so start again" in refusal(TINY, folder, tmp_path / "run")
+    line = refusal(TINY, folder, tmp_path / "run")
+    assert "checkpoint_00000006.safetensors of step 6: go on from it with --resume" in line
     monkeypatch.undo()
-    assert train(replace(TINY, steps=2), folder, tmp_path / "run").step == 2
+    assert train(TINY, folder, tmp_path / "run", resume=True).step == 6
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_run_is_one_line_too(folder, run, monkeypatch):
@@ -378,6 +544,18 @@ def test_a_disk_that_is_full_for_the_weights_costs_no_step_and_leaves_nothing_ha
         export(run, run / "gan.safetensors", {})
     assert f"the disk is full, so {run / 'gan.safetensors'} was not written; free some space; " in str(told.value)
     assert "of step 2: go on from it with --resume" in str(told.value) and files(run) == before
+
+
+def test_a_disk_that_is_full_for_the_card_leaves_the_weights_and_card_that_were_there(folder, run, monkeypatch):
+    export(run, run / "gan.safetensors", {})
+    train(replace(TINY, steps=3), folder, run, resume=True)
+    before = files(run)
+    calls = iter([None])
+    monkeypatch.setattr(os, "fsync", lambda _: next(calls, 0) is None or full_disk())
+    with pytest.raises(HealthiVertError, match=r"the disk is full, so .*gan\.safetensors was not written"):
+        export(run, run / "gan.safetensors", {})
+    assert files(run) == before
+    load_weights(run / "gan.safetensors")
 
 
 def test_a_disk_that_is_full_for_samples_is_named(tmp_path, monkeypatch):
@@ -404,6 +582,7 @@ def test_the_command_says_how_to_go_on_after_a_wall_clock_limit(folder, tmp_path
         (("--workers", "-1"), "--workers -1: cannot be negative; pass 0 or more"),
         (("--model", "diffusion"), "this is a recipe for --model gan, not for diffusion"),
         (("--device", "mps"), "device 'mps' is not available on this machine"),
+        (("--out", ""), "argument --out: '' is no folder; name one, or . for this one"),
     ],
 )
 def test_a_wrong_option_is_one_line(folder, tmp_path, capsys, words, said):

@@ -21,7 +21,8 @@ from command_line_case import call
 from training_case import tiny, words, write_vertebrae
 
 from healthivert.errors import HealthiVertError
-from healthivert.training.checkpoint import load_checkpoint, save_checkpoint
+from healthivert.training.batches import STOPS
+from healthivert.training.checkpoint import holds_run, load_checkpoint, save_checkpoint
 from healthivert.training.distributed import Processes
 from healthivert.training.trainer import train
 
@@ -124,18 +125,56 @@ def test_a_killed_data_worker_of_one_process_ends_all_and_is_named(folder, tmp_p
 
 def test_a_process_that_is_not_the_first_says_nothing_of_what_all_would_say(tmp_path, monkeypatch, capsys):
     train_there = "train", "--data", tmp_path, "--out", tmp_path / "run", "--recipe", tmp_path / "absent.json"
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert call(*train_there) == 2 and capsys.readouterr().err == ""
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert call(*train_there) == 2 and "absent.json" in capsys.readouterr().err
 
 
+def test_what_other_programs_leave_in_the_environment_makes_no_group_of_processes(
+    folder, tmp_path, monkeypatch, capsys
+):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "3")
+    recipe = tmp_path / "recipe.json"
+    trainer = {"steps": 1, "batch_size": 2, "held_out": 0.3}
+    content = {"model": "gan", "samples": {"count": 1, "seed": 0}, "trainer": trainer, "generator": {"width": 4}}
+    recipe.write_text(json.dumps(content))
+    command = "train", "--data", folder, "--out", tmp_path / "run", "--recipe", recipe
+    assert call(*command) == 0 and (tmp_path / "run" / "gan.safetensors").exists()
+    assert call(*command) == 2 and "already holds a training run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("environment", "wrong"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_PORT, MASTER_ADDR"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE, RANK, MASTER_PORT, MASTER_ADDR"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, "RANK"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "-", "MASTER_ADDR": "here", "MASTER_PORT": "1"}, "LOCAL_RANK"),
+    ],
+)
+def test_half_of_what_torchrun_says_is_one_line(folder, tmp_path, monkeypatch, environment, wrong):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(HealthiVertError) as told:
+        train(tiny(), folder, tmp_path / "run")
+    size = environment["WORLD_SIZE"]
+    assert str(told.value).startswith(
+        f"WORLD_SIZE is {size!r}, but missing in the environment or wrong: {wrong}; start"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_signal_that_reaches_one_process_ends_all_and_is_named_by_the_first(folder, tmp_path, monkeypatch):
-    seen = iter([[True, False, False, False]])  # of the step: SIGINT elsewhere, SIGTERM, the time limit, a checkpoint
+    # of the step: SIGINT elsewhere, the other signals, the time limit, a checkpoint
+    asked = len(STOPS) + 2
+    seen = iter([[True] + [False] * (asked - 1)])
     of_all = Processes.any
 
     def any_of(self: Processes, *flags: bool) -> list[bool]:
-        return of_all(self, *flags) if len(flags) != 4 else next(seen)
+        return of_all(self, *flags) if len(flags) != asked else next(seen)
 
     monkeypatch.setattr(Processes, "any", any_of)
     end = train(tiny(), folder, tmp_path / "run")
@@ -196,11 +235,14 @@ def wait_for_step(run: Path, step: int, process: subprocess.Popen[bytes]) -> Non
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("call", range(1, 8))
-def test_a_checkpoint_is_whole_wherever_its_writing_is_cut_off(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize(
+    ("saved", "call"),
+    [(saved, call) for saved, calls in (((), 4), ((1,), 6), ((1, 2), 7), ((1, 3), 4)) for call in range(1, calls + 1)],
+)
+def test_a_checkpoint_is_whole_wherever_its_writing_is_cut_off(tmp_path, monkeypatch, saved, call):
     """Every replacement and every removal of a file in turn is the last thing that a process did."""
     record = {"settings": {}, "validation": {}}
-    for step in (1, 2):
+    for step in saved:
         save_checkpoint(tmp_path, {"weight": torch.full((3,), float(step))}, record | {"step": step})
     calls = 0
 
@@ -221,13 +263,16 @@ def test_a_checkpoint_is_whole_wherever_its_writing_is_cut_off(tmp_path, monkeyp
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     killed = False
     try:
-        save_checkpoint(tmp_path, {"weight": torch.full((3,), 3.0)}, record | {"step": 3})
+        save_checkpoint(tmp_path, {"weight": torch.full((3,), 3.0)}, record | {"step": 3, "validation": {"dice": 1}})
     except Killed:
         killed = True
     monkeypatch.undo()
     assert killed, "there were so many places to be cut off"
-    tensors, found = load_checkpoint(tmp_path)
-    assert found["step"] in (2, 3) and torch.equal(tensors["weight"], torch.full((3,), float(found["step"])))
+    if not holds_run(tmp_path):
+        assert not saved
+        return
+    tensors, found = load_checkpoint(tmp_path, warn=pytest.fail)
+    assert found["step"] in (3, *saved[-1:]) and torch.equal(tensors["weight"], torch.full((3,), float(found["step"])))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no groups of processes to send a signal to")

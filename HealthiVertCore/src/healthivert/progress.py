@@ -6,6 +6,7 @@ a short line on stderr when somebody looks at it, and a line a minute into a log
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -49,8 +50,12 @@ class Progress:
             line = json.dumps({"stage": stage, "fraction": fraction, "message": message})
         else:
             line = f"{100 * fraction:3.0f} %  {stage}{': ' if message else ''}{' '.join(message.split())}"
-        self.stream.write(line + "\n")
-        self.stream.flush()
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except OSError as error:
+            if self.json_lines or error.errno != errno.EIO:  # of a terminal that was closed: nobody looks any more
+                raise
 
     def _log_is_due(self) -> bool:
         """True once in LOG_EVERY_S."""

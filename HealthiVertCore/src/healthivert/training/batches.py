@@ -8,6 +8,7 @@ run needs no random state but the step's number, and two processes see together 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -19,10 +20,12 @@ from torch.utils.data import DataLoader, Dataset
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import PLANES
+from healthivert.progress import SIGNALS
 from healthivert.training.lost_worker import from_workers
 from healthivert.training.slices import Augmentation, SliceDataset
 
 IMAGE, NOISE, STEP, NETWORK = range(1, 5)  # what a stream of random numbers is for
+STOPS = SIGNALS + ((signal.SIGHUP,) if sys.platform != "win32" else ())  # the last is of a terminal that is closed
 AHEAD = 4  # steps that a worker prepares in advance
 Slices = TypeVar("Slices", SliceBatch, SliceTargets)
 
@@ -76,9 +79,9 @@ def batches_of(batches: StepBatches, steps: range, workers: int, pinned: bool) -
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal, and whoever ends a group of processes (torchrun, timeout) sends
-    SIGTERM to all of them, but the step in hand still needs its workers. They end with their parent."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ctrl-C and its closing reach all processes of a terminal, and whoever ends a group of processes (torchrun,
+    timeout) sends SIGTERM to all of them, but the step in hand still needs its workers. They end with their parent."""
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 

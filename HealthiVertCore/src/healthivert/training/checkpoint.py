@@ -1,20 +1,22 @@
 """A training run's state on disk: safetensors and checkpoint.json, which names them and is replaced last.
 
 A run that is killed at any moment leaves the last checkpoint whole. The one before it is kept as well
-(checkpoint_before.json), should a disk damage the last. Nothing is pickled.
+(checkpoint_before.json), should a disk damage the last. The tensors hold the record, too: the first ones of a run are a
+checkpoint before a record names them. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -28,6 +30,30 @@ RECORD_BEFORE = "checkpoint_before.json"
 TENSORS = r"checkpoint_\d{8,}\.safetensors"
 AVERAGE = "average"  # the prefix of what is shipped
 NEW_RUN = "start a new run in another folder"
+Kinds = Mapping[str, Callable[[Any], bool]]  # of what a record must hold
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def is_section(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def is_name_of_tensors(value: Any) -> bool:
+    return is_text(value) and re.fullmatch(TENSORS, value) is not None
+
+
+KINDS: Kinds = {"step": is_count, "settings": is_section, "tensors": is_name_of_tensors, "sha256": is_text}
 
 
 def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Path:
@@ -43,18 +69,19 @@ def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mappin
                 f"training diverged: {name} is not finite at step {record['step']}, which was not saved; "
                 f"{last_good(run_dir, 'a lower learning rate')}"
             )
-    content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    detached = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     file = run_dir / f"checkpoint_{record['step']:08d}.safetensors"
+    # what a step has been saved as it stays, or a kill between these two writes would leave a record of other bytes
+    content = save(detached, {RECORD: _text_within(file) or json.dumps(record)})
     full = {**record, "tensors": file.name, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         write_whole(file, content)
-        if _is_whole(run_dir, RECORD) and _read_record(run_dir / RECORD)["step"] != record["step"]:
-            write_whole(run_dir / RECORD_BEFORE, (run_dir / RECORD).read_bytes())
-        write_whole(run_dir / RECORD, (json.dumps(full, indent=2) + "\n").encode())
+        last = run_dir / RECORD
+        if _is_whole(last) and _read_record(last)["step"] != record["step"]:
+            write_whole(run_dir / RECORD_BEFORE, last.read_bytes())
+        write_whole(last, (json.dumps(full, indent=2) + "\n").encode())
     except OSError as error:
-        if not holds_run(run_dir):
-            file.unlink(missing_ok=True)  # or the folder could neither be gone on with nor begun anew
         if error.errno not in NO_SPACE:
             raise
         raise HealthiVertError(
@@ -66,42 +93,40 @@ def save_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], record: Mappin
 
 
 def load_checkpoint(
-    run_dir: Path, warn: Callable[[str], None] | None = None
+    run_dir: Path, warn: Callable[[str], None] | None = None, kinds: Kinds = KINDS
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, record) of the last whole checkpoint; warn is told if that is not the last one.
+    """(tensors, record) of the last whole checkpoint; warn is told if that is not the last one. kinds: what its record
+    must hold besides KINDS.
 
     Raises HealthiVertError if there is none.
     """
+    first, *others = _states(run_dir) or [run_dir / RECORD]
     try:
-        return _load(run_dir, run_dir / RECORD)
+        return _load(first, kinds)
     except HealthiVertError as error:
-        try:
-            tensors, record = _load(run_dir, run_dir / RECORD_BEFORE)
-        except HealthiVertError:
-            raise error from None
-        if warn is not None:
-            warn(f"{str(error).rpartition(';')[0]}; going on from the one before it, step {record['step']}")
-        return tensors, record
+        for path in others:
+            try:
+                tensors, record = _load(path, kinds)
+            except HealthiVertError:
+                continue
+            if warn is not None:
+                warn(f"{str(error).rpartition(';')[0]}; going on from the one before it, step {record['step']}")
+            return tensors, record
+        raise
 
 
 def last_good(run_dir: Path, remedy: str = "") -> str:
     """What a message says of the checkpoint that a broken run leaves. remedy: what to change, as it follows "with"."""
-    whole = next((name for name in (RECORD, RECORD_BEFORE) if _is_whole(run_dir, name)), None)
+    whole = next((path for path in _states(run_dir) if _is_whole(path)), None)
     if whole is None:
         return f"there is no checkpoint yet, so start again{remedy and f' with {remedy}'}"
-    step = _read_record(run_dir / whole)["step"]
     again = f"go on from it with --resume{remedy and f' and {remedy}'}"
-    return f"the last good checkpoint is {run_dir / whole} of step {step}: {again}"
+    return f"the last good checkpoint is {whole} of step {_read_record(whole)['step']}: {again}"
 
 
 def holds_run(run_dir: Path) -> bool:
     """Whether there is a checkpoint to go on from, be it damaged."""
-    return (run_dir / RECORD).exists() or (run_dir / RECORD_BEFORE).exists()
-
-
-def holds_any_state(run_dir: Path) -> bool:
-    """Whether there is a checkpoint, or what may be left of one."""
-    return holds_run(run_dir) or bool(_unnamed_tensors(run_dir))
+    return bool(_states(run_dir))
 
 
 def check_free(run_dir: Path) -> None:
@@ -110,28 +135,32 @@ def check_free(run_dir: Path) -> None:
         raise HealthiVertError(
             f"{run_dir}: already holds a training run; go on with --resume, or choose another folder"
         )
-    left = _unnamed_tensors(run_dir) if run_dir.is_dir() else []
-    if left:
-        raise HealthiVertError(
-            f"{run_dir}: holds {left[0].name} of a training, but no {RECORD} that names it; "
-            f"put that back and resume, delete {left[0].name} if nothing else is left, or choose another folder"
-        )
 
 
 def remove_unused(run_dir: Path) -> None:
-    """Remove older states, and what a killed process had begun to write. Tensors without any record are left alone:
-    they may be all that is left of a run."""
-    if holds_run(run_dir):
+    """Remove older states, and what a killed process had begun to write. Tensors without any whole checkpoint beside
+    them are left alone: they may be all that is left of a run."""
+    if any(map(_is_whole, _records(run_dir))):
         for file in _unnamed_tensors(run_dir):
             file.unlink(missing_ok=True)
     for name in (TENSORS, re.escape(RECORD), re.escape(RECORD_BEFORE)):
         remove_unfinished(run_dir, name)
 
 
+def _states(run_dir: Path) -> list[Path]:
+    """Where a checkpoint may be found, the last one first."""
+    return [*_records(run_dir), *_unnamed_tensors(run_dir)]
+
+
+def _records(run_dir: Path) -> list[Path]:
+    return [run_dir / name for name in (RECORD, RECORD_BEFORE) if (run_dir / name).exists()]
+
+
 def _unnamed_tensors(run_dir: Path) -> list[Path]:
-    """The tensors of checkpoints that no record names."""
-    named = {_read_record(run_dir / record).get("tensors") for record in (RECORD, RECORD_BEFORE)}
-    return [file for file in run_dir.iterdir() if re.fullmatch(TENSORS, file.name) and file.name not in named]
+    """The tensors of checkpoints that no record names, the last ones first."""
+    named = [_read_record(record).get("tensors") for record in _records(run_dir)]
+    there = run_dir.iterdir() if run_dir.is_dir() else ()
+    return sorted((path for path in there if re.fullmatch(TENSORS, path.name) and path.name not in named), reverse=True)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
@@ -157,30 +186,46 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def _is_whole(run_dir: Path, record: str) -> bool:
+def _is_whole(path: Path) -> bool:
     try:
-        _load(run_dir, run_dir / record)
+        _load(path)
     except HealthiVertError:
         return False
     return True
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """The record, {} if it is not there or cannot be read."""
+    """The record in a file of _states, {} if it cannot be read."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if path.suffix == ".json":
+            record = json.loads(path.read_text(encoding="utf-8"))
+        else:
+            named = {"tensors": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            record = json.loads(_text_within(path)) | named
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def _load(run_dir: Path, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _text_within(tensors: Path) -> str:
+    """The record that a file of tensors holds, as JSON; "" if it is not there or holds none."""
+    try:
+        with safe_open(tensors, "pt") as file:
+            return (file.metadata() or {}).get(RECORD, "")
+    except (OSError, SafetensorError):
+        return ""
+
+
+def _load(path: Path, kinds: Kinds = KINDS) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Of a file of _states."""
     if not path.exists():
         raise HealthiVertError(f"{path}: no such checkpoint to go on from; start a new run")
     record = _read_record(path)
-    if not {"tensors", "step", "settings", "sha256"} <= set(record):
-        raise HealthiVertError(f"{path}: the checkpoint cannot be read; {NEW_RUN}")
-    file = run_dir / str(record["tensors"])
+    wrong = [name for name, fits in {**KINDS, **kinds}.items() if not fits(record.get(name))]
+    if wrong:
+        found = f"missing in it or wrong: {', '.join(wrong)}"
+        raise HealthiVertError(f"{path}: the checkpoint cannot be read ({found}); {NEW_RUN}")
+    file = path.with_name(record["tensors"])
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -17,14 +17,16 @@ from typing import Any
 import torch
 
 from healthivert import __version__
-from healthivert.errors import HealthiVertError
-from healthivert.training.checkpoint import NEW_RUN
+from healthivert.errors import HealthiVertError, complaint
+from healthivert.training.checkpoint import NEW_RUN, Kinds, is_count, is_number, is_section, is_text
 from healthivert.training.distributed import Processes
+from healthivert.training.metrics import METRICS
 from healthivert.training.numerics import choose_precision
 from healthivert.training.slices import SliceDataset
 from healthivert.training.task import FREE_ON_RESUME, RunSettings, Task
 
 CONFIGURATION = "configuration.json"
+PARTS = {"model", "parameters", "settings", "data", "machine", "versions"}
 MOST_WORKERS = 4  # beyond it the loading of one GPU's batches gains nothing
 
 
@@ -62,6 +64,43 @@ def resolved_configuration(
         },
         "versions": {"healthivert": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def _is_data(value: Any) -> bool:
+    """What contents_of says of the samples."""
+    kinds: Kinds = {"vertebrae": is_count, "spines": is_count, "sha256": is_text}
+    return is_section(value) and all(fits(value.get(name)) for name, fits in kinds.items())
+
+
+RECORDED: Kinds = {  # of a training, in its checkpoints
+    "model": is_text,
+    "settings": lambda value: is_section(value) and is_section(value.get("generator")),
+    "vertebrae": is_count,
+    "data": _is_data,
+    "validation": lambda value: is_section(value) and all(map(is_number, value.values())),
+    "seen": is_section,
+    "hours": is_number,
+    "machines": lambda value: isinstance(value, list) and all(map(is_text, value)),
+}
+
+
+def is_begun(run_dir: Path) -> bool:
+    """Whether the folder holds the configuration of a run."""
+    try:
+        content = json.loads((run_dir / CONFIGURATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and set(content) >= PARTS
+
+
+def check_not_foreign(run_dir: Path) -> None:
+    """Raise HealthiVertError if a run that begins would replace a file that is not of a run before it."""
+    foreign = [] if is_begun(run_dir) else [run_dir / name for name in (CONFIGURATION, METRICS)]
+    for path in foreign:
+        if path.exists():
+            raise complaint(
+                path, "the training would replace this file, which is not of a training", "choose another --out"
+            )
 
 
 def as_json(settings: RunSettings) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 
 from healthivert.training.batches import StepBatches
-from healthivert.training.sole_use import sole_use
 from healthivert.training.task import RunSettings
-from healthivert.training.trainer import Progress, ready_run, this_process, told_plainly
+from healthivert.training.trainer import Progress, alone_in, ready_run, this_process, told_plainly
 
 
 def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, progress: Progress) -> dict[str, Any]:
@@ -27,10 +26,9 @@ def dry_run(settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool, 
     Raises HealthiVertError for whatever train would refuse before its first step.
     """
     with this_process(settings) as (processes, device), told_plainly(run_dir), ExitStack() as folder:
+        killed = alone_in(run_dir, processes, folder)
         with processes.all_or_none():
-            if processes.first:
-                folder.enter_context(sole_use(run_dir, "training"))
-            ready = ready_run(settings, data_dir, run_dir, resume, processes, device, progress, trial=True)
+            ready = ready_run(settings, data_dir, run_dir, resume, killed, processes, device, progress, trial=True)
         task, share = ready.task, processes.share(settings.batch_size)
         batches = StepBatches(ready.data, settings.augmentation, settings.seed, share)
         before, seconds, preparing = task.step, 0.0, 0.0

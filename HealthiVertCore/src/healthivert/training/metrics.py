@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,10 @@ TENSORBOARD = "tensorboard"  # the folder in the run's
 class MetricsLog:
     """One JSON line per entry. A resumed run drops the lines beyond its checkpoint, which it will write again.
 
-    TensorBoard gets the same numbers where it is installed.
+    TensorBoard gets the same numbers where it is installed; warn is told if it is and cannot be used.
     """
 
-    def __init__(self, path: Path, keep_until: int) -> None:
+    def __init__(self, path: Path, keep_until: int, warn: Callable[[str], None]) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = []
@@ -30,7 +30,7 @@ class MetricsLog:
             lines = path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _step_of(line) <= keep_until]
         write_whole(path, "".join(f"{line}\n" for line in kept).encode())
-        self._tensorboard = _tensorboard(path.parent / TENSORBOARD, keep_until)
+        self._tensorboard = _tensorboard(path.parent / TENSORBOARD, keep_until, warn)
 
     def write(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         entry = {"kind": kind, "step": step, **{name: float(f"{value:.6g}") for name, value in values.items()}}
@@ -45,11 +45,14 @@ class MetricsLog:
             self._tensorboard.close()
 
 
-def _tensorboard(folder: Path, keep_until: int) -> Any:
+def _tensorboard(folder: Path, keep_until: int, warn: Callable[[str], None]) -> Any:
     """A writer of TensorBoard's files that hides what a resumed run writes again, None if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
+        return None
+    except Exception as error:  # of whatever kind: beside another version of what it is made of, its import fails
+        warn(f"TensorBoard cannot be used ({type(error).__name__}: {error}); the numbers are in {METRICS} alone")
         return None
     return SummaryWriter(str(folder), purge_step=keep_until + 1)
 
@@ -99,11 +102,11 @@ class Stopwatch:
         return minutes is not None and time.monotonic() - self.start > 60 * minutes
 
     def due(self, minutes: float) -> bool:
-        """True once every so many minutes."""
-        if time.monotonic() - self.checkpoint < 60 * minutes:
-            return False
+        return time.monotonic() - self.checkpoint >= 60 * minutes
+
+    def saved(self) -> None:
+        """A checkpoint was made, whichever process it was due for."""
         self.checkpoint = time.monotonic()
-        return True
 
 
 @dataclass

@@ -32,12 +32,12 @@ from healthivert.models.devices import choose_device, ran_out_of_memory
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
 from healthivert.progress import SIGNALS, WARNING, quiet
-from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
+from healthivert.training.batches import NETWORK, STOPS, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
     AVERAGE,
     NEW_RUN,
     check_free,
-    holds_any_state,
+    holds_run,
     last_good,
     load_checkpoint,
     remove_unused,
@@ -46,9 +46,12 @@ from healthivert.training.checkpoint import (
 )
 from healthivert.training.configuration import (
     CONFIGURATION,
+    RECORDED,
     as_json,
+    check_not_foreign,
     check_same_data,
     check_unchanged,
+    is_begun,
     resolved_configuration,
     worker_count,
 )
@@ -67,10 +70,11 @@ from healthivert.training.sample_folder import check_filled, contents_of, shards
 from healthivert.training.slices import SliceDataset
 from healthivert.training.sole_use import sole_use
 from healthivert.training.task import RunSettings, Task
-from healthivert.training.validation import SCORED, draw_validation, validate
+from healthivert.training.validation import SCORED, draw_validation, poorer_than_neighbours, validate
 from healthivert.whole_file import remove_unfinished, write_whole
 
 Progress = Callable[[str, float, str], None]
+DIVISOR = 8  # of the lengths of a slice, which the networks halve so often
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class TrainingEnd:
 
 class ReadyRun(NamedTuple):
     """A run that could begin: its data (contents: what they are told by), its networks (restored if it goes on), and of
-    the steps so far the last validation, the hours they took and the machines that made them."""
+    the steps so far the last validation, the hours they took and the machines that made them. unvalidated: the
+    validation of its step was cut short."""
 
     data: SliceDataset
     held_out: SliceDataset
@@ -109,26 +114,33 @@ class ReadyRun(NamedTuple):
     validation: dict[str, float]
     hours: float
     machines: tuple[str, ...]
+    unvalidated: bool
     configuration: dict[str, Any]
 
 
 def train(
     settings: RunSettings, data_dir: Path, run_dir: Path, resume: bool = False, progress: Progress | None = None
 ) -> TrainingEnd:
-    """Train until settings.steps, the wall-clock limit, SIGTERM or Ctrl-C; each of these leaves a checkpoint.
+    """Train until settings.steps, the wall-clock limit, or one of STOPS; each of these leaves a checkpoint.
 
     Raises HealthiVertError for unusable shards, for a folder that already holds a run (without resume), holds a
-    different one (with it) or is being trained in, for a full disk, a lost process, and when the training diverges.
-    Whatever was the last checkpoint is still there then.
+    different one (with it), is being trained in, or has a foreign file where the run writes one, for a full disk, a
+    lost process, and when the training diverges. Whatever was the last checkpoint is still there then.
     """
     with this_process(settings) as (processes, device), told_plainly(run_dir), ExitStack() as folder:
         tell = progress if progress is not None and processes.first else quiet
+        killed = alone_in(run_dir, processes, folder)
         with processes.all_or_none():
-            if processes.first:
-                folder.enter_context(sole_use(run_dir, "training"))
-            ready = ready_run(settings, data_dir, run_dir, resume, processes, device, tell)
+            ready = ready_run(settings, data_dir, run_dir, resume, killed, processes, device, tell)
         with _stop_requests() as stop:  # until here a signal ends the command: there is nothing to save
             return _loop(settings, ready, run_dir, processes, device, stop, tell)
+
+
+def alone_in(run_dir: Path, processes: Processes, until: ExitStack) -> bool:
+    """Keep all but these processes out of run_dir until the end of a block; whether one was killed that had it."""
+    with processes.all_or_none():
+        killed = processes.first and until.enter_context(sole_use(run_dir, "training"))
+    return processes.any(killed)[0]
 
 
 def ready_run(
@@ -136,19 +148,22 @@ def ready_run(
     data_dir: Path,
     run_dir: Path,
     resume: bool,
+    killed: bool,
     processes: Processes,
     device: torch.device,
     tell: Progress,
     trial: bool = False,
 ) -> ReadyRun:
-    """Everything that can be wrong before the first step. Writes nothing. trial: for steps that are thrown away, which
-    cost what the last ones would."""
+    """Everything that can be wrong before the first step. Writes nothing. killed: whether a process was that had the
+    folder before. trial: for steps that are thrown away, which cost what the last ones would."""
     if not resume:
         check_free(run_dir)
-    begun_only = resume and (run_dir / CONFIGURATION).exists() and not holds_any_state(run_dir)
-    if begun_only:
+    elif not holds_run(run_dir) and (killed or is_begun(run_dir)):
         tell(WARNING, 0.0, f"{run_dir}: ended before its first checkpoint, so it begins anew")
-    stored = load_checkpoint(run_dir, partial(tell, WARNING, 0.0)) if resume and not begun_only else None
+        resume = False
+    stored = load_checkpoint(run_dir, partial(tell, WARNING, 0.0), RECORDED) if resume else None
+    if stored is None:
+        check_not_foreign(run_dir)
     processes.share(settings.batch_size)
     if data_dir.resolve() != run_dir.resolve():  # that one is in our own use
         check_filled(data_dir)
@@ -161,9 +176,7 @@ def ready_run(
         )
     tell("load", 0.0, f"reading {len(training_paths)} + {len(validation_paths)} vertebrae")
     data, held_out = SliceDataset(training_paths), SliceDataset(validation_paths)
-    if data.gap != GAP:
-        found = f"its samples have the gap {data.gap}, this version's have {GAP}"
-        raise complaint(data_dir, found, "make them again with `healthivert samples`")
+    _check_frames(data, held_out, data_dir)
     task = (settings.at_full_cost() if trial else settings).start(data.gap, device, processes)
     record: dict[str, Any] = {}
     if stored is not None:
@@ -181,7 +194,23 @@ def ready_run(
     here = machine(device) if processes.count == 1 else f"{processes.count} processes on {machine(device)}"
     machines = tuple(dict.fromkeys([*record.get("machines", ()), here]))
     validation, hours = record.get("validation", {}), record.get("hours", 0.0)
-    return ReadyRun(data, held_out, contents, task, validation, hours, machines, configuration)
+    unvalidated = bool(record.get("unvalidated"))
+    return ReadyRun(data, held_out, contents, task, validation, hours, machines, unvalidated, configuration)
+
+
+def _check_frames(data: SliceDataset, held_out: SliceDataset, data_dir: Path) -> None:
+    """Raise HealthiVertError unless all samples are laid out alike, and so that networks can be passed through."""
+    shape, other = (side.volumes.shape[1:4] for side in (data, held_out))
+    if data.gap != GAP or held_out.gap != GAP:
+        gap = data.gap if data.gap != GAP else held_out.gap
+        found = f"its samples have the gap {gap}, this version's have {GAP}"
+    elif shape != other:
+        found = f"its samples to train on have the shape {shape}, those held out {other}"
+    elif any(length % DIVISOR for length in shape):
+        found = f"its samples have the shape {shape}, but lengths must be multiples of {DIVISOR}"
+    else:
+        return
+    raise complaint(data_dir, found, "make them again with `healthivert samples`")
 
 
 def _loop(
@@ -193,8 +222,8 @@ def _loop(
     stop: _StopRequest,
     tell: Progress,
 ) -> TrainingEnd:
-    data, held_out, contents, task, validation, hours_before, machines, configuration = ready
-    log = _open_run(run_dir, task.step, configuration) if processes.first else None
+    data, held_out, contents, task, validation, hours_before, machines, unvalidated, configuration = ready
+    log = _open_run(run_dir, task.step, configuration, tell) if processes.first else None
     share = processes.share(settings.batch_size)
     batches = batches_of(
         StepBatches(data, settings.augmentation, settings.seed, share),
@@ -205,16 +234,7 @@ def _loop(
     watch = Stopwatch()
     seen = seen_range([*data.features, *held_out.features])
 
-    def checkpoint() -> None:
-        with processes.all_or_none():
-            if processes.first:
-                record = {"step": task.step, "settings": as_json(settings), "validation": validation}
-                record |= {"vertebrae": len(data), "data": contents, "model": task.name, "seen": seen}
-                record |= {"hours": hours_before + watch.hours, "machines": machines}
-                save_checkpoint(run_dir, task.tensors(), record)
-
-    stopping = False
-    while task.step < settings.steps and not stopping:
+    def learn() -> None:
         with watch.step():
             with watch.waiting():
                 batch = next(batches).to(device)
@@ -226,25 +246,54 @@ def _loop(
             log.write("training", task.step, losses | rates)
             message = f"step {task.step}, {rates_in_words(**rates)}, ct loss {losses['ct']:.4f}"
             tell("train", task.step / settings.steps, message)
-        if task.step % settings.validate_every == 0 or task.step == settings.steps:
-            # the last one, whose figures go on the card, is of all vertebrae, and is not cut short
-            last = task.step == settings.steps
-            stopped = (lambda: False) if last else stop.wanted
-            vertebrae = None if last else SCORED
-            found = validate(task.average, held_out, device, processes, stopped, vertebrae)
-            validation = found or validation
-            if found is not None and log is not None:
-                log.write("validation", task.step, found)
-                draw_validation(task.average, held_out, device, run_dir, task.step)
-                message = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-                tell("validate", task.step / settings.steps, message)
+
+    def checkpoint() -> None:
+        with processes.all_or_none():
+            if processes.first:
+                record = {"step": task.step, "settings": as_json(settings), "validation": validation}
+                record |= {"vertebrae": len(data), "data": contents, "model": task.name, "seen": seen}
+                record |= {"hours": hours_before + watch.hours, "machines": machines, "unvalidated": unvalidated}
+                save_checkpoint(run_dir, task.tensors(), record)
+        watch.saved()
+
+    def score() -> None:
+        nonlocal validation, unvalidated
+        # the last one, whose figures go on the card, is of all vertebrae, and is not cut short
+        last = task.step == settings.steps
+        stopped = (lambda: False) if last else stop.wanted
+        found = validate(task.average, held_out, device, processes, stopped, None if last else SCORED)
+        unvalidated = found is None
+        if found is None:
+            return
+        with processes.all_or_none():
+            _check_finite(found, task.step, run_dir)
+        validation = found
+        if log is not None:
+            log.write("validation", task.step, found)
+            draw_validation(task.average, held_out, device, run_dir, task.step)
+            message = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+            tell("validate", task.step / settings.steps, message)
+        if last and (poorer := poorer_than_neighbours(found)):
+            tell(
+                WARNING,
+                1.0,
+                f"the model is far worse than the neighbours alone ({poorer}): the training has most likely diverged; "
+                f"look at {METRICS}, and begin again with a lower learning rate",
+            )
+
+    stopping = False
+    while (task.step < settings.steps or unvalidated) and not stopping:
+        if not unvalidated:  # or the validation that was cut short comes first
+            learn()
+        if unvalidated or task.step % settings.validate_every == 0 or task.step == settings.steps:
+            score()
         *signals, late, due = processes.any(
-            *(stop.signal == number for number in SIGNALS),
+            *(stop.signal == number for number in STOPS),
             watch.past(settings.wall_clock_minutes),
             watch.due(settings.checkpoint_minutes),
         )
         if any(signals):
-            stop.signal = next(compress(SIGNALS, signals))  # whichever process it reached
+            stop.signal = next(compress(STOPS, signals))  # whichever process it reached
         stopping = late or any(signals)
         if due and task.step < settings.steps and not stopping:
             checkpoint()
@@ -263,13 +312,13 @@ def _step(task: Task, batch: TrainingBatch, settings: RunSettings, processes: Pr
     return task.train_step(batch)
 
 
-def _open_run(run_dir: Path, step: int, configuration: dict[str, Any]) -> MetricsLog:
+def _open_run(run_dir: Path, step: int, configuration: dict[str, Any], tell: Progress) -> MetricsLog:
     run_dir.mkdir(parents=True, exist_ok=True)
     remove_unused(run_dir)
     for name in (CONFIGURATION, METRICS):
         remove_unfinished(run_dir, re.escape(name))
     write_whole(run_dir / CONFIGURATION, (json.dumps(configuration, indent=2) + "\n").encode())
-    return MetricsLog(run_dir / METRICS, keep_until=step)
+    return MetricsLog(run_dir / METRICS, step, partial(tell, WARNING, 0.0))
 
 
 def _check_finite(losses: dict[str, float], step: int, run_dir: Path) -> None:
@@ -286,7 +335,7 @@ def export(run_dir: Path, out: Path, card: dict[str, Any]) -> dict[str, Any]:
 
     Raises HealthiVertError if the run has no whole checkpoint, and for a full disk.
     """
-    tensors, record = load_checkpoint(run_dir)
+    tensors, record = load_checkpoint(run_dir, kinds=RECORDED)
     arguments = record["settings"]["generator"]
     if "spectral_norm" in arguments:  # the average is kept in the plain form
         arguments = {**arguments, "spectral_norm": False}
@@ -338,10 +387,10 @@ class _StopRequest:
 
 @contextmanager
 def _stop_requests() -> Iterator[_StopRequest]:
-    """Within it SIGTERM and Ctrl-C only leave a note, so that the step in hand ends and is saved."""
+    """Within it SIGTERM, Ctrl-C and a closed terminal only leave a note, so that the step in hand ends and is saved."""
     request = _StopRequest()
     try:
-        before = {number: signal.signal(number, request) for number in SIGNALS}
+        before = {number: signal.signal(number, request) for number in STOPS if not _is_under_nohup(number)}
     except ValueError:  # only the main thread may listen to signals; elsewhere the caller ends the run
         before = {}
     try:
@@ -349,6 +398,11 @@ def _stop_requests() -> Iterator[_StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_under_nohup(number: int) -> bool:
+    """Whether it is of a terminal that is closed, and this process was started so as to outlive that."""
+    return number not in SIGNALS and signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from torch import Tensor
 
 from healthivert.gap import HU_WINDOW
 from healthivert.models.interface import Generator
-from healthivert.models.losses import masked_l1, soft_dice_loss
+from healthivert.models.losses import SliceTargets, masked_l1, soft_dice_loss
 from healthivert.models.slices_of import PLANES
 from healthivert.training.distributed import ALONE, Processes
 from healthivert.training.slices import SliceDataset
@@ -26,21 +27,25 @@ SCORED = 24  # vertebrae on the way; at the end of a training, all
 PICTURED = 4  # vertebrae in a montage
 COLUMNS = ("given", "truth", "drawn", "difference")
 GAIN = "height_gain_at_least"
+FAR_WORSE = 2  # times as wrong as the neighbours, though every model begins with nearly what they tell
 ONE_SIDED = 0.975  # so sure is the least gain
 LARGEST_DIFFERENCE = 0.5  # of -1..1, white or black in the picture: 275 HU
 
 
 class VertebraScore(NamedTuple):
     """Of one held-out vertebra: mean absolute difference in the gap in HU, Dice 0..1, and by how many percent the
-    height of the model and that of the reference are wrong."""
+    height is wrong; of the model, and of the neighbours alone."""
 
     l1_hu: float
     dice: float
     height_error: float
+    baseline_l1_hu: float
+    baseline_dice: float
     baseline_height_error: float
 
 
 @torch.no_grad()
+@np.errstate(over="ignore", invalid="ignore")  # of a training that has diverged: it looks whether the result is finite
 def validate(
     generator: Generator,
     dataset: SliceDataset,
@@ -53,7 +58,7 @@ def validate(
     """Means over up to `vertebrae` vertebrae (None: all), `slices` of each plane; None if it was stopped before that.
 
     l1_hu: of the CT inside the gap. dice: of the thresholded body. height_error: |predicted - true| / true of the mean
-    body height in percent, and baseline_height_error the same for the neighbours' reference alone;
+    body height in percent. baseline_...: the same for the neighbours' body and reference alone;
     height_gain_at_least: see least_gain, left out where one spine is all there is. vertebrae: how many those were. The
     processes score every other vertebra each.
     """
@@ -73,6 +78,19 @@ def validate(
     return found if gain is None else {**found, GAIN: gain}
 
 
+def poorer_than_neighbours(found: Mapping[str, float]) -> str:
+    """What a model of such a validation does far worse than the neighbours alone, in words; "" if nothing."""
+    wrong = {
+        "dice": (1 - found["dice"], 1 - found["baseline_dice"]),
+        **{name: (found[name], found[f"baseline_{name}"]) for name in ("l1_hu", "height_error")},
+    }
+    return ", ".join(
+        f"{name} {found[name]:.3g} instead of {found[f'baseline_{name}']:.3g}"
+        for name, (own, baseline) in wrong.items()
+        if own > FAR_WORSE * baseline
+    )
+
+
 def least_gain(gains: NDArray[np.float64], spines: Sequence[str]) -> float | None:
     """By how much a model is better than the baseline at least: the lower end of the 95 % interval (Student's t) of the
     mean gain of a spine. Whole spines, because what is said of the vertebrae of one spine is wrong together.
@@ -90,18 +108,25 @@ def least_gain(gains: NDArray[np.float64], spines: Sequence[str]) -> float | Non
 def _score(
     generator: Generator, dataset: SliceDataset, device: torch.device, vertebra: int, slices: int
 ) -> VertebraScore:
-    l1, dice, heights = 0.0, 0.0, []
+    rows, heights = [], []
     for plane in PLANES:
         batch, targets = dataset.middle_slices(vertebra, plane, slices)
         output = generator(batch.to(device))
-        ct, body = output.x_stage2.cpu(), (output.fine_seg.cpu() > 0.5).float()
-        l1 += float(masked_l1(ct, targets.ct, batch.mask).mean()) / len(PLANES)
-        dice += float(1 - soft_dice_loss(body, (targets.body > 0.5).float()).mean()) / len(PLANES)
+        drawings = (output.x_stage2.cpu(), output.fine_seg.cpu()), (batch.prior_ct, batch.mask * batch.prior_body)
+        rows.append([_differences(ct, body, batch.mask, targets) for ct, body in drawings])
         heights.append(output.pred2_h.cpu())
+    (l1_hu, dice), (other_l1_hu, other_dice) = np.mean(rows, axis=0).tolist()
     true = float(dataset.log_height_ratios[vertebra])
     predicted = float(torch.cat(heights).mean())
+    own_height, reference = (100 * abs(float(np.expm1(h - true))) for h in (predicted, 0.0))
+    return VertebraScore(l1_hu, dice, own_height, other_l1_hu, other_dice, reference)
+
+
+def _differences(ct: Tensor, body: Tensor, mask: Tensor, targets: SliceTargets) -> tuple[float, float]:
+    """l1_hu and dice of some slices."""
     hu_per_unit = (HU_WINDOW[1] - HU_WINDOW[0]) / 2
-    return VertebraScore(l1 * hu_per_unit, dice, *(100 * abs(float(np.expm1(h - true))) for h in (predicted, 0.0)))
+    dice = 1 - soft_dice_loss((body > 0.5).float(), (targets.body > 0.5).float())
+    return float(masked_l1(ct, targets.ct, mask).mean()) * hu_per_unit, float(dice.mean())
 
 
 def draw_validation(
