@@ -27,7 +27,7 @@ from healthivert.labels import parse_level
 from healthivert.models import MODELS
 from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
-from healthivert.progress import Progress, part_of
+from healthivert.progress import part_of
 from healthivert.report import check_can_draw, level_as_dict, write_report
 from healthivert.svm_grading import SHIPPED, SvmGrading, graded, load_grading
 from healthivert.threads import begun, one_beside
@@ -109,7 +109,7 @@ def run(
     vertebra: str,
     out: Path,
     choice: GeneratorChoice,
-    progress: Progress,
+    progress: Callable[..., None],
     level_map: Mapping[int, str] | None = None,
     force: bool = False,
     grade_by: str = THRESHOLDS,
@@ -260,8 +260,9 @@ def check_not_alone(case: SpineCase, level: str, seg: Path) -> None:
 
 
 def inspect(
-    ct: Path, seg: Path, progress: Progress, level_map: Mapping[int, str] | None = None
+    ct: Path, seg: Path, progress: Callable[..., None], level_map: Mapping[int, str] | None = None
 ) -> tuple[SpineCase, SpineAnalysis]:
+    """Measure every level of a scan and hold it against the others. Raises HealthiVertError for what cannot be read."""
     case = load_case(ct, seg, level_map, part_of(progress, 0.0, 0.4))
     progress("bodies", 0.4, "finding vertebral bodies")
     analysis = analyse(case)
@@ -277,7 +278,7 @@ def inspection_as_dict(analysis: SpineAnalysis) -> dict:
     }
 
 
-def phantom(out: Path, count: int, seed: int, fractured: bool, progress: Progress) -> None:
+def phantom(out: Path, count: int, seed: int, fractured: bool, progress: Callable[..., None]) -> None:
     from healthivert.phantom import write_phantoms
 
     if count < 1:
@@ -292,7 +293,7 @@ def paint(
     seg: Path,
     out: Path,
     seed: int,
-    progress: Progress,
+    progress: Callable[..., None],
     level_map: Mapping[int, str] | None = None,
     force: bool = False,
 ) -> None:
@@ -310,7 +311,7 @@ def paint(
     progress("done", 1.0, str(out))
 
 
-def demo(out: Path, choice: GeneratorChoice, progress: Progress, force: bool) -> tuple[Report, dict]:
+def demo(out: Path, choice: GeneratorChoice, progress: Callable[..., None], force: bool) -> tuple[Report, dict]:
     """`run` on the phantom that ships with the package; returns the report and the phantom's truth of that level."""
     folder = resources.files("healthivert").joinpath("data/demo")
     with resources.as_file(folder) as path:

@@ -20,9 +20,10 @@ DOUBT = 0.02  # likewise for a prior of 0 or 1
 class SliceBatch:
     """Float tensors [B, 1, H, W], rows rising to superior; W is AP (sagittal) or LR (coronal), H and W multiples of 8.
 
-    ct: -1..1, -1 in the gap. mask: 1 in the gap. attention: 0..1, 0 in the gap. prior_ct (-1..1), prior_body (0..1),
-    outline (0 or 1): what the neighbours say of the gap, see types.Conditioning. slice_ratio: constant per slice, the
-    distance from the middle of the body over its half width. plane: constant, 0 sagittal, 1 coronal.
+    ct: -1..1, -1 where mask is 1: in the gap, and where more is withheld beside it. attention: 0..1, 0 in the gap.
+    prior_ct (-1..1), prior_body (0..1), outline (0 or 1): what the neighbours say of the gap, see types.Conditioning.
+    slice_ratio: constant per slice, the distance from the middle of the body over its half width. plane: constant, 0
+    sagittal, 1 coronal.
     """
 
     ct: Tensor
