@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 from rows import interval_row
 from sklearn.metrics import roc_auc_score
-from verse_scans import FRACTURED, graded_masks, rows_of_graded, whole_levels, within_interval
+from verse_scans import GradedLevel, graded_levels, rows_of_graded, whole_levels, within_interval
 
 from healthivert.anatomy import LEVEL_NUMBER
-from healthivert.body import VertebralBody
 from healthivert.case import load_labels
-from healthivert.measure import hollowness
+from healthivert.measure import hollowness, relative_height_loss
 from healthivert.types import HEIGHT_KEYS, THIRDS, Heights, LevelSummary
 
 
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("grades", type=Path)
     arguments = parser.parse_args()
     grades = {name: grade for one in json.loads(arguments.grades.read_text()).values() for name, grade in one.items()}
-    graded, normal = [], []
+    graded, normal, names = [], [], set()
     subjects = sorted(arguments.masks.glob("*/seg.nii.gz"))
     for mask in subjects:
         for level, found, body in whole_levels(load_labels(mask)):
@@ -39,33 +38,29 @@ def main() -> None:
                 continue
             grade = grades.get(f"sub-{mask.parent.name}_{LEVEL_NUMBER[level]}")
             if grade is not None:
-                graded.append((grade, found, body, mask.parent.name))
+                graded.append(GradedLevel(grade, found, body))
+                names.add(mask.parent.name)
             if found.genant.grade == 0:
                 normal.append(found)
-    print(f"{len(subjects)} masks; graded: {', '.join(sorted({name for *_, name in graded}))}")
-    for row in rows_of_graded((grade, found, body) for grade, found, body, _ in graded):
+    print(f"{len(subjects)} masks; graded: {', '.join(sorted(names))}")
+    for row in rows_of_graded(graded):
         print(row)
-    print(f"of their grade 0: RHDR {rhdr([found for grade, found, *_ in graded if grade == 0]):.1f} %")
+    print(f"of their grade 0: RHDR {rhdr([level.found for level in graded if level.grade == 0]):.1f} %")
     held = dict(zip(HEIGHT_KEYS, np.mean([within_interval(found) for found in normal], axis=0), strict=True))
     print(interval_row(f"{len(normal)} levels found normal: the interval of 90 % holds the height", held))
     print(f"of these: RHDR {rhdr(normal):.1f} %")
-    before = [
-        (FRACTURED[subject].get(level, 0), found, body)
-        for subject, labels in graded_masks()
-        for level, found, body in whole_levels(labels)
-    ]
-    for line in lines_of_hollowness([*before, *((grade, found, body) for grade, found, body, _ in graded)]):
+    for line in lines_of_hollowness([*graded_levels(), *graded]):
         print(line)
 
 
-def lines_of_hollowness(levels: Sequence[tuple[int, LevelSummary, VertebralBody]]) -> Iterator[str]:
+def lines_of_hollowness(levels: Sequence[GradedLevel]) -> Iterator[str]:
     """How well what a body shows is told from what the readers call healthy, by its loss and by its own form."""
-    grades = np.array([grade for grade, *_ in levels])
-    has_grade = np.array([found.genant.grade > 0 for _, found, _ in levels])
-    losses = np.array([loss_of(found) for _, found, _ in levels])
-    own = np.array([hollowness(body) for *_, body in levels])
-    usual = np.array([hollow(found.neighbour_reference) for _, found, _ in levels])
-    worst, sums = losses.max(axis=1), losses.max(axis=1) + own
+    grades = np.array([level.grade for level in levels])
+    has_grade = np.array([level.found.genant.grade > 0 for level in levels])
+    worst = np.array([max(getattr(loss_of(level.found), third) for third in THIRDS) for level in levels])
+    own = np.array([hollowness(level.body) for level in levels])
+    usual = np.array([hollow(level.found.neighbour_reference) for level in levels])
+    sums = worst + own
     counts = [int((grades == grade).sum()) for grade in range(4)]
     yield f"{counts} levels of the readers' grades 0 to 3, these and those of the bench"
     for name, value in (
@@ -81,9 +76,8 @@ def lines_of_hollowness(levels: Sequence[tuple[int, LevelSummary, VertebralBody]
         yield f"{name} {limit}: finds {more} more of each grade than the thresholds"
 
 
-def loss_of(found: LevelSummary) -> list[float]:
-    expected = found.neighbour_reference
-    return [1 - getattr(found.heights, third) / getattr(expected, third) for third in THIRDS]
+def loss_of(found: LevelSummary) -> Heights:
+    return relative_height_loss(found.heights, found.neighbour_reference)
 
 
 def hollow(heights: Heights) -> float:

@@ -54,6 +54,14 @@ class GradedScan(NamedTuple):
     healthy: list[str]
 
 
+class GradedLevel(NamedTuple):
+    """grade: the readers'."""
+
+    grade: int
+    found: LevelSummary
+    body: VertebralBody
+
+
 def graded_scans() -> Iterator[GradedScan]:
     for scan in find_scans(VERSE):
         if scan.subject not in FRACTURED:
@@ -87,10 +95,14 @@ def levels_of_scans(subject: Subject) -> Iterator[Row]:
 
 def held_against_readers(_: Subject) -> Iterator[Row]:
     """What the other levels' heights alone say, which every model shares."""
-    graded = ((labels, FRACTURED[subject]) for subject, labels in graded_masks())
-    return rows_of_graded(
-        (grades.get(level, 0), found, body) for labels, grades in graded for level, found, body in whole_levels(labels)
-    )
+    return rows_of_graded(graded_levels())
+
+
+def graded_levels() -> Iterator[GradedLevel]:
+    """Every whole level of the graded masks."""
+    for subject, labels in graded_masks():
+        for level, found, body in whole_levels(labels):
+            yield GradedLevel(FRACTURED[subject].get(level, 0), found, body)
 
 
 def whole_levels(labels: SpineCase) -> Iterator[tuple[str, LevelSummary, VertebralBody]]:
@@ -100,9 +112,9 @@ def whole_levels(labels: SpineCase) -> Iterator[tuple[str, LevelSummary, Vertebr
             yield level, found, analysis.bodies[level]
 
 
-def rows_of_graded(levels: Iterable[tuple[int, LevelSummary, VertebralBody]]) -> Iterator[Row]:
-    """levels: each with the readers' grade. Our grades against theirs, how hollow the bodies of each are, and how often
-    the height of a healthy level lies where nine of ten should."""
+def rows_of_graded(levels: Iterable[GradedLevel]) -> Iterator[Row]:
+    """Our grades against the readers', how hollow the bodies of each grade are, and how often the height of a healthy
+    level lies where nine of ten should."""
     readers, ours, within, hollow = [], [], [], []
     for grade, found, body in levels:
         readers.append(grade)
