@@ -21,7 +21,7 @@ from healthivert.errors import HealthiVertError
 from healthivert.models.gan import GanSettings
 from healthivert.models.interface import SliceBatch
 from healthivert.models.weights import load_weights
-from healthivert.training.batches import STOPS, StepBatches, TrainingBatch, batches_of
+from healthivert.training.batches import StepBatches, TrainingBatch, batches_of
 from healthivert.training.checkpoint import load_checkpoint
 from healthivert.training.diffusion_task import DiffusionRun
 from healthivert.training.dry_run import dry_run
@@ -30,6 +30,7 @@ from healthivert.training.machine import machine
 from healthivert.training.metrics import Stopwatch
 from healthivert.training.sample_folder import shards, spine_of
 from healthivert.training.slices import CT, PRIOR_CT, Augmentation, SliceDataset, _augment, decode, signed_distance
+from healthivert.training.stopping import STOPS
 from healthivert.training.task import learning_rate, update_average
 from healthivert.training.trainer import export, train
 from healthivert.training.validation import draw_validation, least_gain, validate

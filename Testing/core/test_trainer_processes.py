@@ -21,9 +21,9 @@ from command_line_case import call
 from training_case import tiny, words, write_vertebrae
 
 from healthivert.errors import HealthiVertError
-from healthivert.training.batches import STOPS
 from healthivert.training.checkpoint import holds_run, load_checkpoint, save_checkpoint
 from healthivert.training.distributed import Processes
+from healthivert.training.stopping import STOPS
 from healthivert.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")

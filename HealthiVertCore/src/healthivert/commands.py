@@ -24,7 +24,7 @@ from healthivert.familiarity import unfamiliar
 from healthivert.inspection import SpineAnalysis, analyse
 from healthivert.iterate import prepare_beside_regrown
 from healthivert.labels import parse_level
-from healthivert.models import MODELS
+from healthivert.models import MODELS, SUFFIX
 from healthivert.output_folder import OutputFolder
 from healthivert.pipeline import Clock, GenerateSamples, Outcome, regrow
 from healthivert.progress import part_of
@@ -72,8 +72,8 @@ def check_can_generate(choice: GeneratorChoice) -> None:
             f"--model {choice.model}: this version ships no such generator; use one of "
             f"{', '.join(MODELS)}, or --weights"
         )
-    if choice.weights is not None and choice.weights.suffix != ".safetensors":
-        raise complaint(choice.weights, "this is not a .safetensors file", "give weights as `train` writes them")
+    if choice.weights is not None and choice.weights.suffix != SUFFIX:
+        raise complaint(choice.weights, f"this is not a {SUFFIX} file", "give weights as `train` writes them")
 
 
 def load_generator(choice: GeneratorChoice) -> LoadedGenerator:

@@ -15,6 +15,8 @@ from scipy import ndimage
 
 from healthivert.types import FloatArray
 
+SAME_GRID_VOXELS = 0.1  # corners closer than this: one grid, rounded differently
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -77,6 +79,17 @@ def label_boxes(labels: sitk.Image) -> dict[int, tuple[Index, Index]]:
             (k, to_k), (j, to_j), (i, to_i) = edges
             boxes[value] = (i, j, k), (to_i, to_j, to_k)
     return boxes
+
+
+def is_same_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    if one.GetSize() != other.GetSize():
+        return False
+    return bool(np.abs(_corners(one) - _corners(other)).max() < SAME_GRID_VOXELS * min(other.GetSpacing()))
+
+
+def _corners(image: sitk.Image) -> NDArray[np.float64]:
+    ends = [(0, size - 1) for size in image.GetSize()]
+    return np.array([image.TransformIndexToPhysicalPoint((i, j, k)) for i in ends[0] for j in ends[1] for k in ends[2]])
 
 
 def labelled_box(array: NDArray) -> tuple[slice, slice, slice]:

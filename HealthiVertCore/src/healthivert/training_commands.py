@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from healthivert.errors import HealthiVertError, complaint
+from healthivert.models import SUFFIX
 from healthivert.progress import Progress
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def dry_run(
 
 
 def weights_of(out: Path, model: str) -> Path:
-    return out / f"{model}.safetensors"
+    return out / f"{model}{SUFFIX}"
 
 
 def _checked_settings(model: str, out: Path, recipe: Path | None, changes: Mapping[str, Any]) -> RunSettings:

@@ -7,9 +7,10 @@ docs/training.md has the steps.
 from importlib import resources
 from pathlib import Path
 
+SUFFIX = ".safetensors"  # of weights
 MODELS = ("gan", "diffusion")  # the first is the default
 
 
 def shipped_weights(name: str) -> Path:
     """The weights of that name in the package; their card lies beside them."""
-    return Path(str(resources.files("healthivert").joinpath("weights", f"{name}.safetensors")))
+    return Path(str(resources.files("healthivert").joinpath("weights", f"{name}{SUFFIX}")))

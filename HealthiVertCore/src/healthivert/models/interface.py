@@ -12,13 +12,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+SLICE_DIVISOR = 8  # the networks halve a slice three times
 CT_ROOM = 0.98  # a starting value at the window's end could not be changed any more
 DOUBT = 0.02  # likewise for a prior of 0 or 1
 
 
 @dataclass(frozen=True)
 class SliceBatch:
-    """Float tensors [B, 1, H, W], rows rising to superior; W is AP (sagittal) or LR (coronal), H and W multiples of 8.
+    """Float tensors [B, 1, H, W], rows rising to superior; W is AP (sagittal) or LR (coronal), H and W multiples of
+    SLICE_DIVISOR.
 
     ct: -1..1, -1 where mask is 1: in the gap, and where more is withheld beside it. attention: 0..1, 0 in the gap.
     prior_ct (-1..1), prior_body (0..1), outline (0 or 1): what the neighbours say of the gap, see types.Conditioning.

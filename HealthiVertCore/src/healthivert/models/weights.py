@@ -19,12 +19,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from healthivert.errors import HealthiVertError, complaint
-from healthivert.models import shipped_weights
+from healthivert.models import SUFFIX, shipped_weights
 from healthivert.models.diffusion import DiffusionGenerator, DiffusionSettings
 from healthivert.models.gan import GanGenerator, GanSettings
 from healthivert.whole_file import write_together
 
-SUFFIX = ".safetensors"
 STORAGE = torch.float16  # that weights are shipped in
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "gan": lambda **arguments: GanGenerator(GanSettings(**arguments)),

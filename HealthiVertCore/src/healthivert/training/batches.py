@@ -8,7 +8,6 @@ run needs no random state but the step's number, and two processes see together 
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -20,12 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 from healthivert.models.interface import SliceBatch
 from healthivert.models.losses import SliceTargets
 from healthivert.models.slices_of import PLANES
-from healthivert.progress import SIGNALS
 from healthivert.training.lost_worker import from_workers
 from healthivert.training.slices import Augmentation, SliceDataset
+from healthivert.training.stopping import STOPS
 
 IMAGE, NOISE, STEP, NETWORK = range(1, 5)  # what a stream of random numbers is for
-STOPS = SIGNALS + ((signal.SIGHUP,) if sys.platform != "win32" else ())  # the last is of a terminal that is closed
 AHEAD = 4  # steps that a worker prepares in advance
 Slices = TypeVar("Slices", SliceBatch, SliceTargets)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import compress
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -29,10 +27,11 @@ from healthivert.errors import HealthiVertError, complaint
 from healthivert.familiarity import seen_range
 from healthivert.gap import GAP, HU_WINDOW, ROWS
 from healthivert.models.devices import choose_device, ran_out_of_memory
+from healthivert.models.interface import SLICE_DIVISOR
 from healthivert.models.weights import ARCHITECTURES, save_weights
 from healthivert.output_folder import NO_SPACE
-from healthivert.progress import SIGNALS, WARNING, quiet
-from healthivert.training.batches import NETWORK, STOPS, StepBatches, TrainingBatch, batches_of, random_stream
+from healthivert.progress import WARNING, quiet
+from healthivert.training.batches import NETWORK, StepBatches, TrainingBatch, batches_of, random_stream
 from healthivert.training.checkpoint import (
     AVERAGE,
     NEW_RUN,
@@ -69,12 +68,12 @@ from healthivert.training.numerics import determinism
 from healthivert.training.sample_folder import check_filled, contents_of, shards
 from healthivert.training.slices import SliceDataset
 from healthivert.training.sole_use import sole_use
+from healthivert.training.stopping import STOPS, StopRequest, stop_requests
 from healthivert.training.task import RunSettings, Task
 from healthivert.training.validation import SCORED, draw_validation, poorer_than_neighbours, validate
 from healthivert.whole_file import remove_unfinished, write_whole
 
 Progress = Callable[[str, float, str], None]
-DIVISOR = 8  # of the lengths of a slice, which the networks halve so often
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def train(
         killed = alone_in(run_dir, processes, folder)
         with processes.all_or_none():
             ready = ready_run(settings, data_dir, run_dir, resume, killed, processes, device, tell)
-        with _stop_requests() as stop:  # until here a signal ends the command: there is nothing to save
+        with stop_requests() as stop:  # until here a signal ends the command: there is nothing to save
             return _loop(settings, ready, run_dir, processes, device, stop, tell)
 
 
@@ -206,8 +205,8 @@ def _check_frames(data: SliceDataset, held_out: SliceDataset, data_dir: Path) ->
         found = f"its samples have the gap {gap}, this version's have {GAP}"
     elif shape != other:
         found = f"its samples to train on have the shape {shape}, those held out {other}"
-    elif any(length % DIVISOR for length in shape):
-        found = f"its samples have the shape {shape}, but lengths must be multiples of {DIVISOR}"
+    elif any(length % SLICE_DIVISOR for length in shape):
+        found = f"its samples have the shape {shape}, but lengths must be multiples of {SLICE_DIVISOR}"
     else:
         return
     raise complaint(data_dir, found, "make them again with `healthivert samples`")
@@ -219,7 +218,7 @@ def _loop(
     run_dir: Path,
     processes: Processes,
     device: torch.device,
-    stop: _StopRequest,
+    stop: StopRequest,
     tell: Progress,
 ) -> TrainingEnd:
     data, held_out, contents, task, validation, hours_before, machines, unvalidated, configuration = ready
@@ -370,39 +369,6 @@ def this_process(settings: RunSettings) -> Iterator[tuple[Processes, torch.devic
         wanted = choose_device(settings.device)
     with processes_of_torchrun(wanted) as (processes, device), determinism(settings.deterministic, device):
         yield processes, device
-
-
-class _StopRequest:
-    """Which signal asked for the end, None if none did."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def wanted(self) -> bool:
-        return self.signal is not None
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.signal = self.signal or number
-
-
-@contextmanager
-def _stop_requests() -> Iterator[_StopRequest]:
-    """Within it SIGTERM, Ctrl-C and a closed terminal only leave a note, so that the step in hand ends and is saved."""
-    request = _StopRequest()
-    try:
-        before = {number: signal.signal(number, request) for number in STOPS if not _is_under_nohup(number)}
-    except ValueError:  # only the main thread may listen to signals; elsewhere the caller ends the run
-        before = {}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _is_under_nohup(number: int) -> bool:
-    """Whether it is of a terminal that is closed, and this process was started so as to outlive that."""
-    return number not in SIGNALS and signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
